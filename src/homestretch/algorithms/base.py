@@ -1,0 +1,85 @@
+"""What an algorithm is given, and what it gives to the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from homestretch.batch import Batch, LossTerms, Scored, SequenceBatch
+
+
+class Policy(Protocol):
+    """A language model that can be scored (see `homestretch.policies.Policy`)."""
+
+    def score(
+        self,
+        batch: SequenceBatch,
+        *,
+        want: Collection[str],
+        inputs_embeds: Tensor | None = None,
+        candidate_BTK: Tensor | None = None,
+        heads_only: bool = False,
+    ) -> Scored: ...
+
+
+@dataclass(frozen=True)
+class Models:
+    """Everything an algorithm may ask of the outside; None where the stage has none.
+
+    `sample(prompts, round)` draws responses from the policy; rows are those of `prompts`. `reward(responses)` gives
+    the shaped terminal reward (B,) and named parts of it for the log. `candidates(rollout, k)` gives the k most
+    probable tokens of each step with the sampled one among them, their log-probabilities under the policy, and the
+    values of the states they lead to, each (B, T, K).
+    """
+
+    policy: Policy
+    reference: Policy | None = None
+    sample: Callable[[SequenceBatch, int], SequenceBatch] | None = None
+    reward: Callable[[SequenceBatch], tuple[Tensor, dict[str, Tensor]]] | None = None
+    candidates: Callable[[SequenceBatch, int], tuple[Tensor, Tensor, Tensor]] | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """Optimiser batches that belong together, and numbers to log about them."""
+
+    updates: Iterable[Batch]
+    stats: dict[str, float] = field(default_factory=dict)
+
+
+class Algorithm(Protocol):
+    """A training method.
+
+    `needs` names what must be there before any weight is loaded: pairs, references, rewards, reference, rollouts,
+    value. `stream` turns the loop's batches, each with the number of its round, into rounds of updates; offline
+    methods use `one_update_a_round`. `state` and `load_state` carry what changes from round to round beside weights.
+    """
+
+    needs: frozenset[str]
+
+    def stream(self, models: Models, batches: Iterable[tuple[int, Any]]) -> Iterator[Round]: ...
+
+    def loss(self, models: Models, batch: Any) -> LossTerms: ...
+
+    def state(self) -> dict[str, float]: ...
+
+    def load_state(self, state: dict[str, float]) -> None: ...
+
+
+class Offline:
+    """The stream of a method that learns from stored data: each batch is one update."""
+
+    def stream(self, models: Models, batches: Iterable[tuple[int, Any]]) -> Iterator[Round]:
+        """Each batch as a round of its own."""
+        for _, batch in batches:
+            yield Round(updates=[batch])
+
+    def state(self) -> dict[str, float]:
+        """Nothing changes beside the weights."""
+        return {}
+
+    def load_state(self, state: dict[str, float]) -> None:
+        """Nothing to restore."""

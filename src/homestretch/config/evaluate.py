@@ -1,0 +1,39 @@
+"""Settings of the stages `evaluate` and `report`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from homestretch.config.base import Config
+
+PostStep = Literal["end_marker", "tail", "dedupe"]
+
+
+class EvaluateConfig(Config):
+    """Arms of the test prompts: with and without reinforcement learning, raw and post-processed (sheet 2.9)."""
+
+    max_examples: PositiveInt | None = None
+    """Test prompts at most; None takes all."""
+    sampled: bool = True
+    """Also sample every arm at temperature 1 (arms `...@t1`)."""
+    postprocess: list[PostStep] = ["end_marker", "tail", "dedupe"]
+    """Steps of the post-processed arms, in order (sheet 2.9)."""
+    la_rouge: Literal["a", "b", "c", "d"] = "a"
+    """Form of the length-adjusted ROUGE (sheet 2.8)."""
+    metrics: list[str] | None = None
+    """Metrics to compute; None computes all that need no checkpoint of their own."""
+    bleurt_checkpoint: str | None = None
+    """Path or Hub name of a BLEURT checkpoint in Hugging Face format."""
+    metric_for_verdict: str = "la_rougeL"
+    """Metric of the verdict in the report."""
+    seed: int = Field(0, ge=0)
+    """Seed of sampling and of the resampling statistics."""
+
+
+class ReportConfig(Config):
+    """One self-contained page about the run."""
+
+    max_samples: PositiveInt = 300
+    """Test prompts whose samples are shown."""

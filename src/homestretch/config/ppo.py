@@ -1,0 +1,88 @@
+"""Settings of the stage `ppo`: proximal policy optimisation against a reward with a length term."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from homestretch.config.training import TrainingConfig
+
+
+class PPOConfig(TrainingConfig):
+    """Clipped policy gradient with a value head, on rollouts of the policy (Solway 2024, sheet 2.4 to 2.6)."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    """Peak step size. Origin: ours for LoRA; full fine-tuning wants 1e-6 to 1e-5."""
+    head_learning_rate: float = Field(1e-3, gt=0)
+    """Peak step size of the value head, which starts from nothing."""
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
+    """Shape of the step size. Origin: TRL's PPO used linear; constant leaves the stopping point to validation."""
+    train_batch_size: PositiveInt = 32
+    """Sequences of one optimiser step."""
+    rollout_batch_size: PositiveInt = 64
+    """Sequences sampled in one round. Origin: scaled down from 256 (sheet 3)."""
+    num_generations: PositiveInt = 4
+    """Samples of each prompt in a round."""
+    num_ppo_epochs: PositiveInt = 2
+    """Passes over each rollout. Origin: 4 in sheet 3; 2 costs half and is as good on the built-in task."""
+    max_steps: PositiveInt | None = 20
+    """Rounds of rollout and update."""
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature of rollouts; the ratio is unbiased at 1 (sheet 3)."""
+    max_completion_length: PositiveInt | None = None
+    """Tokens of a rollout at most, end marker included; None takes the evaluation's limit."""
+    gamma: float = Field(1.0, gt=0, le=1)
+    """Discount. Origin: sheet 3."""
+    lam: float = Field(0.95, ge=0, le=1)
+    """Lambda of generalised advantage estimation. Origin: sheet 3."""
+    cliprange: float = Field(0.2, gt=0)
+    """Half-width of the ratio interval. Origin: sheet 3 (TRL)."""
+    cliprange_value: float = Field(0.2, gt=0)
+    """Half-width of the value interval. Origin: sheet 3 (TRL)."""
+    vf_coef: float = Field(0.1, ge=0)
+    """Weight of the value loss. Origin: sheet 3 (TRL)."""
+    ent_coef: float = Field(0.0, ge=0)
+    """Weight of the entropy bonus. Origin: sheet 3."""
+    whiten: bool = True
+    """Whiten advantages over the tokens of a round. Origin: sheet 2.5."""
+    average: Literal["token", "sequence"] = "token"
+    """Mean over all tokens, or over sequences of their means. Origin: sheet 2.7."""
+    value_warmup_steps: int = Field(2, ge=0)
+    """Rounds in which only the value head learns."""
+    kl: Literal["off", "fixed", "adaptive"] = "fixed"
+    """Penalty on the divergence from the start policy."""
+    kl_coef: float = Field(0.05, ge=0)
+    """Its weight, or the first one if adaptive. Origin: sheet 3 (fixed 0.05, adaptive 0.2)."""
+    kl_estimator: Literal["k1", "k3"] = "k1"
+    """Estimator that goes into the reward; k3 is never negative, k1 is unbiased for the penalty's gradient."""
+    kl_target: float = Field(6.0, gt=0)
+    """Nats a sequence that the adaptive controller aims at. Origin: sheet 3 (TRL)."""
+    kl_horizon: PositiveInt = 10_000
+    """Sequences over which the adaptive controller acts. Origin: sheet 3 (TRL)."""
+    reward_clip_range: float | None = Field(5.0, gt=0)
+    """The reward model's logit is clipped to +- this. Origin: sheet 3."""
+    length_penalty: Literal["ratio", "linear", "budget", "none"] = "ratio"
+    """Form of the length term. `ratio` compares with the training reference; inference needs none."""
+    length_coef: float | None = Field(None, ge=0)
+    """Weight of the length term; None is 1.0 for ratio, 0.01 for linear, 0.05 for budget (sheet 3)."""
+    length_budget: float | None = Field(None, gt=0)
+    """Free tokens of `budget`; None is 1.2 times the median reference length (sheet 3)."""
+    missing_eos_penalty: float = Field(1.0, ge=0)
+    """Cost of a sample that does not end. Origin: sheet 3."""
+    lookahead_k: PositiveInt | None = None
+    """None is strategy R1; k scores the k most probable tokens of each step with the value head (R2, sheet 2.6)."""
+    lookahead_baseline: Literal["value", "set"] = "value"
+    """Baseline of the look-ahead advantage (sheet 2.6)."""
+    doctor: Literal["warn", "stop", "off"] = "warn"
+    """What the run doctor does when the reward rises while the validation metric falls."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.lookahead_k == 1 and self.lookahead_baseline == "set":
+            raise ValueError("lookahead_baseline `set` is zero at lookahead_k 1; use `value` or a larger k")
+        if self.rollout_batch_size % self.num_generations:
+            raise ValueError(
+                f"rollout_batch_size {self.rollout_batch_size} must be a multiple of num_generations {self.num_generations}"
+            )
+        return self

@@ -1,0 +1,28 @@
+"""Settings of the stage `reward`: a model that tells references from failure modes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from homestretch.config.training import TrainingConfig
+
+
+class RewardConfig(TrainingConfig):
+    """A scalar head on the last hidden state of prompt and completion (Solway 2024, sheet 2.3)."""
+
+    kind: Literal["classifier", "pairwise"] = "classifier"
+    """`classifier`: binary cross-entropy of references (1) against negatives (0); `pairwise`: Bradley-Terry."""
+    learning_rate: float = Field(3e-4, gt=0)
+    """Peak step size of adapters and head."""
+    head_learning_rate: float = Field(1e-3, gt=0)
+    """Peak step size of the scalar head, which starts from nothing."""
+    num_train_epochs: float = Field(1.0, gt=0)
+    """Passes over the pairs; each pass draws new negatives."""
+    metric_for_best_model: str = "auroc"
+    """Held-out area under the ROC curve, averaged over the trained failure modes."""
+    held_out_fraction: float = Field(0.15, gt=0, lt=1)
+    """Share of the training prompts whose pairs only measure the reward model."""
+    max_held_out: PositiveInt = 200
+    """At most this many prompts are held out."""

@@ -1,0 +1,66 @@
+"""The table of stages: name -> settings class. A stage is a line here and an entry in the pipeline's table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from homestretch.config.base import Config, Where, nearest
+from homestretch.config.evaluate import EvaluateConfig, ReportConfig
+from homestretch.config.negatives import NegativesConfig
+from homestretch.config.ppo import PPOConfig
+from homestretch.config.reward import RewardConfig
+from homestretch.config.sft import SFTConfig
+from homestretch.errors import RecipeError
+
+STAGES: dict[str, type[Config]] = {
+    "sft": SFTConfig,
+    "negatives": NegativesConfig,
+    "reward": RewardConfig,
+    "ppo": PPOConfig,
+    "evaluate": EvaluateConfig,
+    "report": ReportConfig,
+}
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "reward": ("negatives",),
+    "ppo": ("reward",),
+    "evaluate": ("sft", "ppo"),
+    "report": ("evaluate",),
+}
+"""What must have run before a stage: one of the named stages."""
+
+
+def stage_kind(name: str) -> str:
+    """`ppo` of `ppo` and of `ppo-again`: a suffix tells two stages of one kind apart."""
+    return name.split("-", 1)[0]
+
+
+def parse_stage(name: str, settings: Any, *, where: Where) -> Config:
+    """Settings of the stage `name` from plain values; None means its defaults. Raises RecipeError."""
+    place = where if isinstance(where, str) else where(())
+    kind = stage_kind(name)
+    if kind not in STAGES:
+        raise RecipeError(f"{place}: unknown stage `{name}`; {nearest(kind, list(STAGES))}")
+    if settings is None:
+        settings = {}
+    if isinstance(settings, STAGES[kind]):
+        return settings
+    if not isinstance(settings, dict):
+        raise RecipeError(f"{place}: `{name}` has {settings!r} where settings belong; write `{name}: {{key: value}}`.")
+    return STAGES[kind].parse(settings, where=where)
+
+
+def order_problem(names: list[str], given: set[str]) -> tuple[int, str] | None:
+    """Index and sentence of the first stage that cannot stand where it does. `given`: kinds that come from outside."""
+    before = set(given)
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            return index, f"the stage `{name}` stands twice; call the second one `{name}-2`."
+        kind = stage_kind(name)
+        needs = NEEDS.get(kind, ())
+        if needs and not before & set(needs):
+            wanted = " or ".join(f"`{n}`" for n in needs)
+            outside = ", or set `reward_model_name_or_path`" if kind == "ppo" else ""
+            return index, f"the stage `{name}` needs {wanted} before it; add the stage{outside}."
+        before.add(kind)
+    return None

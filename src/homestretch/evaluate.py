@@ -1,0 +1,183 @@
+"""Generations in, results out: metrics with intervals for each arm, paired tests between arms.
+
+    generations.jsonl   {"id", "arm", "prompt", "references", "source", "text", "terminated", "tokens", "reward"}
+    results.json        `Results`: arms -> metrics, failure modes, length; comparisons a - b for each metric
+
+Intervals are percentiles of a bootstrap over prompts, p-values come from random sign flips of paired differences
+(for BLEU and distinct-2: from random swaps of the two arms' outputs), both 10,000 times; see `metrics.stats`.
+Several outputs of a prompt in one arm are averaged before anything is resampled. No torch is imported here: learned
+metrics arrive as functions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from homestretch.config.base import nearest
+from homestretch.errors import DataError, InputError, RecipeError
+from homestretch.metrics import METRICS
+from homestretch.metrics.base import Column, Floats, Outputs
+from homestretch.metrics.compare import Table, compare, measure
+from homestretch.metrics.failures import RULES, failure_rates, judge_row
+from homestretch.metrics.rouge import Form
+from homestretch.metrics.text import TEXT_METRICS, text_columns
+from homestretch.results import Arm, Comparison, Length, Results
+
+Row = Mapping[str, Any]
+Scorer = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
+"""A learned metric: outputs and their references to one score each."""
+Progress = Callable[[str, int, int], None]
+"""Told the name of what is done next, how many parts are done, and how many there are."""
+
+FAILURES = "failures/"
+PAIRS = (
+    ("rl_raw", "ml_raw"),
+    ("rl_post", "ml_post"),
+    ("rl_raw", "ml_post"),
+    ("rl_post", "rl_raw"),
+    ("ml_post", "ml_raw"),
+)
+DEFAULT_COMPARISONS = tuple((a + suffix, b + suffix) for suffix in ("", "@t1") for a, b in PAIRS)
+
+
+def evaluate_rows(
+    rows: Iterable[Row],
+    *,
+    metrics: Sequence[str] | None = None,
+    la_rouge: Form = "a",
+    seed: int = 0,
+    learned: Mapping[str, Scorer] | None = None,
+    comparisons: Sequence[tuple[str, str]] = DEFAULT_COMPARISONS,
+    headline_metric: str = "la_rougeL",
+    progress: Progress | None = None,
+) -> Results:
+    """Measure every arm found in `rows` and compare the pairs of arms that are both there.
+
+    `metrics`: keys of `METRICS`; None takes all that can be computed (`reward` where every row of the arm has one,
+    learned ones as far as `learned` has them). Raises InputError without rows, RecipeError for an unknown key or a
+    learned metric that is asked for and not given.
+    """
+    arms = _by_arm(rows)
+    names = _names(metrics, learned or {})
+    pairs = [(a, b) for a, b in comparisons if a in arms and b in arms]
+    tell = progress or (lambda what, done, total: None)
+    total = len(arms) + len(pairs)
+    tables: dict[str, Table] = {}
+    measured: dict[str, Arm] = {}
+    for done, (arm, its_rows) in enumerate(arms.items()):
+        tell(arm, done, total)
+        tables[arm] = _table(its_rows, names, la_rouge, seed, learned or {})
+        measured[arm] = _arm(its_rows, tables[arm], seed)
+    compared: list[Comparison] = []
+    for done, (a, b) in enumerate(pairs, start=len(arms)):
+        tell(f"{a} - {b}", done, total)
+        compared += [_comparison(a, b, key, *values) for key, values in compare(tables[a], tables[b], seed=seed).items()]
+    tell("done", total, total)
+    return Results(headline_metric=headline_metric, arms=measured, comparisons=compared)
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Rows of a `generations.jsonl`. Raises DataError (`file:line`) for a row that cannot be measured."""
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); run `homestretch generate` first.") from None
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            rows.append(_row(line, f"{path}:{number}"))
+    if not rows:
+        raise InputError(f"{path}: there are no rows; run `homestretch generate` first.")
+    return rows
+
+
+def _row(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        raise DataError(f"{where}: this is not JSON; write one object a line.") from None
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str) or not isinstance(row.get("arm"), str):
+        raise DataError(f"{where}: a generation needs the strings `arm` and `text`; generate it again.")
+    return {"id": where, "references": [], "source": "", "terminated": None, "tokens": None, "reward": None, **row}
+
+
+def _by_arm(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    arms: dict[str, list[Row]] = {}
+    for row in rows:
+        arms.setdefault(row["arm"], []).append(row)
+    if not arms:
+        raise InputError("there is nothing to evaluate; generate outputs first.")
+    return arms
+
+
+def _names(metrics: Sequence[str] | None, learned: Mapping[str, Scorer]) -> list[str]:
+    if metrics is None:
+        return [key for key in METRICS if key in TEXT_METRICS or key in learned or key == "reward"]
+    for key in metrics:
+        if key not in METRICS:
+            raise RecipeError(f"evaluate: unknown metric `{key}`; {nearest(key, list(METRICS))}")
+        if key not in TEXT_METRICS and key not in learned and key != "reward":
+            needed = " and ".join(need for need in METRICS[key].needs if need != "references")
+            raise RecipeError(f"evaluate: `{key}` needs a local {needed}; name one in the recipe or leave it out.")
+    return list(metrics)
+
+
+def _table(rows: Sequence[Row], names: Sequence[str], form: Form, seed: int, learned: Mapping[str, Scorer]) -> Table:
+    """Everything measured of one arm, a row a prompt; failures come as `failures/NAME`."""
+    outputs = Outputs([r["text"] for r in rows], [r["references"] for r in rows], [r["source"] for r in rows])
+    columns = text_columns(outputs, [n for n in names if n in TEXT_METRICS], form=form, seed=seed)
+    for name in names:
+        if name in learned:
+            columns[name] = _learned(outputs, learned[name])
+    if "reward" in names and all(r["reward"] is not None for r in rows):
+        columns["reward"] = Column.of_scores([r["reward"] for r in rows])
+    answers = [judge_row(r) for r in rows]
+    for name in (*RULES, "any"):
+        columns[FAILURES + name] = Column.of_scores([float(a.get(name, np.nan)) for a in answers])
+    ordered = {key: columns[key] for key in (*METRICS, *columns) if key in columns}
+    return Table.of([str(r["id"]) for r in rows], ordered)
+
+
+def _learned(outputs: Outputs, scorer: Scorer) -> Column:
+    scores: Floats = np.full(len(outputs.texts), np.nan)
+    judged = [i for i, refs in enumerate(outputs.references) if refs]
+    if judged:
+        scores[judged] = scorer([outputs.texts[i] for i in judged], [outputs.references[i] for i in judged])
+    return Column.of_scores(scores)
+
+
+def _arm(rows: Sequence[Row], table: Table, seed: int) -> Arm:
+    measured = measure(table, seed=seed)
+    metrics = {key: m for key, m in measured.items() if key in METRICS}
+    if len(table.prompts) == len(rows):
+        rates = failure_rates(rows)
+    else:  # Wilson's interval would take several outputs of one prompt for independent ones
+        rates = {key.removeprefix(FAILURES): m for key, m in measured.items() if key.startswith(FAILURES)}
+    return Arm(metrics=metrics, failure_modes=rates, length=_length(rows))
+
+
+def _length(rows: Sequence[Row]) -> Length | None:
+    tokens = [r["tokens"] for r in rows if r.get("tokens") is not None]
+    if not tokens:
+        return None
+    p10, median, p90 = np.quantile(tokens, [0.1, 0.5, 0.9])
+    wanted = [r["reference_tokens"] for r in rows if r.get("reference_tokens") is not None]
+    return Length(
+        mean=float(np.mean(tokens)),
+        p10=float(p10),
+        median=float(median),
+        p90=float(p90),
+        reference_mean=float(np.mean(wanted)) if wanted else None,
+    )
+
+
+def _comparison(a: str, b: str, key: str, difference: float, low: float, high: float, p: float, n: int) -> Comparison:
+    better = METRICS[key].higher_is_better if key in METRICS else False
+    return Comparison(a=a, b=b, metric=key, difference=difference, low=low, high=high, p_value=p, n=n,
+                      higher_is_better=better)  # fmt: skip

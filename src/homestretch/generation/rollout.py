@@ -1,0 +1,66 @@
+"""Rollouts: prompts of a batch in, sampled responses in the same rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from homestretch.batch import SequenceBatch
+from homestretch.generation.engine import Sample, generate
+from homestretch.generation.sampling import SamplingConfig
+from homestretch.policies.policy import Policy
+
+
+def rollout(
+    policy: Policy,
+    prompts: SequenceBatch,
+    *,
+    eos_ids: Sequence[int],
+    sampling: SamplingConfig,
+    seed: int,
+    max_rows: int = 64,
+) -> SequenceBatch:
+    """One sampled response for each row of `prompts`; equal prompts that stand together are read once.
+
+    Row order, `index_B` and `ref_length_B` are those of `prompts`.
+    """
+    lists = prompt_lists(prompts)
+    repeats = _common_repeat(lists)
+    made = generate(
+        policy,
+        lists[::repeats],
+        eos_ids=eos_ids,
+        sampling=sampling,
+        seed=seed,
+        num_samples=repeats,
+        max_rows=max_rows,
+    )
+    return with_responses(prompts, [sample for group in made for sample in group])
+
+
+def with_responses(prompts: SequenceBatch, samples: Sequence[Sample]) -> SequenceBatch:
+    """The batch with its responses replaced by the samples, one a row."""
+    width = max(len(s.ids) for s in samples)
+    device = prompts.ids_BT.device
+    ids_BT = torch.tensor([s.ids + [0] * (width - len(s.ids)) for s in samples], device=device)
+    mask_BT = torch.tensor([[1] * len(s.ids) + [0] * (width - len(s.ids)) for s in samples], device=device)
+    terminated_B = torch.tensor([s.terminated for s in samples], device=device)
+    return replace(prompts, ids_BT=ids_BT, mask_BT=mask_BT, terminated_B=terminated_B, reward_B=None)
+
+
+def prompt_lists(batch: SequenceBatch) -> list[list[int]]:
+    """The real prompt tokens of each row."""
+    return [
+        ids[mask.bool()].tolist() for ids, mask in zip(batch.prompt_ids_BP, batch.prompt_mask_BP, strict=True)
+    ]
+
+
+def _common_repeat(lists: list[list[int]]) -> int:
+    """The largest K such that rows come in runs of K equal prompts."""
+    run = 1
+    while run < len(lists) and lists[run] == lists[0]:
+        run += 1
+    in_runs = len(lists) % run == 0 and all(lists[i] == lists[i - i % run] for i in range(len(lists)))
+    return run if in_runs else 1

@@ -1,0 +1,116 @@
+"""Many metrics of an arm at once: one set of bootstrap draws for all of them, paired by prompt between arms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from homestretch.metrics import METRICS
+from homestretch.metrics.base import Column, Floats, only_column
+from homestretch.metrics.stats import (
+    RESAMPLES, cluster_means, flipped_means, p_values, percentile_interval, resampled_means,
+)  # fmt: skip
+from homestretch.results import Measured
+
+
+class Difference(NamedTuple):
+    """Value of a minus value of b over the same n prompts, its interval and its p-value."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of one arm, a row a prompt. A NaN row: the metric does not apply to that prompt."""
+
+    prompts: tuple[str, ...]
+    columns: dict[str, Column]
+
+    @classmethod
+    def of(cls, prompts: Sequence[str], columns: dict[str, Column]) -> Table:
+        """Average rows of the same prompt, leaving out those to which a metric does not apply."""
+        unique = tuple(dict.fromkeys(prompts))
+        if len(unique) == len(prompts):
+            return cls(unique, columns)
+        return cls(unique, {key: Column(_clustered(c.rows_NK, prompts), c.finish) for key, c in columns.items()})
+
+
+def measure(table: Table, *, seed: int, resamples: int = RESAMPLES) -> dict[str, Measured]:
+    """Value and 95 % bootstrap interval of every column that applies to at least one prompt."""
+    found: dict[str, Measured] = {}
+    for keep, keys in _same_prompts({key: ~np.isnan(c.rows_NK[:, 0]) for key, c in table.columns.items()}):
+        n = int(keep.sum())
+        block, parts = _stacked([table.columns[key].rows_NK[keep] for key in keys])
+        draws = resampled_means(block, seed=seed, resamples=resamples)
+        for key, part in zip(keys, parts, strict=True):
+            finish = table.columns[key].finish
+            low, high = percentile_interval(finish(draws[:, part], n))
+            better = METRICS[key].higher_is_better if key in METRICS else False
+            value = float(finish(block[:, part].mean(0), n))
+            found[key] = Measured(value=value, low=float(low), high=float(high), n=n, higher_is_better=better)
+    return {key: found[key] for key in table.columns if key in found}
+
+
+def compare(a: Table, b: Table, *, seed: int, resamples: int = RESAMPLES) -> dict[str, Difference]:
+    """Paired differences a - b of every metric that both have, over the prompts that both have."""
+    place = {prompt: i for i, prompt in enumerate(b.prompts)}
+    pairs = [(i, place[prompt]) for i, prompt in enumerate(a.prompts) if prompt in place]
+    if not pairs:
+        return {}
+    rows_a, rows_b = (np.array(column) for column in zip(*pairs, strict=True))
+    both = {
+        key: (a.columns[key].rows_NK[rows_a], b.columns[key].rows_NK[rows_b]) for key in a.columns if key in b.columns
+    }
+    found: dict[str, Difference] = {}
+    for keep, keys in _same_prompts({key: ~np.isnan(x[:, 0] + y[:, 0]) for key, (x, y) in both.items()}):
+        n = int(keep.sum())
+        first, parts = _stacked([both[key][0][keep] for key in keys])
+        second, _ = _stacked([both[key][1][keep] for key in keys])
+        draws = [resampled_means(block, seed=seed, resamples=resamples) for block in (first, second)]
+        flips = flipped_means(first - second, seed=seed, resamples=resamples)
+        for key, part in zip(keys, parts, strict=True):
+            blocks = [first[:, part], second[:, part]]
+            found[key] = _difference(a.columns[key], blocks, [d[:, part] for d in draws], flips[:, part], n)
+    return {key: found[key] for key in both if key in found}
+
+
+def _difference(column: Column, blocks: list[Floats], draws: list[Floats], flips: Floats, n: int) -> Difference:
+    finish = column.finish
+    means = [block.mean(0) for block in blocks]
+    observed = float(finish(means[0], n) - finish(means[1], n))
+    low, high = percentile_interval(finish(draws[0], n) - finish(draws[1], n))
+    if finish is only_column:
+        swapped = flips[:, 0]
+    else:
+        # Flipping the sign of a difference swaps the two outputs: half the flipped sum moves from one arm to the other.
+        middle = (means[0] + means[1]) / 2
+        swapped = finish(middle + flips / 2, n) - finish(middle - flips / 2, n)
+    return Difference(observed, float(low), float(high), float(p_values(observed, swapped, n=n)), n)
+
+
+def _same_prompts(present: dict[str, np.ndarray]) -> list[tuple[np.ndarray, list[str]]]:
+    """Keys grouped by the prompts they apply to; keys that apply to none are left out."""
+    groups: dict[bytes, tuple[np.ndarray, list[str]]] = {}
+    for key, keep in present.items():
+        if keep.any():
+            groups.setdefault(keep.tobytes(), (keep, []))[1].append(key)
+    return list(groups.values())
+
+
+def _stacked(blocks: Sequence[Floats]) -> tuple[Floats, list[slice]]:
+    ends = np.cumsum([block.shape[1] for block in blocks])
+    return np.concatenate(blocks, axis=1), [slice(e - b.shape[1], e) for e, b in zip(ends, blocks, strict=True)]
+
+
+def _clustered(rows_NK: Floats, prompts: Sequence[str]) -> Floats:
+    applies = ~np.isnan(rows_NK)
+    sums = cluster_means(np.where(applies, rows_NK, 0.0), prompts)
+    share = cluster_means(applies, prompts)
+    return np.where(share > 0, sums / np.where(share > 0, share, 1.0), np.nan)

@@ -1,0 +1,86 @@
+"""Cutting and joining text: units, endings, and the places where a phrase ends.
+
+A unit is a run without white space, or one character of a script that is written without spaces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+_DENSE = "぀-ヿ㐀-䶿一-鿿豈-﫿฀-๿"  # kana, Han, Thai: no spaces between words
+_UNIT = re.compile(rf"[{_DENSE}]|[^\s{_DENSE}]+")
+_ENDING = re.compile(r"(?:\s*[.!?…。！？]+[\"'”’)\]}»*`]*)\s*$")
+_DANGLING = re.compile(r"[\s,;:(\[{–—-]+$")
+CONNECTORS = frozenset(
+    """about after against and as at based before between but by during for from if in into like of on onto or over so
+    than that through to under unless until upon using via when where whereas whether which while with within
+    without""".split()
+)
+"""Words that start a phrase; English."""
+
+
+@lru_cache(maxsize=65536)
+def units(text: str) -> tuple[str, ...]:
+    """The units of a text, punctuation left on them."""
+    return tuple(_UNIT.findall(text))
+
+
+def word_count(text: str) -> int:
+    """Length of a text in units: the default measure of length."""
+    return len(units(text))
+
+
+def join(parts: Sequence[str]) -> str:
+    """Units back to text: a space between two, except beside a character of a script without spaces."""
+    text = ""
+    for part in parts:
+        tight = not text or _is_dense(text[-1]) or _is_dense(part[:1])
+        text += part if tight else f" {part}"
+    return text
+
+
+def bare(text: str) -> str:
+    """The text without the punctuation that ends its last sentence."""
+    return _ENDING.sub("", text).rstrip()
+
+
+def ending(text: str) -> str:
+    """The punctuation that ends the last sentence; empty where there is none."""
+    found = _ENDING.search(text)
+    return found.group().strip() if found else ""
+
+
+def dressed(text: str, like: str) -> str:
+    """The text with the first capital and the final punctuation of `like`, so that neither gives it away."""
+    core = _DANGLING.sub("", bare(text.strip()))
+    if core[:1].islower() and like[:1].isupper() and core.split()[0].strip(",.;:").isalpha():
+        core = core[:1].upper() + core[1:]
+    return core + ending(like) if core else ""
+
+
+def starts_phrase(unit: str) -> bool:
+    """True for a unit before which a phrase ends."""
+    return unit.strip("(\"'`").lower() in CONNECTORS
+
+
+def phrase_ends(parts: Sequence[str]) -> list[int]:
+    """Positions i, 0 < i < len, such that a phrase ends between units i-1 and i: at a connector or after a comma."""
+    return [i for i in range(1, len(parts)) if starts_phrase(parts[i]) or parts[i - 1][-1:] in ",;:"]
+
+
+def surviving_bigrams(before: Sequence[str], after: Sequence[str]) -> float:
+    """Share of the neighbours in `before` that are neighbours, in this order, in `after`; 0 without neighbours."""
+    left = list(zip(before, before[1:], strict=False))
+    right = list(zip(after, after[1:], strict=False))
+    kept = 0
+    for pair in left:
+        if pair in right:
+            right.remove(pair)
+            kept += 1
+    return kept / len(left) if left else 0.0
+
+
+def _is_dense(character: str) -> bool:
+    return bool(character) and bool(_UNIT.fullmatch(character)) and bool(re.match(f"[{_DENSE}]", character))

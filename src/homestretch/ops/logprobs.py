@@ -1,0 +1,61 @@
+"""Log-probabilities of given tokens without ever keeping a (rows, vocabulary) tensor.
+
+    logp_k = z_k - lse(z),      lse(z) = ln sum_v exp(z_v)                                               (1)
+    H      = lse(z) - sum_v p_v z_v,      p_v = exp(z_v - lse(z))                                        (2)
+
+z are the logits of one row. Eq. 1 needs one number a row besides the gathered logits, where a log-softmax would need a
+second tensor as large as the logits. Rows are cut into chunks; where gradients are recorded, each chunk is recomputed
+in the backward pass, so that the logits of at most one chunk are alive at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+Head = Callable[[Tensor], Tensor]
+
+
+def chunked_logprobs(
+    hidden_ND: Tensor, head: Head, ids_NK: Tensor, *, chunk_rows: int, entropy: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probabilities (nats, <= 0) of tokens given the hidden states that predict them, and the rows' entropies.
+
+    hidden_ND   (N, D) states, of any float type; N may be 0
+    head        maps (n, D) states to (n, V) logits; must be deterministic, because it is run again for the gradient
+    ids_NK      (N,) or (N, K) token ids in [0, V)
+    chunk_rows  rows whose logits exist at one time, >= 1; changes memory and speed, never the result
+    entropy     whether to return eq. 2
+
+    Returns log-probabilities in the shape of `ids_NK`, and entropies (N,) in [0, ln V] or None. Both are float32
+    (float64 for float64 logits), whatever the type of the states. Logits of minus infinity are allowed.
+    """
+    rows = max(len(hidden_ND), 1)
+    parts = []
+    for start in range(0, rows, chunk_rows):
+        states_nD, ids_nK = hidden_ND[start : start + chunk_rows], ids_NK[start : start + chunk_rows]
+        if torch.is_grad_enabled():
+            parts.append(
+                checkpoint(_chunk, states_nD, head, ids_nK, entropy, use_reentrant=False, preserve_rng_state=False)
+            )
+        else:
+            parts.append(_chunk(states_nD, head, ids_nK, entropy))
+    logp_NK = torch.cat([logp for logp, _ in parts])
+    return logp_NK, torch.cat([h for _, h in parts]) if entropy else None
+
+
+def _chunk(states_nD: Tensor, head: Head, ids_nK: Tensor, entropy: bool) -> tuple[Tensor, Tensor | None]:
+    logits_nV = head(states_nD)
+    logits_nV = logits_nV.to(torch.promote_types(logits_nV.dtype, torch.float32))
+    lse_n1 = logits_nV.logsumexp(-1, keepdim=True)
+    columns_nK = ids_nK if ids_nK.dim() == 2 else ids_nK[:, None]
+    logp_nK = (logits_nV.gather(-1, columns_nK) - lse_n1).reshape(ids_nK.shape)  # eq. 1
+    if not entropy:
+        return logp_nK, None
+    prob_nV = (logits_nV - lse_n1).exp()
+    # 0 * -inf is not a number; the lowest finite logit has the same probability, zero
+    finite_nV = logits_nV.clamp(min=torch.finfo(logits_nV.dtype).min)
+    return logp_nK, lse_n1.squeeze(-1) - (prob_nV * finite_nV).sum(-1)  # eq. 2

@@ -1,0 +1,40 @@
+"""Where tokens stand: masks from lengths, prompts and responses joined, positions of the states that predict."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def length_mask(length_B: Tensor, width: int) -> Tensor:
+    """(B, width) integer mask: 1 in the first `length_B` columns of each row, 0 behind. Lengths in [0, width]."""
+    return (torch.arange(width, device=length_B.device) < length_B[:, None]).long()
+
+
+def compact(
+    prompt_ids_BP: Tensor, prompt_mask_BP: Tensor, ids_BT: Tensor, mask_BT: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Each row's real prompt tokens and, right behind them, its real response tokens.
+
+    Masks are 1 (or True) where a token is real; padding may be on either side. Returns ids (B, L) padded on the right
+    with 0, their integer mask (B, L), and the number of real prompt tokens (B,). L is the longest joined row.
+    The result does not depend on which side the padding was, nor on the ids under it.
+    """
+    real_BL = torch.cat([prompt_mask_BP.bool(), mask_BT.bool()], 1)
+    ids_BL = torch.cat([prompt_ids_BP, ids_BT], 1)
+    length_B = real_BL.sum(1)
+    width = int(length_B.max()) if len(length_B) else 0
+    order_BL = real_BL.long().argsort(dim=1, descending=True, stable=True)[:, :width]
+    mask_BL = length_mask(length_B, width)
+    return ids_BL.gather(1, order_BL) * mask_BL, mask_BL, prompt_mask_BP.bool().sum(1)
+
+
+def response_states(prompt_length_B: Tensor, width_T: int, *, last_B: Tensor) -> Tensor:
+    """(B, T + 1) column of the state that has seen the prompt and t response tokens: prompt_length - 1 + t.
+
+    State t predicts response token t; state T has seen the whole response. `last_B` is the last valid column of each
+    row; states behind it repeat it, so that a gather stays inside the row. Every row needs a prompt token: the state
+    before the first response token is that of the last prompt token, and column -1 makes the gather fail.
+    """
+    column_S = torch.arange(width_T + 1, device=prompt_length_B.device)
+    return torch.minimum(prompt_length_B[:, None] - 1 + column_S, last_B[:, None])

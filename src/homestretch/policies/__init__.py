@@ -1,0 +1,1 @@
+"""Language models behind one contract. This is the only package that knows architectures."""

@@ -1,0 +1,53 @@
+"""Several LoRA adapters on one set of base weights: which one is on, and a merged view for rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+FEW_OUTPUTS = 16_384
+"""Layers with more outputs, that is vocabularies, gain nothing from the layout and are large to copy."""
+
+
+def activate(model: nn.Module, adapter: str | None) -> None:
+    """Switch the named adapter on everywhere, or all adapters off."""
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.enable_adapters(adapter is not None)
+            if adapter is not None:
+                module.set_adapter([adapter])
+
+
+@contextmanager
+def merged(model: nn.Module, adapter: str | None) -> Iterator[None]:
+    """Base weights with the adapter added in, for the time of the block.
+
+    The original tensors are put back as they were, so unmerging is exact. On a CPU the weights are also laid out
+    input-major, which suits the few rows of a decoding step.
+    """
+    originals: list[tuple[nn.Module, torch.Tensor]] = []
+    layers = dict(model.named_modules())
+    for name, module in layers.items():
+        base = getattr(module, "base_layer", module)
+        inner = isinstance(layers.get(name.rpartition(".")[0]), BaseTunerLayer) or ".lora_" in name
+        if inner or not (isinstance(module, LoraLayer) or isinstance(base, nn.Linear)):
+            continue
+        weight = base.weight.data
+        if adapter is not None and isinstance(module, LoraLayer):
+            weight = weight + module.get_delta_weight(adapter).to(weight.dtype)
+        if isinstance(base, nn.Linear) and weight.device.type == "cpu" and len(weight) < FEW_OUTPUTS:
+            weight = weight.t().contiguous().t()
+        originals.append((base, base.weight.data))
+        base.weight.data = weight
+    activate(model, None)
+    try:
+        yield
+    finally:
+        for base, weight in originals:
+            base.weight.data = weight
+        activate(model, adapter)

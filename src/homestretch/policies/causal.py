@@ -1,0 +1,73 @@
+"""Causal language models: states of responses, and step-by-step decoding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+
+from homestretch.batch import SequenceBatch
+from homestretch.ops.masks import compact, response_states
+
+
+def decoder_of(lm: PreTrainedModel) -> nn.Module:
+    """The stack below the LM head."""
+    return getattr(lm, lm.base_model_prefix)
+
+
+def response_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Tensor | None = None) -> Tensor:
+    """Hidden states (B, S, D) of a batch, S = T + 1: state t has seen the prompt and t response tokens.
+
+    Prompt and response are joined without a gap and padded on the right: causal attention then needs no mask, and
+    the result does not depend on the side of the prompt's padding. `inputs_embeds` (B, L, D) replaces the
+    embeddings of the joined rows.
+    """
+    ids_BL, _, prompt_length_B = compact(batch.prompt_ids_BP, batch.prompt_mask_BP, batch.ids_BT, batch.mask_BT)
+    inputs = {"input_ids": ids_BL} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+    hidden_BLD = decoder_of(lm)(**inputs, use_cache=False).last_hidden_state
+    last_B = prompt_length_B + batch.length_B - 1
+    index_BS = response_states(prompt_length_B, batch.ids_BT.shape[1], last_B=last_B)
+    return hidden_BLD.gather(1, index_BS[..., None].expand(-1, -1, hidden_BLD.shape[-1]))
+
+
+class CausalDecoding:
+    """Rows that are being decoded: their cache, and `hidden_BD`, the state that predicts the next token."""
+
+    def __init__(self, lm: PreTrainedModel, prompt_ids_BP: Tensor, prompt_mask_BP: Tensor) -> None:
+        self.decoder = decoder_of(lm)
+        self.cache = DynamicCache(config=lm.config)
+        order_BP = prompt_mask_BP.argsort(dim=1, stable=True)
+        self.mask_BL = prompt_mask_BP.gather(1, order_BP)
+        self.hidden_BD = self._forward(prompt_ids_BP.gather(1, order_BP))
+
+    def _forward(self, ids_BN: Tensor) -> Tensor:
+        position_BN = (self.mask_BL.cumsum(1) - 1).clamp(min=0)[:, -ids_BN.shape[1] :]
+        out = self.decoder(
+            input_ids=ids_BN,
+            attention_mask=None if bool(self.mask_BL.all()) else self.mask_BL,
+            position_ids=position_BN,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        return out.last_hidden_state[:, -1]
+
+    def step(self, token_B: Tensor) -> None:
+        """Append one token to every row."""
+        self.mask_BL = torch.cat([self.mask_BL, self.mask_BL.new_ones(len(token_B), 1)], dim=1)
+        self.hidden_BD = self._forward(token_B[:, None])
+
+    def repeat(self, times: int) -> None:
+        """Every row `times` times, copies side by side: a prompt is read once for all its samples."""
+        self.cache.batch_repeat_interleave(times)
+        self.mask_BL = self.mask_BL.repeat_interleave(times, 0)
+        self.hidden_BD = self.hidden_BD.repeat_interleave(times, 0)
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these rows, in this order."""
+        self.cache.batch_select_indices(rows)
+        self.mask_BL, self.hidden_BD = self.mask_BL[rows], self.hidden_BD[rows]
+
+    def forget_last(self) -> None:
+        """Take the last token of every row back."""
+        self.cache.crop(-1)
+        self.mask_BL = self.mask_BL[:, :-1]

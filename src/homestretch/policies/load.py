@@ -1,0 +1,116 @@
+"""Models and tokenizers by name or path, each problem one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from homestretch.errors import InputError
+from homestretch.policies.builtin import NAME, smollm2
+from homestretch.policies.heads import lm_head
+from homestretch.policies.trunk import Trunk
+
+HEAD_TOLERANCE = 1e-3
+
+
+def resolve(name_or_path: str) -> str:
+    """A folder for a built-in name, else the name itself. Raises InputError for an unknown built-in."""
+    if name_or_path == NAME:
+        return str(smollm2())
+    if name_or_path.startswith("builtin/"):
+        raise InputError(f"There is no model `{name_or_path}`; the built-in one is `{NAME}`.")
+    return name_or_path
+
+
+def choose_device(wanted: Literal["auto", "cpu", "cuda", "mps"] = "auto") -> torch.device:
+    """The device to run on. Raises InputError when CUDA or MPS is asked for and absent."""
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if present[name]))
+    if not present[wanted]:
+        raise InputError(f"The device `{wanted}` is not available here; leave `device` at auto, or set device=cpu.")
+    return torch.device(wanted)
+
+
+def load_lm(
+    name_or_path: str,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """A causal or encoder-decoder language model.
+
+    Raises InputError when it cannot be found or its head works in a way that `policies.heads` does not know.
+    """
+    path = resolve(name_or_path)
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(path, **options)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        lm = kind.from_pretrained(path, dtype=dtype, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(_no_model(name_or_path, error)) from None
+    check_lm_head(lm)
+    return lm.to(device).eval()
+
+
+def load_tokenizer(
+    name_or_path: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model; without an end marker it is refused, without a pad token it uses the end marker."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            resolve(name_or_path), revision=revision, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(_no_model(name_or_path, error)) from None
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"The tokenizer of {name_or_path} has no end-of-sequence token; set `eos_token` in its tokenizer_config.json."
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_trunk(name_or_path: str, **options: Any) -> Trunk:
+    """A trunk without adapters or heads (see `load_lm` for options and errors)."""
+    return Trunk(load_lm(name_or_path, **options))
+
+
+@torch.no_grad()
+def check_lm_head(lm: PreTrainedModel) -> None:
+    """Raise InputError unless `policies.heads.lm_head` gives the model's own logits."""
+    ids = torch.arange(3, 7, device=lm.device)[None]
+    kwargs = {"decoder_input_ids": ids} if lm.config.is_encoder_decoder else {}
+    lm.eval()
+    out = lm(input_ids=ids, output_hidden_states=True, **kwargs)
+    hidden = (out.decoder_hidden_states if lm.config.is_encoder_decoder else out.hidden_states)[-1]
+    ours = lm_head(lm)(hidden[0]).float()
+    if (ours - out.logits[0].float()).abs().max() > HEAD_TOLERANCE * out.logits.abs().max():
+        raise InputError(f"The output head of `{lm.config.model_type}` models is not supported; use another model.")
+
+
+def end_ids(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Token ids that end a response: the tokenizer's, and those of the model's generation settings."""
+    configured = lm.generation_config.eos_token_id if lm.generation_config is not None else None
+    extra = configured if isinstance(configured, list) else [configured]
+    return sorted({int(tokenizer.eos_token_id), *(int(i) for i in extra if i is not None)})
+
+
+def _no_model(name: str, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    where = "the folder has no such model" if Path(name).exists() else "there is no such folder, and no such name on the Hub"
+    return f"The model `{name}` cannot be loaded ({where}): {first[:200]}"

@@ -1,0 +1,90 @@
+"""A policy: one view of a trunk, scored in micro-batches and free of architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+
+from homestretch.batch import Scored, SequenceBatch
+from homestretch.data.samplers import token_budget_batches
+from homestretch.policies.adapters import merged
+from homestretch.policies.causal import CausalDecoding
+from homestretch.policies.heads import lm_head
+from homestretch.policies.seq2seq import Seq2SeqDecoding
+from homestretch.policies.trunk import Trunk
+
+
+class Policy:
+    """One language model that can be scored: a trunk with one of its adapters, or with none.
+
+    `autocast` gives the precision context of a forward pass; `budget` is the number of padded tokens of one pass
+    when gradients are off (with gradients the training loop has split the batch already).
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        adapter: str | None,
+        *,
+        budget: int,
+        autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.trunk, self.adapter, self.budget, self.autocast = trunk, adapter, budget, autocast
+
+    def score(
+        self,
+        batch: SequenceBatch,
+        *,
+        want: Collection[str],
+        inputs_embeds: Tensor | None = None,
+        candidate_BTK: Tensor | None = None,
+        heads_only: bool = False,
+    ) -> Scored:
+        """Response-aligned quantities of a batch (see `batch.Scored`); `want` is any of logp, entropy, value,
+        hidden, reward. `heads_only` lets no gradient into the trunk."""
+        if torch.is_grad_enabled() or inputs_embeds is not None:
+            return self._forward(
+                batch, want=want, inputs_embeds=inputs_embeds, candidate_BTK=candidate_BTK, heads_only=heads_only
+            )
+        return self._score_in_parts(batch, want=want, candidate_BTK=candidate_BTK)
+
+    def _forward(self, batch: SequenceBatch, **kwargs: object) -> Scored:
+        with self.autocast():
+            return self.trunk(batch.to(self.trunk.device), adapter=self.adapter, **kwargs)
+
+    def _score_in_parts(
+        self, batch: SequenceBatch, *, want: Collection[str], candidate_BTK: Tensor | None
+    ) -> Scored:
+        pieces = []
+        for rows in token_budget_batches(batch.tokens_B.tolist(), budget=self.budget):
+            part = batch.select(rows)
+            candidate = None if candidate_BTK is None else candidate_BTK[rows, : part.ids_BT.shape[1]]
+            pieces.append((rows, self._forward(part, want=want, candidate_BTK=candidate)))
+        return Scored.assemble(pieces, rows=len(batch), width=batch.ids_BT.shape[1])
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Input embeddings of token ids, (...) -> (..., D)."""
+        return self.trunk.lm.get_input_embeddings()(ids)
+
+    @contextmanager
+    def decoding(self) -> Iterator[Callable[[Tensor, Tensor], CausalDecoding | Seq2SeqDecoding]]:
+        """A block with the adapter merged, giving a function that starts decoding of (prompt_ids_BP, prompt_mask_BP)."""
+        kind = Seq2SeqDecoding if self.trunk.is_encoder_decoder else CausalDecoding
+        was_training = self.trunk.training
+        self.trunk.eval()
+        with torch.no_grad(), merged(self.trunk.model, self.adapter):
+            yield lambda ids, mask: kind(self.trunk.lm, ids, mask)
+        self.trunk.active = self.adapter
+        self.trunk.train(was_training)
+
+    def logits(self, hidden_BD: Tensor) -> Tensor:
+        """Next-token logits of states, (B, D) -> (B, V), in float32."""
+        return lm_head(self.trunk.lm)(hidden_BD).float()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.trunk.device

@@ -1,0 +1,85 @@
+"""Encoder-decoder language models: states of responses, and step-by-step decoding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
+
+from homestretch.batch import SequenceBatch
+from homestretch.ops.masks import compact
+
+
+def _right_padded(prompt_ids_BP: Tensor, prompt_mask_BP: Tensor) -> tuple[Tensor, Tensor]:
+    # Encoders with absolute positions would see left padding as an offset.
+    empty = prompt_ids_BP.new_zeros(len(prompt_ids_BP), 0)
+    ids_BP, mask_BP, _ = compact(prompt_ids_BP, prompt_mask_BP, empty, empty)
+    return ids_BP, mask_BP
+
+
+def _start_B(lm: PreTrainedModel, rows: int, device: torch.device) -> Tensor:
+    start = lm.config.decoder_start_token_id
+    if start is None:
+        start = lm.generation_config.decoder_start_token_id
+    return torch.full((rows,), start, dtype=torch.long, device=device)
+
+
+def response_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Tensor | None = None) -> Tensor:
+    """Hidden states (B, S, D) of a batch, S = T + 1: state t has seen the prompt and t response tokens.
+
+    `inputs_embeds` (B, S, D) replaces the embeddings of the decoder's input: start token, then the response.
+    """
+    prompt_ids_BP, prompt_mask_BP = _right_padded(batch.prompt_ids_BP, batch.prompt_mask_BP)
+    encoded = lm.get_encoder()(input_ids=prompt_ids_BP, attention_mask=prompt_mask_BP).last_hidden_state
+    start_B = _start_B(lm, len(batch), batch.ids_BT.device)
+    ids_BS = torch.cat([start_B[:, None], batch.ids_BT * batch.mask_BT], dim=1)
+    inputs = {"input_ids": ids_BS} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+    out = lm.get_decoder()(
+        **inputs, encoder_hidden_states=encoded, encoder_attention_mask=prompt_mask_BP, use_cache=False
+    )
+    return out.last_hidden_state
+
+
+class Seq2SeqDecoding:
+    """Rows that are being decoded: their caches, and `hidden_BD`, the state that predicts the next token.
+
+    The encoder reads each prompt once, whatever the number of samples.
+    """
+
+    def __init__(self, lm: PreTrainedModel, prompt_ids_BP: Tensor, prompt_mask_BP: Tensor) -> None:
+        self.decoder = lm.get_decoder()
+        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        ids_BP, self.prompt_mask_BP = _right_padded(prompt_ids_BP, prompt_mask_BP)
+        self.encoded_BPD = lm.get_encoder()(input_ids=ids_BP, attention_mask=self.prompt_mask_BP).last_hidden_state
+        self.hidden_BD = self._forward(_start_B(lm, len(ids_BP), ids_BP.device)[:, None])
+
+    def _forward(self, ids_BN: Tensor) -> Tensor:
+        out = self.decoder(
+            input_ids=ids_BN,
+            encoder_hidden_states=self.encoded_BPD,
+            encoder_attention_mask=self.prompt_mask_BP,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        return out.last_hidden_state[:, -1]
+
+    def step(self, token_B: Tensor) -> None:
+        """Append one token to every row."""
+        self.hidden_BD = self._forward(token_B[:, None])
+
+    def repeat(self, times: int) -> None:
+        """Every row `times` times, copies side by side."""
+        self.cache.batch_repeat_interleave(times)
+        self.prompt_mask_BP = self.prompt_mask_BP.repeat_interleave(times, 0)
+        self.encoded_BPD = self.encoded_BPD.repeat_interleave(times, 0)
+        self.hidden_BD = self.hidden_BD.repeat_interleave(times, 0)
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these rows, in this order."""
+        self.cache.batch_select_indices(rows)
+        self.prompt_mask_BP, self.encoded_BPD = self.prompt_mask_BP[rows], self.encoded_BPD[rows]
+        self.hidden_BD = self.hidden_BD[rows]
+
+    def forget_last(self) -> None:
+        """Take the last token of every row back."""
+        self.cache.self_attention_cache.crop(-1)

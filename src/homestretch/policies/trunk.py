@@ -1,0 +1,124 @@
+"""One set of base weights with adapters and heads, and the policies and rewards that are views of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from homestretch.batch import Scored, SequenceBatch
+from homestretch.config.training import TrainingConfig
+from homestretch.ops.logprobs import chunked_logprobs
+from homestretch.policies import causal, seq2seq
+from homestretch.policies.adapters import activate
+from homestretch.policies.heads import ScalarHead, lm_head
+
+HEAD_CHUNK_ROWS = 256
+
+
+class Trunk(nn.Module):
+    """A transformers model, the LoRA adapters on it, and named scalar heads.
+
+    With adapters, policy, reference and reward are views of one trunk: an adapter by name, or None for the base
+    weights. Without, each role has a trunk of its own and every weight is trained.
+    """
+
+    def __init__(self, lm: PreTrainedModel) -> None:
+        super().__init__()
+        self.model: PreTrainedModel | PeftModel = lm
+        self.heads = nn.ModuleDict()
+        self.active: str | None = None
+
+    @property
+    def lm(self) -> PreTrainedModel:
+        """The transformers model, adapters inside its layers."""
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether prompts go through an encoder."""
+        return bool(self.lm.config.is_encoder_decoder)
+
+    @property
+    def hidden_size(self) -> int:
+        """D, the width of a state."""
+        return int(self.lm.config.get_text_config(decoder=True).hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.lm.device
+
+    def add_adapter(self, name: str, config: TrainingConfig) -> None:
+        """A new LoRA adapter; it starts as the identity."""
+        lora = LoraConfig(
+            r=config.lora_r,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            target_modules=config.lora_target_modules,
+            fan_in_fan_out=any(isinstance(m, Conv1D) for m in self.lm.modules()),
+            task_type=TaskType.SEQ_2_SEQ_LM if self.is_encoder_decoder else TaskType.CAUSAL_LM,
+        )
+        with warnings.catch_warnings():
+            # peft reads an attribute that transformers has renamed; nothing a user could change.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            if isinstance(self.model, PeftModel):
+                self.model.add_adapter(name, lora)
+            else:
+                self.model = get_peft_model(self.model, lora, adapter_name=name)
+
+    def add_head(self, name: str, *, zero: bool) -> None:
+        """A new scalar head on the last hidden state."""
+        self.heads[name] = ScalarHead(self.hidden_size, zero=zero).to(self.device)
+
+    @contextmanager
+    def using(self, adapter: str | None) -> Iterator[None]:
+        """Run the block with this adapter on (None: all off)."""
+        if isinstance(self.model, PeftModel) and adapter != self.active:
+            activate(self.model, adapter)
+            self.active = adapter
+        yield
+
+    def forward(
+        self,
+        batch: SequenceBatch,
+        *,
+        adapter: str | None,
+        want: Collection[str],
+        inputs_embeds: Tensor | None = None,
+        candidate_BTK: Tensor | None = None,
+        heads_only: bool = False,
+    ) -> Scored:
+        """What `want` names of the batch: logp, entropy, value, hidden, reward (see `batch.Scored`)."""
+        module = seq2seq if self.is_encoder_decoder else causal
+        with self.using(adapter), torch.set_grad_enabled(torch.is_grad_enabled() and not heads_only):
+            hidden_BSD = module.response_hidden(self.lm, batch, inputs_embeds)
+        fields: dict[str, Tensor] = {}
+        if "hidden" in want:
+            fields["hidden_BSD"] = hidden_BSD
+        if {"logp", "entropy"} & set(want):
+            fields |= self._logprobs(hidden_BSD, batch.ids_BT, batch.mask_BT, entropy="entropy" in want)
+        if candidate_BTK is not None:
+            fields["logp_BTK"] = self._logprobs(hidden_BSD, candidate_BTK, batch.mask_BT, entropy=False)["logp_BT"]
+        if "value" in want:
+            fields["value_BT"] = self.heads["value"](hidden_BSD[:, :-1])
+        if "reward" in want:
+            last_B11 = batch.length_B[:, None, None].expand(-1, 1, hidden_BSD.shape[-1])
+            fields["reward_B"] = self.heads["reward"](hidden_BSD.gather(1, last_B11).squeeze(1))
+        return Scored(**fields)
+
+    def _logprobs(self, hidden_BSD: Tensor, ids: Tensor, mask_BT: Tensor, *, entropy: bool) -> dict[str, Tensor]:
+        where = mask_BT.bool()
+        logp_N, entropy_N = chunked_logprobs(
+            hidden_BSD[:, :-1][where], lm_head(self.lm), ids[where], chunk_rows=HEAD_CHUNK_ROWS, entropy=entropy
+        )
+        fields = {"logp_BT": logp_N.new_zeros(ids.shape).index_put(where.nonzero(as_tuple=True), logp_N)}
+        if entropy_N is not None:
+            fields["entropy_BT"] = entropy_N.new_zeros(mask_BT.shape).masked_scatter(where, entropy_N)
+        return fields

@@ -1,0 +1,101 @@
+"""Which training curves the page shows, and where the run doctor's sentences belong in them."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from homestretch.report.charts import Lines
+from homestretch.report.names import METRICS
+from homestretch.report.read import Row, StageView
+from homestretch.results import Selection
+
+MAX_PANELS = 8
+MAX_POINTS = 200
+MAX_SENTENCES = 9
+# What a reader looks for first; a key belongs to the first word it contains.
+_FIRST = ("loss", "la_rouge", "accuracy", "auroc", "reward", "kl", "terminated", "eos", "length", "entropy")
+_LAST = ("grad_norm", "learning_rate", "lr", "tokens", "epoch", "memory", "throughput", "per_second")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart: a quantity while training and, where there is one, on validation."""
+
+    key: str
+    lines: list[Lines]
+    best: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A sentence of the run doctor, with the step it was first said at and how often it came."""
+
+    number: int
+    step: int | None
+    sentence: str
+    times: int
+
+
+def panels(stage: StageView, selection: list[Selection]) -> tuple[list[Panel], list[str]]:
+    """At most `MAX_PANELS` charts of a stage, most telling first, and the keys that got none."""
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in stage.rows:
+        for key, value in _numbers(row):
+            base = key.removeprefix("eval/")
+            name = "validation" if key.startswith("eval/") else "training"
+            found.setdefault(base, {}).setdefault(name, []).append((row["step"], value))
+    varied = {key: lines for key, lines in found.items() if any(len({y for _, y in p}) > 1 for p in lines.values())}
+    keys = sorted(varied, key=_rank)
+    chosen = selection_of(stage, selection)
+    shown = []
+    for key in keys[:MAX_PANELS]:
+        lines = [_line(name, points) for name, points in sorted(varied[key].items())]
+        at = chosen.metric.removeprefix("eval/") == key if chosen else False
+        shown.append(Panel(key, lines, (chosen.step, chosen.value) if chosen and at else None))
+    return shown, sorted(set(found) - set(keys[:MAX_PANELS]))
+
+
+def remarks(stage: StageView) -> list[Remark]:
+    """The doctor's sentences in order, those that differ by their numbers only taken together."""
+    groups: dict[str, list[tuple[int | None, str]]] = {}
+    for step, sentence in stage.doctor:
+        groups.setdefault(re.sub(r"[\d.,+-]+", "0", sentence), []).append((step, sentence))
+    firsts = [(*said[0], len(said)) for said in groups.values()]
+    return [Remark(i, step, text, times) for i, (step, text, times) in enumerate(firsts[:MAX_SENTENCES], 1)]
+
+
+def selection_of(stage: StageView, selection: list[Selection]) -> Selection | None:
+    """How the checkpoint of this stage was chosen, if that is recorded."""
+    return next((s for s in selection if s.stage in (stage.label, stage.record.name)), None)
+
+
+def _numbers(row: Row) -> list[tuple[str, float]]:
+    skip = {"step", "seconds", "doctor"}
+    return [
+        (key, float(value))
+        for key, value in row.items()
+        if key not in skip and isinstance(value, int | float) and not isinstance(value, bool) and _drawable(value)
+    ]
+
+
+def _drawable(value: float) -> bool:
+    return abs(value) < 1e15 and math.isfinite(value)
+
+
+def _rank(key: str) -> tuple[int, str]:
+    low = key.lower()
+    if any(word in low for word in _LAST):
+        return (len(_FIRST) + 2, key)
+    place = next((i for i, word in enumerate(_FIRST) if word in low), len(_FIRST) + (key not in METRICS))
+    return (place, key)
+
+
+def _line(name: str, points: list[tuple[float, float]]) -> Lines:
+    size = math.ceil(len(points) / MAX_POINTS)
+    groups = [points[i : i + size] for i in range(0, len(points), size)]
+    xs = [sum(x for x, _ in g) / len(g) for g in groups]
+    ys = [sum(y for _, y in g) / len(g) for g in groups]
+    held_out = name == "validation"
+    return Lines(name, xs, ys, series=2 if held_out else 1, dots=held_out and len(xs) <= 40)

@@ -1,0 +1,122 @@
+"""The page: everything about one or several runs in one HTML file that needs no network and no script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from homestretch.errors import InputError
+from homestretch.report import figures, samples, sections
+from homestretch.report.charts import unique_ids
+from homestretch.report.names import listed, metric_label
+from homestretch.report.read import RunView, read_run
+from homestretch.report.verdict import verdict
+from homestretch.results import write_text
+
+MAX_SAMPLES = 300
+
+
+def write_report(runs: list[Path], out: Path, *, max_samples: int = MAX_SAMPLES) -> Path:
+    """Read the folders of `runs`, write one page to `out`, and return `out`.
+
+    At most `max_samples` prompts are shown, fewer where their texts are long, spread evenly over the test set.
+    Raises InputError: a folder that is no run, a record of it that cannot be used, or `out` not writable.
+    """
+    if not runs:
+        raise InputError("report: no run was named; give the folder of at least one run.")
+    write_text(Path(out), render(_distinct([read_run(path) for path in runs]), max_samples=max_samples))
+    return Path(out)
+
+
+def render(runs: list[RunView], *, max_samples: int = MAX_SAMPLES) -> str:
+    """The page as text. The same runs give the same text."""
+    jinja = Environment(
+        loader=PackageLoader("homestretch.report", "."),
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
+    )  # fmt: skip
+    script = _source("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    html = jinja.get_template("template.html").render(
+        **_overview(runs),
+        **_browser(runs, max_samples),
+        details=[_details(run, place) for place, run in enumerate(runs)],
+        style=Markup(_source("style.css")),
+        script=Markup(script),
+        script_hash=digest,
+    )
+    return html.encode("utf-8", "replace").decode()
+
+
+def _overview(runs: list[RunView]) -> dict[str, Any]:
+    named = sections.named_arms(runs)
+    metric = next((run.results.headline_metric for run in runs if run.results), "la_rougeL")
+    dataset = dict.fromkeys(run.results.dataset for run in runs if run.results and run.results.dataset)
+    charts = [
+        figures.headline(named, metric),
+        *(figures.failures(named, sampled=sampled) for sampled in (False, True)),
+        *(figures.lengths(runs, sampled=sampled) for sampled in (False, True)),
+    ]
+    overview, before_after, length = _numbered(charts[:1], "a"), _numbered(charts[1:3], "f"), _numbered(charts[3:], "l")
+    return {
+        "title": listed([run.name for run in runs]),
+        "dataset": list(dataset),
+        "several": len(runs) > 1,
+        "metric": metric_label(metric),
+        "verdicts": [(run.name, verdict(run.results), sections.tiles(run.results), run.notes) for run in runs],
+        "arms": sections.arms_tables(named, metric),
+        "arm_charts": overview,
+        "failure_charts": before_after,
+        "length_charts": length,
+    }
+
+
+def _browser(runs: list[RunView], limit: int) -> dict[str, Any]:
+    everything = samples.merge(runs)
+    chosen = samples.choose(everything, limit)
+    arms = dict.fromkeys(arm for sample in chosen for arm in sample.outputs)
+    return {"samples": samples.view(chosen), "total": len(everything), "sample_arms": list(arms)}
+
+
+def _details(run: RunView, place: int) -> dict[str, Any]:
+    selection = run.results.selection if run.results else []
+    stages = [figures.curves(stage, selection) for stage in run.stages]
+    rows = sections.comparisons(run.results) if run.results else []
+    return {
+        "name": run.name,
+        "path": run.path,
+        "comparisons": [row for row in rows if row.first],
+        "more_comparisons": [row for row in rows if not row.first],
+        "reward": sections.reward_table(run.results) if run.results else None,
+        "stages": [
+            (stage, _numbered(stage.charts, f"c{place}-{i}-"))
+            for i, stage in enumerate(stages)
+            if stage.charts or stage.remarks
+        ],
+        "selection": [(s.stage, metric_label(s.metric), s.step, f"{s.value:.4g}") for s in selection],
+        "timings": sections.timings(run),
+        "recipe": run.recipe,
+        "environment": run.environment,
+    }
+
+
+def _numbered(charts: list[figures.Chart | None] | list[figures.Chart], prefix: str) -> list[figures.Chart]:
+    there = [chart for chart in charts if chart]
+    return [figures.Chart(c.title, unique_ids(c.svg, f"{prefix}{i}-"), c.keys) for i, c in enumerate(there)]
+
+
+def _distinct(runs: list[RunView]) -> list[RunView]:
+    """Runs of the same folder name are told apart by their number."""
+    names = [run.name for run in runs]
+    return [
+        RunView(**{**vars(run), "name": f"{run.name} ({i})"}) if names.count(run.name) > 1 else run
+        for i, run in enumerate(runs, 1)
+    ]
+
+
+def _source(name: str) -> str:
+    return (Path(__file__).parent / name).read_text("utf-8")

@@ -1,0 +1,122 @@
+"""Reward models: a scalar head, and an adapter or a whole trunk, saved and loaded together.
+
+    model/
+      reward.json            kind, base model, adapter or full, what it was trained on
+      head.safetensors       the head; a folder without it is refused
+      adapter_model.safetensors, adapter_config.json      LoRA, in peft's format; or
+      model.safetensors, config.json                      a fully trained trunk
+      tokenizer files
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from homestretch.batch import SequenceBatch
+from homestretch.data.collate import collate_texts
+from homestretch.errors import InputError
+from homestretch.policies.load import load_tokenizer, load_trunk
+from homestretch.policies.policy import Policy
+from homestretch.policies.trunk import Trunk
+
+ADAPTER = "reward"
+DESCRIPTION, HEAD = "reward.json", "head.safetensors"
+
+
+@dataclass
+class RewardModel:
+    """A reward that reads prompt and completion with a language model (Solway 2024; sheet 2.3).
+
+    Called with texts it follows the `Reward` protocol, whatever the policy's tokenizer; `score_ids` takes token ids
+    of its own tokenizer. Both give logits: above 0 the completion looks like a reference.
+    """
+
+    policy: Policy
+    tokenizer: PreTrainedTokenizerBase
+
+    @torch.no_grad()
+    def score_ids(self, batch: SequenceBatch) -> Tensor:
+        """Logits (B,) of token ids."""
+        reward_B = self.policy.score(batch, want={"reward"}).reward_B
+        assert reward_B is not None
+        return reward_B
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[str], terminated: Sequence[bool] | None = None, **_: Any
+    ) -> list[float]:
+        """Logits of texts. `terminated` says which completions ended by themselves; by default all did."""
+        ended = [True] * len(completions) if terminated is None else terminated
+        batch = collate_texts(
+            self.tokenizer,
+            prompts,
+            completions,
+            terminated=ended,
+            is_encoder_decoder=self.policy.trunk.is_encoder_decoder,
+        )
+        return self.score_ids(batch).tolist()
+
+
+def save_reward(trunk: Trunk, tokenizer: PreTrainedTokenizerBase, folder: Path, *, base: str, kind: str) -> None:
+    """Write head, adapter (or trunk) and tokenizer to `folder`. `base` is where the base weights are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with_adapter = isinstance(trunk.model, PeftModel)
+    if with_adapter:
+        trunk.model.save_pretrained(folder, selected_adapters=[ADAPTER], safe_serialization=True)
+        _flatten(folder, ADAPTER)
+    else:
+        trunk.lm.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    save_file({k: v.detach().cpu() for k, v in trunk.heads["reward"].state_dict().items()}, folder / HEAD)
+    description = {"kind": kind, "base": base if with_adapter else None, "adapter": with_adapter}
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
+
+
+def load_reward(folder: str | Path, *, trunk: Trunk | None = None, budget: int = 4096, **options: Any) -> RewardModel:
+    """A saved reward model; with `trunk`, its adapter and head are added to that trunk instead of a new one.
+
+    Raises InputError when the folder is not a reward model or its head is missing.
+    """
+    folder = Path(folder)
+    description = read_description(folder)
+    adapter = ADAPTER if description["adapter"] else None
+    if trunk is None or adapter is None:
+        trunk = load_trunk(description["base"] or str(folder), **options)
+    if adapter:
+        add_saved_adapter(trunk, folder, ADAPTER)
+    trunk.add_head("reward", zero=False)
+    trunk.heads["reward"].load_state_dict(load_file(folder / HEAD))
+    return RewardModel(Policy(trunk, adapter, budget=budget), load_tokenizer(str(folder)))
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What `reward.json` says. Raises InputError when the folder is not a whole reward model."""
+    if not (folder / DESCRIPTION).is_file():
+        raise InputError(f"{folder} is not a reward model (no {DESCRIPTION}); make one with the stage `reward` or `homestretch reward fit`.")
+    if not (folder / HEAD).is_file():
+        raise InputError(f"{folder} has no {HEAD}: a reward model without its head scores at random; train or copy it again.")
+    return json.loads((folder / DESCRIPTION).read_text())
+
+
+def add_saved_adapter(trunk: Trunk, folder: Path, name: str) -> None:
+    """Load the peft adapter in `folder` into the trunk under `name`."""
+    if isinstance(trunk.model, PeftModel):
+        trunk.model.load_adapter(str(folder), adapter_name=name)
+    else:
+        trunk.model = PeftModel.from_pretrained(trunk.model, str(folder), adapter_name=name)
+
+
+def _flatten(folder: Path, adapter: str) -> None:
+    # peft writes a named adapter into a subfolder; users expect its files at the top.
+    for file in (folder / adapter).iterdir():
+        file.replace(folder / file.name)
+    (folder / adapter).rmdir()

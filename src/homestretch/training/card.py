@@ -1,0 +1,78 @@
+"""The model card: what was trained, on what, how well, and how to use it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+from homestretch.results import Results, write_text
+from homestretch.training.context import Context
+
+USE = {
+    False: """from transformers import pipeline
+
+generate = pipeline("text-generation", model="{name}")
+print(generate({prompt}, return_full_text=False, max_new_tokens={length})[0]["generated_text"])""",
+    True: """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+tokenizer, model = AutoTokenizer.from_pretrained("{name}"), AutoModelForSeq2SeqLM.from_pretrained("{name}")
+ids = model.generate(**tokenizer({prompt}, return_tensors="pt"), max_new_tokens={length})
+print(tokenizer.decode(ids[0], skip_special_tokens=True))""",
+}
+SHOWN = ("rougeL", "la_rougeL", "chrf", "similarity", "length_ratio")
+
+
+def write_card(context: Context) -> None:
+    """Write `model/README.md`."""
+    recipe = context.recipe
+    example = context.splits.validation or context.splits.train
+    prompt = repr(example[0].prompt) if example else '"..."'
+    encoder_decoder = context.tokenizer is not None and _is_encoder_decoder(context)
+    use = USE[encoder_decoder].format(
+        name=recipe.hub_model_id or context.run.model, prompt=prompt, length=recipe.dataset.max_completion_length
+    )
+    methods = ", ".join(stage.name for stage in recipe.stages if stage.kind not in ("evaluate", "report"))
+    version = importlib.metadata.version("homestretch")
+    text = f"""---
+library_name: transformers
+base_model: {recipe.model_name_or_path}
+pipeline_tag: {"text2text-generation" if encoder_decoder else "text-generation"}
+tags: [homestretch, {", ".join(s.kind for s in recipe.stages if s.kind in ("sft", "ppo"))}]
+---
+
+# {context.run.path.name}
+
+{recipe.model_name_or_path}, trained further with homestretch {version}: {methods}. No human preference labels were used.
+
+**Data.** {context.splits.description}
+
+**Method.** Maximum likelihood on the pairs, then (where the recipe has it) PPO against a reward model that was trained
+on references against made and mined failure modes, with a length term. Seed {recipe.seed}; the whole recipe is
+`recipe.yaml` in the run's folder. LoRA adapters, where used, lie in `adapter/` beside the merged weights.
+
+{_results(context)}
+## Use
+
+```python
+{use}
+```
+"""
+    # The file may share its bytes with the stage's copy: write_text replaces it rather than writing into it.
+    write_text(context.run.model / "README.md", text)
+
+
+def _is_encoder_decoder(context: Context) -> bool:
+    from transformers import AutoConfig
+
+    return bool(AutoConfig.from_pretrained(context.run.model).is_encoder_decoder)
+
+
+def _results(context: Context) -> str:
+    if not context.run.results.is_file():
+        return ""
+    results = Results.read(context.run.results)
+    names = [n for n in SHOWN if any(n in arm.metrics for arm in results.arms.values())]
+    lines = ["| arm | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
+    for arm, values in results.arms.items():
+        cells = [f"{m.value:.2f} [{m.low:.2f}, {m.high:.2f}]" if (m := values.metrics.get(n)) else "" for n in names]
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return "## Results on the test split\n\n" + "\n".join(lines) + "\n"

@@ -1,0 +1,68 @@
+"""Checkpoints that are whole or not there: written beside, checked by digest, renamed into place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from homestretch.errors import CheckpointError
+
+PREFIX = "checkpoint-"
+
+
+def save(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write tensors and plain values to `folder`; a reader sees the old content or the new, never a part.
+
+    `folder` may exist and is then replaced.
+    """
+    beside = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside / "tensors.safetensors")
+    digest = _digest(beside / "tensors.safetensors")
+    (beside / "state.json").write_text(json.dumps({"sha256": digest, **state}, indent=1))
+    for file in beside.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
+
+
+def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors (on the CPU) and plain values of a checkpoint.
+
+    Raises CheckpointError when a file is missing or does not match its digest.
+    """
+    try:
+        state = json.loads((folder / "state.json").read_text())
+        if state.pop("sha256") != _digest(folder / "tensors.safetensors"):
+            raise CheckpointError(f"{folder}: the checkpoint is damaged (digest mismatch); delete this folder and start the same command again.")
+        return load_file(folder / "tensors.safetensors"), state
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: the checkpoint cannot be read ({error}); delete this folder and start the same command again.") from None
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest `checkpoint-N` in `folder`, or None."""
+    found = [p for p in folder.glob(f"{PREFIX}*") if p.name.removeprefix(PREFIX).isdigit()]
+    return max(found, key=lambda p: int(p.name.removeprefix(PREFIX)), default=None)
+
+
+def keep_only(folder: Path, newest: Path) -> None:
+    """Delete every other numbered checkpoint in `folder`."""
+    for other in folder.glob(f"{PREFIX}*"):
+        if other != newest:
+            shutil.rmtree(other)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

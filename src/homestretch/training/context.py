@@ -1,0 +1,111 @@
+"""What every stage of a run shares: the recipe, the data as tokens, the device, and where things are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import PreTrainedTokenizerBase
+
+from homestretch.config.recipe import Recipe
+from homestretch.config.training import TrainingConfig
+from homestretch.data.records import Example
+from homestretch.data.sources import Splits
+from homestretch.data.tokenize import TokenizedExample, tokenize_examples
+from homestretch.policies.load import choose_device, load_tokenizer, load_trunk
+from homestretch.policies.policy import Policy
+from homestretch.policies.trunk import Trunk
+from homestretch.results import RunFolder
+
+ROLE = "policy"
+
+
+@dataclass
+class Context:
+    """One run. `model` is where the next stage's start weights are; `folders` maps finished stages to their folders."""
+
+    recipe: Recipe
+    run: RunFolder
+    splits: Splits
+    model: str
+    folders: dict[str, Path] = field(default_factory=dict)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The device of all models."""
+        return choose_device(self.recipe.device)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the recipe's model."""
+        return load_tokenizer(
+            self.recipe.model_name_or_path,
+            revision=self.recipe.model_revision,
+            trust_remote_code=self.recipe.trust_remote_code,
+        )
+
+    def load_trunk(self, model: str | Path | None = None) -> Trunk:
+        """A fresh trunk of the current model (or another one) on the run's device."""
+        return load_trunk(
+            str(model or self.model),
+            device=self.device,
+            dtype=torch.float32,
+            revision=self.recipe.model_revision if model is None and self.model == self.recipe.model_name_or_path else None,
+            trust_remote_code=self.recipe.trust_remote_code,
+        )
+
+    def tokens(self, examples: list[Example], *, is_encoder_decoder: bool) -> list[TokenizedExample]:
+        """Examples as token ids, within the recipe's lengths."""
+        data = self.recipe.dataset
+        return tokenize_examples(
+            examples,
+            self.tokenizer,
+            is_encoder_decoder=is_encoder_decoder,
+            max_prompt_length=data.max_prompt_length,
+            max_completion_length=data.max_completion_length,
+            truncate=data.truncate,
+        )
+
+    def accelerator(self, config: TrainingConfig) -> Accelerator:
+        """Accelerate with the stage's precision, on the run's device."""
+        bf16 = bf16_pays(self.device) if config.bf16 is None else config.bf16
+        return Accelerator(cpu=self.device.type == "cpu", mixed_precision="bf16" if bf16 else "no")
+
+    def budget(self, config: TrainingConfig) -> int:
+        """Padded tokens of one forward pass."""
+        return config.micro_batch_tokens or (2048 if self.device.type == "cpu" else 16_384)
+
+    def policy(self, trunk: Trunk, adapter: str | None, accelerator: Accelerator, config: TrainingConfig) -> Policy:
+        """A view of the trunk with the stage's precision and budget."""
+        return Policy(trunk, adapter, budget=self.budget(config), autocast=accelerator.autocast)
+
+
+def bf16_pays(device: torch.device) -> bool:
+    """Whether bfloat16 matrix products run faster than float32 on this device."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+
+
+def trainable(trunk: Trunk, config: TrainingConfig, adapter: str, head: str | None = None) -> dict[str, Any]:
+    """Parameters that a stage trains, by name: one adapter (or every weight), and one head."""
+    chosen = {
+        name: p
+        for name, p in trunk.named_parameters()
+        if (f".{adapter}." in name if config.use_peft else name.startswith("model."))
+        or (head is not None and name.startswith(f"heads.{head}."))
+    }
+    for name, parameter in trunk.named_parameters():
+        parameter.requires_grad_(name in chosen)
+    return chosen
+
+
+def set_threads() -> None:
+    """Use the cores that this process may run on, unless the user has said otherwise."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -1,0 +1,141 @@
+"""The run doctor: watches an online run and says in one sentence which knob to turn.
+
+Each check looks at the rows of `metrics.jsonl` of one stage. A sentence is given once, until its cause has gone away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+Row = dict[str, Any]
+RECENT = 3
+
+
+@dataclass
+class Doctor:
+    """Feed it rows with `watch`; it answers with a sentence or None, and whether to stop.
+
+    `metric` is the validation metric that should rise with the reward. `stop` ends a run whose reward rises while
+    the metric falls.
+    """
+
+    metric: str
+    stop: bool = False
+    rows: list[Row] = field(default_factory=list)
+    said: set[str] = field(default_factory=set)
+
+    def watch(self, row: Row) -> tuple[str | None, bool]:
+        """Look at one more row."""
+        self.rows.append(row)
+        found = {name: sentence for name, check in CHECKS.items() if (sentence := check(self.rows, self.metric))}
+        new = [sentence for name, sentence in found.items() if name not in self.said]
+        stop = self.stop and "divergence" in found and "divergence" not in self.said
+        self.said = set(found)
+        return (" ".join(new) or None), stop
+
+
+def series(rows: list[Row], key: str) -> list[float]:
+    """The values of one key, in time order."""
+    return [float(row[key]) for row in rows if row.get(key) is not None]
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def negative_kl(rows: list[Row], metric: str) -> str | None:
+    """KL of a rollout is an average of log-ratios over its own samples and cannot stay below zero."""
+    recent = series(rows, "objective/kl")[-RECENT:]
+    if len(recent) == RECENT and max(recent) < -0.1:
+        return (
+            f"The KL to the reference has been negative for {RECENT} rounds ({_mean(recent):.2f} nats): samples are not "
+            "drawn from the scored distribution; set temperature to 1 and bf16 to false."
+        )
+    return None
+
+
+def ratio_tail(rows: list[Row], metric: str) -> str | None:
+    """More than 5 % of the tokens with a ratio beyond a factor of two means that the updates are too large."""
+    recent = series(rows, "val/ratio_tail")[-1:]
+    if recent and recent[0] > 0.05:
+        return (
+            f"{recent[0]:.0%} of the tokens moved by more than a factor of two in one round: halve learning_rate or "
+            "set num_ppo_epochs to 1."
+        )
+    return None
+
+
+def missing_ends(rows: list[Row], metric: str) -> str | None:
+    """The share of samples without an end marker grows by 10 points or stands above 50 %."""
+    share = series(rows, "completions/clipped_ratio")
+    if len(share) >= RECENT and (_mean(share[-RECENT:]) > share[0] + 0.1 or _mean(share[-RECENT:]) > 0.5):
+        return (
+            f"{_mean(share[-RECENT:]):.0%} of the samples do not end (at first {share[0]:.0%}): raise "
+            "missing_eos_penalty, or max_completion_length if references are longer."
+        )
+    return None
+
+
+def length_drift(rows: list[Row], metric: str) -> str | None:
+    """Mean length leaves the interval [0.6, 1.5] times that of the first round."""
+    length = series(rows, "completions/mean_length")
+    if len(length) < 2 * RECENT:
+        return None
+    share = _mean(length[-RECENT:]) / max(_mean(length[:RECENT]), 1e-9)
+    if share > 1.5:
+        return f"Samples have grown to {share:.1f} times their first length: raise length_coef, or use length_penalty ratio."
+    if share < 0.6:
+        return f"Samples have shrunk to {share:.1f} times their first length: lower length_coef or raise kl_coef."
+    return None
+
+
+def entropy_collapse(rows: list[Row], metric: str) -> str | None:
+    """Entropy falls under a third of its first value."""
+    entropy = series(rows, "objective/entropy")
+    if len(entropy) > RECENT and _mean(entropy[-RECENT:]) < entropy[0] / 3:
+        return (
+            f"The policy's entropy fell from {entropy[0]:.2f} to {_mean(entropy[-RECENT:]):.2f} nats a token: raise "
+            "kl_coef or ent_coef, or stop earlier."
+        )
+    return None
+
+
+def useless_value(rows: list[Row], metric: str) -> str | None:
+    """After ten rounds the value explains less of the returns than a constant would."""
+    explained = series(rows, "val/explained_variance")
+    if len(explained) >= 10 and _mean(explained[-RECENT:]) < 0:
+        return (
+            f"The value head explains nothing of the returns (explained variance {_mean(explained[-RECENT:]):.2f}): "
+            "raise value_warmup_steps or head_learning_rate."
+        )
+    return None
+
+
+def divergence(rows: list[Row], metric: str) -> str | None:
+    """The reward has risen since the best validation, and the metric has fallen at two validations since."""
+    scores = [(i, float(row[f"eval/{metric}"])) for i, row in enumerate(rows) if row.get(f"eval/{metric}") is not None]
+    if len(scores) < RECENT:
+        return None
+    best_at, best = max(scores, key=lambda pair: pair[1])
+    later = [value for i, value in scores if i > best_at]
+    before, after = series(rows[:best_at], "reward"), series(rows[best_at:], "reward")
+    rewarded = bool(after) and (not before or _mean(after[-RECENT:]) > _mean(before[-RECENT:]))
+    if len(later) >= 2 and max(later) < best - 0.3 and rewarded:
+        return (
+            f"The reward rises ({_mean(after[-RECENT:]):.2f}) while {metric} falls ({best:.1f} to {later[-1]:.1f}): the "
+            "reward model is being exploited; raise kl_coef, add harder negatives, or keep the best checkpoint."
+        )
+    return None
+
+
+CHECKS: dict[str, Callable[[list[Row], str], str | None]] = {
+    "negative_kl": negative_kl,
+    "ratio_tail": ratio_tail,
+    "missing_ends": missing_ends,
+    "length_drift": length_drift,
+    "entropy_collapse": entropy_collapse,
+    "useless_value": useless_value,
+    "divergence": divergence,
+}

@@ -1,0 +1,246 @@
+"""The training loop. It does not know the method: an algorithm makes loss terms, the loop averages and applies them.
+
+A *round* is the unit of progress: one optimiser step for an offline method, one rollout with its updates for an
+online one. Rounds are functions of their number, so a run that was killed goes on from the last checkpoint and ends
+with the same bits. Gradients of summed terms are divided by the count of the whole optimiser batch, so the result
+does not depend on how the batch was cut into micro-batches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
+
+from homestretch.algorithms.base import Algorithm, Models
+from homestretch.batch import Batch, LossTerms
+from homestretch.config.training import TrainingConfig
+from homestretch.data.samplers import token_budget_batches
+from homestretch.errors import TrainingDiverged
+from homestretch.ops.reduce import aggregate, denominator
+from homestretch.ops.schedules import learning_rate_factor
+from homestretch.progress import progress
+from homestretch.seeds import fold
+from homestretch.training import checkpoint
+from homestretch.training.logs import MetricsLog
+from homestretch.training.optim import Parameters, load_optimizer_tensors, make_optimizer, optimizer_tensors, set_rate
+
+MAX_BAD_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one stage trains: how many rounds, where each round's batch comes from, and how it is judged.
+
+    `validate(round)` gives metrics; the checkpoint with the best `metric_for_best_model` is kept, larger or smaller
+    as `greater_is_better` says. `watch(row)` sees every logged row and may answer with a sentence of advice, and
+    whether to stop.
+    """
+
+    label: str
+    folder: Path
+    config: TrainingConfig
+    rounds: int
+    batch_of: Callable[[int], Batch]
+    parameters: Parameters
+    seed: int
+    budget: int
+    validate: Callable[[int], dict[str, float]] | None = None
+    greater_is_better: bool = True
+    watch: Callable[[dict[str, Any]], tuple[str | None, bool]] | None = None
+    eval_steps: int = 1
+    save_steps: int = 1
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved with every checkpoint."""
+
+    round: int = 0
+    updates: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    bad_steps: int = 0
+    best: float | None = None
+    best_round: int | None = None
+    stopped: bool = False
+    algorithm: dict[str, float] = field(default_factory=dict)
+
+
+def fit(algorithm: Algorithm, models: Models, plan: Plan, accelerator: Accelerator) -> Progress:
+    """Train to the end of the plan, from the last checkpoint in its folder if there is one.
+
+    Afterwards `plan.parameters` hold the best round's values, or the last round's without validation. Raises
+    TrainingDiverged when three optimiser steps in a row have no finite loss or gradient.
+    """
+    return _Fit(algorithm, models, plan, accelerator).run()
+
+
+class _Fit:
+    def __init__(self, algorithm: Algorithm, models: Models, plan: Plan, accelerator: Accelerator) -> None:
+        self.algorithm, self.models, self.plan, self.accelerator = algorithm, models, plan, accelerator
+        self.optimizer = make_optimizer(plan.parameters, plan.config)
+        self.log = MetricsLog(plan.folder / "metrics.jsonl")
+        self.checkpoints = plan.folder / "checkpoints"
+        self.at = Progress()
+
+    def run(self) -> Progress:
+        plan = self.plan
+        self._resume()
+        rounds = range(self.at.round, plan.rounds)
+        with progress(plan.rounds, plan.label, "round", done=self.at.round) as bar:
+            if self.at.round == 0:
+                self._validate()
+            batches = ((r, plan.batch_of(r)) for r in rounds)
+            stream = self.algorithm.stream(self.models, batches)
+            for _ in rounds:
+                if self.at.stopped:
+                    break
+                started = time.monotonic()
+                torch.manual_seed(fold("round", plan.seed, self.at.round))
+                made = next(stream)
+                row = self._updates(made.updates) | made.stats
+                self.at.round += 1
+                self.at.seconds += time.monotonic() - started
+                self._finish_round(row)
+                bar.advance(1, **{k: row[k] for k in ("loss", "reward", "objective/kl") if k in row})
+        self._load_best()
+        return self.at
+
+    def _updates(self, updates: Any) -> dict[str, float]:
+        rows = [self._step(batch) for batch in updates]
+        keys = dict.fromkeys(key for row in rows for key in row)
+        return {k: sum(row[k] for row in rows if k in row) / sum(k in row for row in rows) for k in keys}
+
+    def _step(self, batch: Batch) -> dict[str, float]:
+        plan, parameters = self.plan, list(self.plan.parameters.values())
+        set_rate(self.optimizer, self._rate_factor())
+        sums: dict[str, list[float]] = {}
+        total, count = 0.0, 0
+        for rows in token_budget_batches(batch.tokens_B.tolist(), budget=plan.budget):
+            part = batch.select(rows)
+            with self.accelerator.autocast():
+                terms = self.algorithm.loss(self.models, part)
+            loss = aggregate(terms.terms, terms.mask, average=terms.average, denominator=1.0)
+            self.accelerator.backward(loss)
+            total += float(loss.detach())
+            count += int(denominator(terms.mask, terms.average))
+            _accumulate(sums, terms)
+            self.at.tokens += int(part.tokens_B.sum())
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.div_(max(count, 1))
+        norm = float(torch.nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], plan.config.max_grad_norm))
+        finite = torch.isfinite(torch.tensor([total, norm])).all()
+        if finite:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._guard(bool(finite), batch)
+        self.at.updates += 1
+        row = {"loss": total / max(count, 1), "grad_norm": norm, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        return row | {k: s / n if n else 0.0 for k, (s, n) in sums.items()}
+
+    def _rate_factor(self) -> float:
+        config, plan = self.plan.config, self.plan
+        warmup = config.warmup_steps if config.warmup_steps >= 1 else config.warmup_steps * plan.rounds
+        # Round numbers start at 0 and the ramp starts above 0, or the first round would change nothing.
+        step, warmup = self.at.round + 1, int(warmup) + 1
+        return learning_rate_factor(
+            step, kind=config.lr_scheduler_type, warmup_steps=warmup, total_steps=plan.rounds + 1
+        )
+
+    def _guard(self, finite: bool, batch: Batch) -> None:
+        self.at.bad_steps = 0 if finite else self.at.bad_steps + 1
+        if finite:
+            return
+        folder = self.plan.folder / "bad_batches"
+        folder.mkdir(exist_ok=True)
+        save_file({k: v.contiguous() for k, v in batch.flat().items()}, folder / f"update-{self.at.updates}.safetensors")
+        self.log.write(self.at.round, {"skipped_update": self.at.updates})
+        if self.at.bad_steps >= MAX_BAD_STEPS:
+            self._save()
+            raise TrainingDiverged(
+                f"The loss was not finite for {MAX_BAD_STEPS} updates in a row; the batches are in {folder} and a checkpoint "
+                f"was kept: lower {self.plan.label}.learning_rate or switch bf16 off and start again in a new folder."
+            )
+
+    def _finish_round(self, row: dict[str, float]) -> None:
+        plan, at = self.plan, self.at
+        row = {"seconds": round(at.seconds, 2), "num_tokens": at.tokens, **row}
+        self.log.write(at.round, row)
+        self._watch(row)
+        last = at.round == plan.rounds
+        if at.round % plan.eval_steps == 0 or last:
+            self._validate()
+        if at.round % plan.save_steps == 0 or last or at.stopped:
+            self._save()
+
+    def _validate(self) -> None:
+        if self.plan.validate is None:
+            return
+        metrics = self.plan.validate(self.at.round)
+        row = {f"eval/{k}": v for k, v in metrics.items()}
+        self.log.write(self.at.round, row)
+        value = metrics.get(self.plan.config.metric_for_best_model)
+        if value is not None and self._better(value):
+            self.at.best, self.at.best_round = value, self.at.round
+            checkpoint.save(self.plan.folder / "best", dict(self.plan.parameters), {"round": self.at.round, "metric": value})
+        self._watch(row)
+
+    def _better(self, value: float) -> bool:
+        best = self.at.best
+        return best is None or (value > best if self.plan.greater_is_better else value < best)
+
+    def _watch(self, row: dict[str, Any]) -> None:
+        if self.plan.watch is None:
+            return
+        sentence, stop = self.plan.watch({"step": self.at.round, **row})
+        if sentence:
+            self.log.write(self.at.round, {"doctor": sentence})
+        self.at.stopped = self.at.stopped or stop
+
+    def _save(self) -> None:
+        self.at.algorithm = self.algorithm.state()
+        tensors = dict(self.plan.parameters) | optimizer_tensors(self.optimizer, self.plan.parameters)
+        folder = self.checkpoints / f"{checkpoint.PREFIX}{self.at.round}"
+        checkpoint.save(folder, tensors, vars(self.at) | {"seed": self.plan.seed})
+        checkpoint.keep_only(self.checkpoints, folder)
+
+    def _resume(self) -> None:
+        folder = checkpoint.latest(self.checkpoints)
+        if folder is None:
+            self.log.cut(-1)
+            return
+        tensors, state = checkpoint.load(folder)
+        state.pop("seed")
+        self.at = Progress(**state)
+        _assign(self.plan.parameters, tensors)
+        load_optimizer_tensors(self.optimizer, self.plan.parameters, tensors)
+        self.algorithm.load_state(self.at.algorithm)
+        self.log.cut(self.at.round)
+        for row in self.log.rows() if self.plan.watch else []:
+            self.plan.watch(row)
+
+    def _load_best(self) -> None:
+        if self.at.best_round is not None:
+            _assign(self.plan.parameters, checkpoint.load(self.plan.folder / "best")[0])
+
+
+def _assign(parameters: Parameters, tensors: dict[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+def _accumulate(sums: dict[str, list[float]], terms: LossTerms) -> None:
+    for key, (values, mask) in terms.diagnostics.items():
+        total = float(aggregate(values, mask, average=terms.average, denominator=1.0))
+        entry = sums.setdefault(key, [0.0, 0.0])
+        entry[0] += total
+        entry[1] += float(denominator(mask, terms.average))

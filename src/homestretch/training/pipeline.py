@@ -1,0 +1,175 @@
+"""The stages of a recipe, run in order; a stage whose inputs have not changed is not run twice."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from homestretch.config.recipe import Recipe, Stage, dump, load_recipe
+from homestretch.data.sources import Splits, load
+from homestretch.errors import InputError
+from homestretch.results import Environment, RunFolder, StageFolder, StageRecord, write_text
+from homestretch.seeds import fold
+from homestretch.training.card import write_card
+from homestretch.training.context import Context, set_threads
+from homestretch.training.export import link_tree
+from homestretch.training.loop import Progress
+from homestretch.training.stages import evaluate, negatives, ppo, report, reward, sft
+
+STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
+    "sft": sft.run,
+    "negatives": negatives.run,
+    "reward": reward.run,
+    "ppo": ppo.run,
+    "evaluate": evaluate.run,
+    "report": report.run,
+}
+TRAINS_POLICY = {"sft", "ppo"}
+PACKAGES = ("homestretch", "torch", "transformers", "accelerate", "peft", "datasets", "safetensors")
+
+
+def run_recipe(recipe: Recipe, out: str | Path) -> RunFolder:
+    """Run (or finish) a recipe in the folder `out`.
+
+    Started again with the same recipe it continues where it was killed, to the same bits. Raises InputError when the
+    folder belongs to another recipe or data.
+    """
+    run = RunFolder(out)
+    _claim(run, recipe)
+    set_threads()
+    splits = _load_data(recipe, run)
+    write_environment(run, recipe)
+    context = Context(recipe=recipe, run=run, splits=splits, model=recipe.model_name_or_path)
+    chain = fingerprint(recipe, splits)
+    for number, stage in enumerate(recipe.stages, start=1):
+        chain = str(fold("stage", chain, stage.name, stage.config.model_dump_json()))
+        _run_stage(context, stage, run.stage(number, stage.name), chain)
+    _finish(context)
+    return run
+
+
+def _claim(run: RunFolder, recipe: Recipe) -> None:
+    """Make the folder this recipe's, or see that it already is."""
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{run.path}: the folder cannot be made ({error.strerror}); choose another with --out.") from None
+    if run.recipe.is_file():
+        if _identity(load_recipe(run.recipe)) != _identity(recipe):
+            raise InputError(
+                f"{run.path} holds a run of another recipe; choose another folder with --out, or delete this one."
+            )
+    elif any(run.path.iterdir()):
+        raise InputError(f"{run.path} is not empty and holds no run; choose another folder with --out.")
+    write_text(run.recipe, dump(recipe))
+
+
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    """What makes two recipes the same run: everything but stages that only look at results."""
+    values = recipe.model_dump(mode="json", exclude={"output_dir", "report_to", "push_to_hub", "hub_model_id"})
+    values["stages"] = [s for s in values["stages"] if not {"evaluate", "report"} & set(s)]
+    return values
+
+
+def _load_data(recipe: Recipe, run: RunFolder) -> Splits:
+    data = recipe.dataset
+    return load(
+        data.name,
+        columns=data.columns,
+        names=data.split,
+        on_bad_row=data.on_bad_row,
+        rejected=run.path / "rejected.jsonl",
+        seed=recipe.seed,
+        max_train=data.max_train,
+        max_validation=data.max_validation,
+        max_test=data.max_test,
+    )
+
+
+def fingerprint(recipe: Recipe, splits: Splits) -> str:
+    """Changes when the model's name, the data or the shared settings change."""
+    shared = recipe.model_dump_json(exclude={"stages", "output_dir", "report_to", "push_to_hub", "hub_model_id"})
+    texts = [repr((e.id, e.prompt, e.completion, e.references)) for s in (splits.train, splits.validation, splits.test) for e in s]
+    return str(fold("run", shared, *texts))
+
+
+def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str) -> None:
+    record = StageRecord.read(folder.record) if folder.record.is_file() else None
+    if record is not None and record.inputs.get("hash") != inputs:
+        shutil.rmtree(folder.path)
+        record = None
+    if record is None or record.status != "done":
+        _execute(context, stage, folder, inputs)
+    context.folders[stage.kind] = folder.path
+    if stage.kind in TRAINS_POLICY:
+        context.model = str(folder.model)
+
+
+def _execute(context: Context, stage: Stage, folder: StageFolder, inputs: str) -> None:
+    folder.path.mkdir(parents=True, exist_ok=True)
+    common = {"name": stage.name, "inputs": {"hash": inputs}}
+    StageRecord(**common, status="running").write(folder.record)
+    started = time.monotonic()
+    try:
+        progress = STAGE_FUNCTIONS[stage.kind](context, stage.config, folder.path)
+    except Exception as error:
+        StageRecord(**common, status="failed", error=str(error)).write(folder.record)
+        raise
+    StageRecord(
+        **common,
+        status="done",
+        seconds=time.monotonic() - started,
+        tokens=progress.tokens if progress else None,
+        peak_memory_bytes=peak_memory(context.device),
+    ).write(folder.record)
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory so far: of the accelerator, or of this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _finish(context: Context) -> None:
+    """The final model at the top of the run, with its card."""
+    source = Path(context.model)
+    if not source.is_dir() or not source.is_relative_to(context.run.path):
+        return
+    link_tree(source, context.run.model)
+    write_card(context)
+    if context.recipe.push_to_hub:
+        from huggingface_hub import HfApi
+
+        name = context.recipe.hub_model_id or context.run.path.name
+        api = HfApi()
+        repo = api.create_repo(name, exist_ok=True).repo_id
+        api.upload_folder(repo_id=repo, folder_path=context.run.model)
+
+
+def write_environment(run: RunFolder, recipe: Recipe) -> None:
+    """Versions, hardware and seeds beside the results."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    hardware = {
+        "processor": platform.processor() or platform.machine(),
+        "cores": torch.get_num_threads(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+    Environment(versions=versions, hardware=hardware, seeds={"seed": recipe.seed}, command=sys.argv).write(run.environment)

@@ -1,0 +1,121 @@
+"""Stage `evaluate`: generate for the test prompts with every arm, and measure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from homestretch.config.evaluate import EvaluateConfig
+from homestretch.data.records import Example, prompt_text
+from homestretch.evaluate import evaluate_rows
+from homestretch.generation.engine import generate
+from homestretch.generation.sampling import SamplingConfig
+from homestretch.metrics.postprocess import postprocess
+from homestretch.policies.load import end_ids
+from homestretch.policies.policy import Policy
+from homestretch.progress import progress
+from homestretch.results import RewardMode, Selection, StageRecord, Timing, write_text
+from homestretch.seeds import fold
+from homestretch.training.context import Context
+from homestretch.training.stages.reward import MODES
+
+ARMS = {"sft": "ml", "ppo": "rl"}
+
+
+def run(context: Context, config: EvaluateConfig, folder: Path) -> None:
+    """Write `evaluation/generations.jsonl` and `evaluation/results.json`."""
+    examples = context.splits.test[: config.max_examples]
+    rows: list[dict[str, Any]] = []
+    for stage, short in ARMS.items():
+        if stage in context.folders:
+            rows += arm_rows(context, config, examples, context.folders[stage] / "model", short)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_text(context.run.generations, text)
+    with progress(None, "evaluate", "metric") as bar:
+        results = evaluate_rows(
+            rows,
+            metrics=config.metrics,
+            la_rouge=config.la_rouge,
+            seed=config.seed,
+            bleurt_checkpoint=config.bleurt_checkpoint,
+            progress=lambda *_: bar.advance(1),
+        )
+    results = results.model_copy(
+        update={
+            "headline_metric": config.metric_for_verdict,
+            "dataset": context.splits.description,
+            "reward_model": reward_modes(context),
+            "selection": selections(context),
+            "timings": timings(context),
+        }
+    )
+    results.write(context.run.results)
+
+
+def arm_rows(
+    context: Context, config: EvaluateConfig, examples: list[Example], model: Path, short: str
+) -> list[dict[str, Any]]:
+    """Rows of one model: greedy and sampled, raw and post-processed."""
+    trunk = context.load_trunk(model)
+    policy = Policy(trunk, None, budget=4096)
+    tokens = context.tokens(examples, is_encoder_decoder=trunk.is_encoder_decoder)
+    rows = []
+    for suffix, temperature in (("", 0.0), ("@t1", 1.0)) if config.sampled else (("", 0.0),):
+        longest = context.recipe.dataset.max_completion_length
+        with progress(len(examples), f"{short}_raw{suffix}", "prompt") as bar:
+            made = generate(
+                policy,
+                [t.prompt_ids for t in tokens],
+                eos_ids=end_ids(trunk.lm, context.tokenizer),
+                sampling=SamplingConfig(temperature=temperature, max_new_tokens=longest),
+                seed=fold("evaluate", config.seed),
+                on_done=lambda count, new_tokens: bar.advance(count, tokens=new_tokens),
+            )
+        for example, (sample,) in zip(examples, made, strict=True):
+            text = context.tokenizer.decode(sample.ids, skip_special_tokens=True).strip()
+            shared = {
+                "id": example.id,
+                "prompt": prompt_text(example),
+                "references": list(example.references),
+                "source": example.source,
+                "tokens": len(sample.ids),
+                "reward": None,
+            }
+            post = postprocess(text, config.postprocess)
+            rows.append({**shared, "arm": f"{short}_raw{suffix}", "text": text, "terminated": sample.terminated})
+            rows.append({**shared, "arm": f"{short}_post{suffix}", "text": post, "terminated": True})
+    return rows
+
+
+def reward_modes(context: Context) -> dict[str, RewardMode]:
+    """The reward model's table, where the run trained one."""
+    if "reward" not in context.folders:
+        return {}
+    table = json.loads((context.folders["reward"] / MODES).read_text())
+    return {mode: RewardMode(**values) for mode, values in table.items()}
+
+
+def selections(context: Context) -> list[Selection]:
+    """Which checkpoint each stage kept, and by what."""
+    found = []
+    for stage, folder in context.folders.items():
+        best = folder / "best" / "state.json"
+        if best.is_file():
+            state = json.loads(best.read_text())
+            config = context.recipe.find(stage)
+            metric = getattr(config, "metric_for_best_model", "")
+            found.append(Selection(stage=stage, metric=metric, step=state["round"], value=state["metric"]))
+    return found
+
+
+def timings(context: Context) -> dict[str, Timing]:
+    """Seconds, tokens and memory of the stages before this one."""
+    found = {}
+    for stage in context.run.stage_folders():
+        record = StageRecord.read(stage.record)
+        if record.status == "done" and record.seconds is not None:
+            found[record.name] = Timing(
+                seconds=record.seconds, tokens=record.tokens, peak_memory_bytes=record.peak_memory_bytes
+            )
+    return found

@@ -1,0 +1,144 @@
+"""Stage `ppo`: reinforcement learning from the current model against a reward with a length term."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from homestretch.algorithms.base import Models
+from homestretch.algorithms.ppo import PPO
+from homestretch.batch import SequenceBatch
+from homestretch.config.ppo import PPOConfig
+from homestretch.data.collate import collate
+from homestretch.data.samplers import epoch_order
+from homestretch.data.tokenize import TokenizedExample
+from homestretch.errors import RecipeError
+from homestretch.generation.candidates import candidates
+from homestretch.generation.rollout import rollout
+from homestretch.generation.sampling import SamplingConfig
+from homestretch.policies.load import end_ids
+from homestretch.policies.policy import Policy
+from homestretch.rewards.model import RewardModel, load_reward
+from homestretch.rewards.shaping import length_penalty, shaped_reward
+from homestretch.seeds import fold
+from homestretch.training.context import ROLE, Context, trainable
+from homestretch.training.doctor import Doctor
+from homestretch.training.export import save_model
+from homestretch.training.loop import Plan, Progress, fit
+from homestretch.training.validation import Validator
+
+LENGTH_COEF = {"ratio": 1.0, "linear": 0.01, "budget": 0.05, "none": 0.0}
+BUDGET_OF_MEDIAN = 1.2
+
+
+def run(context: Context, config: PPOConfig, folder: Path) -> Progress:
+    """Train, keep the best checkpoint, and make its model the run's current one."""
+    trunk = context.load_trunk()
+    accelerator = context.accelerator(config)
+    adapter = ROLE if config.use_peft else None
+    if "reward" not in context.folders:
+        raise RecipeError("The stage `ppo` needs a reward model: put a stage `reward` before it.")
+    reward = load_reward(
+        context.folders["reward"] / "model",
+        trunk=trunk if config.use_peft else None,
+        budget=context.budget(config),
+        device=context.device,
+    )
+    reward.policy.autocast = accelerator.autocast
+    if config.use_peft:
+        trunk.add_adapter(ROLE, config)
+    trunk.add_head("value", zero=True)
+    policy = context.policy(trunk, adapter, accelerator, config)
+    reference_trunk = trunk if config.use_peft else context.load_trunk()
+    reference = context.policy(reference_trunk, None, accelerator, config)
+    rows = context.tokens(context.splits.train, is_encoder_decoder=trunk.is_encoder_decoder)
+    models = Models(
+        policy=policy,
+        reference=reference,
+        sample=sampler(context, policy, config),
+        reward=terminal_reward(reward, config, rows),
+        candidates=lambda batch, k: candidates(policy, batch, k),
+    )
+    validator = Validator(context, policy, config.eval_examples)
+    doctor = Doctor(config.metric_for_best_model, stop=config.doctor == "stop")
+    rounds = config.max_steps or max(
+        round(len(rows) * config.num_generations / config.rollout_batch_size * config.num_train_epochs), 1
+    )
+    every = config.eval_steps or max(-(-rounds // 4), 1)
+    plan = Plan(
+        label="ppo",
+        folder=folder,
+        config=config,
+        rounds=rounds,
+        batch_of=prompts_of(rows, config, context.recipe.seed),
+        parameters=trainable(trunk, config, ROLE, head="value"),
+        seed=context.recipe.seed,
+        budget=context.budget(config),
+        validate=validator.metrics,
+        watch=None if config.doctor == "off" else doctor.watch,
+        eval_steps=every,
+        save_steps=config.save_steps or every,
+    )
+    progress = fit(PPO(config), models, plan, accelerator)
+    save_model(trunk, adapter, context.tokenizer, folder / "model")
+    context.model = str(folder / "model")
+    return progress
+
+
+def prompts_of(
+    rows: list[TokenizedExample], config: PPOConfig, seed: int
+) -> Callable[[int], SequenceBatch]:
+    """The prompts of a round: each `num_generations` times, copies side by side, without repeats in a pass."""
+    distinct = config.rollout_batch_size // config.num_generations
+
+    def batch_of(number: int) -> SequenceBatch:
+        first = number * distinct
+        chosen = []
+        for position in range(first, first + distinct):
+            epoch, at = divmod(position, len(rows))
+            chosen.append(rows[epoch_order(len(rows), seed=seed, epoch=epoch)[at]])
+        return collate([row for row in chosen for _ in range(config.num_generations)])
+
+    return batch_of
+
+
+def sampler(context: Context, policy: Policy, config: PPOConfig) -> Callable[[SequenceBatch, int], SequenceBatch]:
+    """Draws one response a row from the current policy; the round's number seeds it."""
+    longest = config.max_completion_length or context.recipe.dataset.max_completion_length
+    sampling = SamplingConfig(temperature=config.temperature, max_new_tokens=longest)
+    eos_ids = end_ids(policy.trunk.lm, context.tokenizer)
+
+    def sample(prompts: SequenceBatch, number: int) -> SequenceBatch:
+        seed = fold("rollout", context.recipe.seed, number)
+        return rollout(policy, prompts, eos_ids=eos_ids, sampling=sampling, seed=seed)
+
+    return sample
+
+
+def terminal_reward(
+    reward: RewardModel, config: PPOConfig, rows: list[TokenizedExample]
+) -> Callable[[SequenceBatch], tuple[Tensor, dict[str, Tensor]]]:
+    """The shaped reward of responses (sheet 2.4) and its parts for the log."""
+    coef = LENGTH_COEF[config.length_penalty] if config.length_coef is None else config.length_coef
+    budget = config.length_budget or BUDGET_OF_MEDIAN * statistics.median(row.ref_length for row in rows)
+
+    def score(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        score_B = reward.score_ids(responses)
+        assert responses.ref_length_B is not None and responses.terminated_B is not None
+        penalty_B = length_penalty(
+            responses.length_B, responses.ref_length_B, form=config.length_penalty, coef=coef, budget=budget
+        )
+        shaped_B = shaped_reward(
+            score_B,
+            penalty_B,
+            responses.terminated_B,
+            reward_clip_range=config.reward_clip_range,
+            missing_eos_penalty=config.missing_eos_penalty,
+        )
+        return shaped_B, {"scores": score_B, "length_penalty": penalty_B}
+
+    return score

@@ -1,0 +1,14 @@
+"""Stage `report`: one page about the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from homestretch.config.evaluate import ReportConfig
+from homestretch.report.page import write_report
+from homestretch.training.context import Context
+
+
+def run(context: Context, config: ReportConfig, folder: Path) -> None:
+    """Write `report.html`."""
+    write_report([context.run.path], context.run.report, max_samples=config.max_samples)

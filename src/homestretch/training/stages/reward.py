@@ -1,0 +1,134 @@
+"""Stage `reward`: fit a reward model on references against failure modes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from sklearn.metrics import roc_auc_score
+
+from homestretch.algorithms.base import Models
+from homestretch.algorithms.reward_model import RewardModelling
+from homestretch.batch import PairBatch
+from homestretch.config.reward import RewardConfig
+from homestretch.data.collate import collate_pairs
+from homestretch.data.samplers import epoch_order
+from homestretch.data.tokenize import TokenizedPair, tokenize_pairs
+from homestretch.errors import DataError, RecipeError
+from homestretch.policies.policy import Policy
+from homestretch.results import RewardMode, write_text
+from homestretch.rewards.model import ADAPTER, save_reward
+from homestretch.seeds import fold
+from homestretch.training.context import Context, trainable
+from homestretch.training.loop import Plan, Progress, fit
+
+MODES = "reward_model.json"
+
+
+def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
+    """Train on the run's negatives, keep the best checkpoint, and measure it on held-out prompts by failure mode."""
+    if "negatives" not in context.folders:
+        raise RecipeError("The stage `reward` needs failure modes: put a stage `negatives` before it.")
+    source = context.folders["negatives"]
+    held_out_mode = json.loads((source / "audit.json").read_text())["held_out"]
+    pairs = read_pairs(source / "negatives.jsonl")
+    train, held = split_pairs(pairs, config, held_out_mode, seed=context.recipe.seed)
+    trunk = context.load_trunk()
+    accelerator = context.accelerator(config)
+    adapter = ADAPTER if config.use_peft else None
+    if config.use_peft:
+        trunk.add_adapter(ADAPTER, config)
+    torch.manual_seed(fold("reward_head", context.recipe.seed))
+    trunk.add_head("reward", zero=False)
+    policy = context.policy(trunk, adapter, accelerator, config)
+    train_rows = _tokens(context, train, policy)
+    held_rows = _tokens(context, held, policy)
+    per_epoch = math.ceil(len(train_rows) / config.train_batch_size)
+    rounds = config.max_steps or max(round(per_epoch * config.num_train_epochs), 1)
+
+    def batch_of(number: int) -> PairBatch:
+        epoch, at = divmod(number, per_epoch)
+        order = epoch_order(len(train_rows), seed=context.recipe.seed, epoch=epoch)
+        chosen = order[at * config.train_batch_size : (at + 1) * config.train_batch_size]
+        return collate_pairs([train_rows[i] for i in chosen])
+
+    def validate(number: int) -> dict[str, float]:
+        modes = measure(policy, held_rows, held, held_out_mode)
+        aurocs = [m.auroc for m in modes.values() if m.auroc is not None and not m.held_out]
+        return {"auroc": sum(aurocs) / len(aurocs)} | {f"auroc/{k}": m.auroc for k, m in modes.items() if m.auroc}
+
+    every = config.eval_steps or max(math.ceil(rounds / 2), 1)
+    plan = Plan(
+        label="reward",
+        folder=folder,
+        config=config,
+        rounds=rounds,
+        batch_of=batch_of,
+        parameters=trainable(trunk, config, ADAPTER, head="reward"),
+        seed=context.recipe.seed,
+        budget=context.budget(config),
+        validate=validate,
+        eval_steps=every,
+        save_steps=config.save_steps or every,
+    )
+    progress = fit(RewardModelling(config.kind), Models(policy=policy), plan, accelerator)
+    modes = measure(policy, held_rows, held, held_out_mode)
+    write_text(folder / MODES, json.dumps({k: m.model_dump() for k, m in modes.items()}, indent=1))
+    save_reward(trunk, context.tokenizer, folder / "model", base=context.model, kind=config.kind)
+    return progress
+
+
+def read_pairs(file: Path) -> list[dict[str, Any]]:
+    """Preference rows of a JSONL file."""
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    if not rows:
+        raise DataError(f"{file}: there are no failure modes here; add training pairs or enable more classes.")
+    return rows
+
+
+def split_pairs(
+    pairs: list[dict[str, Any]], config: RewardConfig, held_out_mode: str | None, *, seed: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Pairs to train on and pairs to measure on, disjoint by prompt; the held-out mode is only measured."""
+    ids = sorted({row["id"] for row in pairs}, key=lambda i: fold("reward_split", seed, i))
+    count = min(max(round(len(ids) * config.held_out_fraction), 1), config.max_held_out)
+    held = set(ids[:count])
+    train = [row for row in pairs if row["id"] not in held and row["failure_mode"] != held_out_mode]
+    return train, [row for row in pairs if row["id"] in held]
+
+
+def _tokens(context: Context, pairs: list[dict[str, Any]], policy: Policy) -> list[TokenizedPair]:
+    data = context.recipe.dataset
+    return tokenize_pairs(
+        pairs,
+        context.tokenizer,
+        is_encoder_decoder=policy.trunk.is_encoder_decoder,
+        max_prompt_length=data.max_prompt_length,
+        max_completion_length=data.max_completion_length,
+    )
+
+
+@torch.no_grad()
+def measure(
+    policy: Policy, rows: list[TokenizedPair], pairs: list[dict[str, Any]], held_out_mode: str | None
+) -> dict[str, RewardMode]:
+    """Accuracy within pairs and area under the ROC curve, for each failure mode."""
+    batch = collate_pairs(rows)
+    chosen_B = policy.score(batch.chosen, want={"reward"}).reward_B
+    rejected_B = policy.score(batch.rejected, want={"reward"}).reward_B
+    assert chosen_B is not None and rejected_B is not None
+    by_mode: dict[str, list[int]] = defaultdict(list)
+    for i, pair in enumerate(pairs):
+        by_mode[pair["failure_mode"]].append(i)
+    return {mode: _mode(chosen_B[at], rejected_B[at], mode == held_out_mode) for mode, at in sorted(by_mode.items())}
+
+
+def _mode(chosen_b: torch.Tensor, rejected_b: torch.Tensor, held_out: bool) -> RewardMode:
+    labels = [1] * len(chosen_b) + [0] * len(rejected_b)
+    auroc = roc_auc_score(labels, torch.cat([chosen_b, rejected_b]).float().cpu().numpy())
+    accuracy = float((chosen_b > rejected_b).float().mean())
+    return RewardMode(n=len(chosen_b), accuracy=accuracy, auroc=float(auroc), held_out=held_out)

@@ -1,0 +1,44 @@
+"""Validation by generation: greedy completions of held-out prompts, scored as the user will score them."""
+
+from __future__ import annotations
+
+import statistics
+
+from homestretch.generation.engine import generate
+from homestretch.generation.sampling import SamplingConfig
+from homestretch.metrics.rouge import la_rouge, rouge
+from homestretch.policies.load import end_ids
+from homestretch.policies.policy import Policy
+from homestretch.training.context import Context
+
+
+class Validator:
+    """Metrics of a policy on the first `count` validation prompts."""
+
+    def __init__(self, context: Context, policy: Policy, count: int) -> None:
+        self.context, self.policy = context, policy
+        self.examples = context.splits.validation[:count]
+        self.rows = context.tokens(self.examples, is_encoder_decoder=policy.trunk.is_encoder_decoder)
+
+    def metrics(self, round: int) -> dict[str, float]:
+        """Mean ROUGE-L and length-adjusted ROUGE-L (0 to 100), share that does not end, length relative to the
+        reference."""
+        if not self.rows:
+            return {}
+        made = generate(
+            self.policy,
+            [row.prompt_ids for row in self.rows],
+            eos_ids=end_ids(self.policy.trunk.lm, self.context.tokenizer),
+            sampling=SamplingConfig(temperature=0.0, max_new_tokens=self.context.recipe.dataset.max_completion_length),
+        )
+        samples = [group[0] for group in made]
+        texts = [self.context.tokenizer.decode(s.ids, skip_special_tokens=True).strip() for s in samples]
+        pairs = [(t, e.references) for t, e in zip(texts, self.examples, strict=True)]
+        return {
+            "rougeL": statistics.fmean(rouge(text, references).f for text, references in pairs),
+            "la_rougeL": statistics.fmean(la_rouge(text, references) for text, references in pairs),
+            "unfinished": statistics.fmean(not s.terminated for s in samples),
+            "length_ratio": statistics.fmean(
+                len(s.ids) / row.ref_length for s, row in zip(samples, self.rows, strict=True)
+            ),
+        }

@@ -1,0 +1,155 @@
+"""Policies: response-aligned scores of any architecture, adapters on one trunk, decoding."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from tiny import BUILDERS, VOCAB, build
+
+from homestretch.batch import SequenceBatch
+from homestretch.config.training import TrainingConfig
+from homestretch.errors import InputError
+from homestretch.policies.load import check_lm_head
+from homestretch.policies.policy import Policy
+from homestretch.policies.trunk import Trunk
+
+PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12], [13]]
+RESPONSES = [[20, 21, 22, 1], [23, 1], [24, 25, 26, 27]]
+
+
+def batch_of(prompts=PROMPTS, responses=RESPONSES, *, left: bool = True, junk: int = 0) -> SequenceBatch:
+    width_P, width_T = max(map(len, prompts)) + junk, max(map(len, responses)) + junk
+    pad = 40 if junk else 0
+
+    def row(ids: list[int], width: int, at_left: bool, value: int) -> list[int]:
+        fill = [value] * (width - len(ids))
+        return fill + ids if at_left else ids + fill
+
+    return SequenceBatch(
+        prompt_ids_BP=torch.tensor([row(p, width_P, left, pad) for p in prompts]),
+        prompt_mask_BP=torch.tensor([row([1] * len(p), width_P, left, 0) for p in prompts]),
+        ids_BT=torch.tensor([row(r, width_T, False, pad) for r in responses]),
+        mask_BT=torch.tensor([row([1] * len(r), width_T, False, 0) for r in responses]),
+    )
+
+
+def naive_logp(lm, prompt: list[int], response: list[int]) -> torch.Tensor:
+    """One row at a time, with the model's own logits."""
+    if lm.config.is_encoder_decoder:
+        decoder = torch.tensor([[lm.config.decoder_start_token_id, *response[:-1]]])
+        logits = lm(input_ids=torch.tensor([prompt]), decoder_input_ids=decoder).logits[0]
+    else:
+        logits = lm(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+    return logits.log_softmax(-1).gather(1, torch.tensor(response)[:, None]).squeeze(1)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_logp_is_that_of_the_model_row_by_row(name):
+    lm = build(name)
+    policy = Policy(Trunk(lm), None, budget=1000)
+    with torch.no_grad():
+        logp_BT = policy.score(batch_of(), want={"logp"}).logp_BT
+        for row, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
+            expected = naive_logp(lm, prompt, response)
+            torch.testing.assert_close(logp_BT[row, : len(response)], expected, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("change", ["right padding", "junk under the padding", "reversed rows", "small parts"])
+def test_scores_depend_on_the_row_alone(name, change):
+    trunk = Trunk(build(name))
+    trunk.add_head("value", zero=False)
+    trunk.add_head("reward", zero=False)
+    want = {"logp", "entropy", "value", "reward"}
+    with torch.no_grad():
+        plain = Policy(trunk, None, budget=1000).score(batch_of(), want=want)
+        if change == "small parts":
+            other = Policy(trunk, None, budget=6).score(batch_of(), want=want)
+        elif change == "right padding":
+            other = Policy(trunk, None, budget=1000).score(batch_of(left=False), want=want)
+        elif change == "junk under the padding":
+            other = Policy(trunk, None, budget=1000).score(batch_of(junk=3), want=want)
+        else:
+            other = Policy(trunk, None, budget=1000).score(batch_of(PROMPTS[::-1], RESPONSES[::-1]), want=want)
+    mask = batch_of().mask_BT.bool()
+    for field in ("logp_BT", "entropy_BT", "value_BT"):
+        value = getattr(other, field)[:, :4]
+        value = value.flip(0) if change == "reversed rows" else value
+        torch.testing.assert_close(value[mask], getattr(plain, field)[mask], atol=3e-5, rtol=1e-4)
+    reward = other.reward_B.flip(0) if change == "reversed rows" else other.reward_B
+    torch.testing.assert_close(reward, plain.reward_B, atol=3e-5, rtol=1e-4)
+
+
+def test_the_reward_is_read_at_the_last_token_and_nowhere_else():
+    trunk = Trunk(build("llama"))
+    trunk.add_head("reward", zero=False)
+    policy = Policy(trunk, None, budget=1000)
+    with torch.no_grad():
+        scored = policy.score(batch_of(), want={"reward", "hidden"})
+        last = torch.stack([scored.hidden_BSD[i, len(r)] for i, r in enumerate(RESPONSES)])
+        torch.testing.assert_close(scored.reward_B, trunk.heads["reward"](last))
+
+
+def test_candidates_are_scored_like_tokens():
+    policy = Policy(Trunk(build("gpt2")), None, budget=1000)
+    batch = batch_of()
+    candidate_BTK = torch.stack([batch.ids_BT, (batch.ids_BT + 1) % VOCAB], dim=-1)
+    with torch.no_grad():
+        scored = policy.score(batch, want={"logp"}, candidate_BTK=candidate_BTK)
+    mask = batch.mask_BT.bool()
+    torch.testing.assert_close(scored.logp_BTK[..., 0][mask], scored.logp_BT[mask])
+    shifted = dataclasses.replace(batch, ids_BT=candidate_BTK[..., 1])
+    first = policy.score(shifted, want={"logp"}).logp_BT[:, 0]
+    torch.testing.assert_close(scored.logp_BTK[:, 0, 1], first)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5"])
+def test_a_new_adapter_is_the_reference_to_the_bit_and_a_changed_one_is_not(name):
+    trunk = Trunk(build(name))
+    trunk.add_adapter("policy", TrainingConfig(lora_r=4))
+    policy, reference = Policy(trunk, "policy", budget=1000), Policy(trunk, None, budget=1000)
+    with torch.no_grad():
+        assert torch.equal(policy.score(batch_of(), want={"logp"}).logp_BT, reference.score(batch_of(), want={"logp"}).logp_BT)
+        for parameter_name, parameter in trunk.named_parameters():
+            if "lora_B" in parameter_name:
+                parameter.normal_(std=0.1)
+        changed = policy.score(batch_of(), want={"logp"}).logp_BT
+        assert (changed - reference.score(batch_of(), want={"logp"}).logp_BT).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_decoding_continues_as_scoring_does(name):
+    """Prefill, repeat, keep and forget_last give the log-probabilities of `score`, with the adapter merged."""
+    trunk = Trunk(build(name))
+    trunk.add_adapter("policy", TrainingConfig(lora_r=4))
+    with torch.no_grad():
+        for parameter_name, parameter in trunk.named_parameters():
+            if "lora_B" in parameter_name:
+                parameter.normal_(std=0.1)
+    before = {k: v.clone() for k, v in trunk.state_dict().items()}
+    policy, batch = Policy(trunk, "policy", budget=1000), batch_of()
+    with torch.no_grad():
+        expected = policy.score(batch, want={"logp"}).logp_BT
+    with policy.decoding() as start:
+        state = start(batch.prompt_ids_BP, batch.prompt_mask_BP)
+        state.repeat(2)
+        state.keep(torch.tensor([1, 2, 4]))
+        for t in range(2):
+            logp = policy.logits(state.hidden_BD).log_softmax(-1)
+            for row, source in enumerate([0, 1, 2]):
+                token = batch.ids_BT[source, t]
+                torch.testing.assert_close(logp[row, token], expected[source, t], atol=1e-4, rtol=1e-4)
+            state.step(torch.tensor([33, 33, 33]))
+            state.forget_last()
+            state.step(batch.ids_BT[:, t])
+    after = trunk.state_dict()
+    assert all(torch.equal(after[k], before[k]) for k in before), "the adapter must be unmerged exactly"
+
+
+def test_a_head_that_is_not_understood_is_refused():
+    lm = build("llama")
+    lm.config.logit_scale = 2.0
+    with pytest.raises(InputError, match="output head"):
+        check_lm_head(lm)
