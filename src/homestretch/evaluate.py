@@ -6,7 +6,7 @@
 Intervals are percentiles of a bootstrap over prompts, p-values come from random sign flips of paired differences
 (for BLEU and distinct-2: from random swaps of the two arms' outputs), both 10,000 times; see `metrics.stats`.
 Several outputs of a prompt in one arm are averaged before anything is resampled. No torch is imported here: learned
-metrics arrive as functions.
+metrics arrive as functions (`metrics.scorers.available_scorers`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from homestretch.metrics.base import Column, Floats, Outputs
 from homestretch.metrics.compare import Table, compare, measure
 from homestretch.metrics.failures import RULES, failure_rates, judge_row
 from homestretch.metrics.rouge import Form
+from homestretch.metrics.scorers import Scorer
 from homestretch.metrics.text import TEXT_METRICS, text_columns
 from homestretch.results import Arm, Comparison, Length, Results
 
 Row = Mapping[str, Any]
-Scorer = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
-"""A learned metric: outputs and their references to one score each."""
 Progress = Callable[[str, int, int], None]
 """Told the name of what is done next, how many parts are done, and how many there are."""
 
@@ -65,7 +64,7 @@ def evaluate_rows(
     arms = _by_arm(rows)
     names = _names(metrics, learned or {})
     pairs = [(a, b) for a, b in comparisons if a in arms and b in arms]
-    tell = progress or (lambda what, done, total: None)
+    tell = progress or (lambda *_: None)
     total = len(arms) + len(pairs)
     tables: dict[str, Table] = {}
     measured: dict[str, Arm] = {}
@@ -76,7 +75,9 @@ def evaluate_rows(
     compared: list[Comparison] = []
     for done, (a, b) in enumerate(pairs, start=len(arms)):
         tell(f"{a} - {b}", done, total)
-        compared += [_comparison(a, b, key, *values) for key, values in compare(tables[a], tables[b], seed=seed).items()]
+        compared += [
+            _comparison(a, b, key, *values) for key, values in compare(tables[a], tables[b], seed=seed).items()
+        ]
     tell("done", total, total)
     return Results(headline_metric=headline_metric, arms=measured, comparisons=compared)
 
@@ -85,9 +86,11 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     """Rows of a `generations.jsonl`. Raises DataError (`file:line`) for a row that cannot be measured."""
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would split at U+2028, inside a text
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); run `homestretch generate` first.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: this is not UTF-8 text; run `homestretch generate` again.") from None
     rows = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
@@ -179,5 +182,6 @@ def _length(rows: Sequence[Row]) -> Length | None:
 
 def _comparison(a: str, b: str, key: str, difference: float, low: float, high: float, p: float, n: int) -> Comparison:
     better = METRICS[key].higher_is_better if key in METRICS else False
-    return Comparison(a=a, b=b, metric=key, difference=difference, low=low, high=high, p_value=p, n=n,
-                      higher_is_better=better)  # fmt: skip
+    return Comparison(
+        a=a, b=b, metric=key, difference=difference, low=low, high=high, p_value=p, n=n, higher_is_better=better
+    )

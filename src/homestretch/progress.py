@@ -17,8 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from homestretch.report.names import duration
-
 SECONDS_BETWEEN_LINES = 10.0
 COUNTED = frozenset({"tokens"})  # statistics that add up and are shown by the second
 
@@ -53,9 +51,9 @@ class Phase:
         parts = [_rate(value, name, seconds) for name, value in self.counts.items()]
         if not parts and fresh:
             parts = [_rate(fresh, self.unit, seconds)]
-        parts += [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in self.last.items()]
+        parts += [f"{name} {v:.4g}" if isinstance(v, float) else f"{name} {v}" for name, v in self.last.items()]
         left = self.seconds_left()
-        parts.append(f"in {duration(seconds)}" if left is None else f"{duration(left)} left")
+        parts.append(f"in {_time(seconds)}" if left is None else f"{_time(left)} left")
         return ", ".join(parts)
 
     def seconds_left(self) -> float | None:
@@ -162,6 +160,14 @@ def _display(out: IO[str]) -> Any:
         TextColumn("{task.fields[text]}", style="dim"),
     )
     return Progress(*columns, console=Console(file=out), refresh_per_second=4)
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.{1 if seconds < 10 else 0}f} s"
 
 
 def _rate(count: float, unit: str, seconds: float) -> str:

@@ -120,7 +120,7 @@ def load_recipe(source: str | Path | dict[str, Any], overrides: list[str] | None
     """
     document = Document(source, "recipe") if isinstance(source, dict) else load_file(source)
     if not isinstance(document.values, dict):
-        raise RecipeError(f"{document.name}: a recipe is a mapping with the key `stages`; see `homestretch recipes ls`.")
+        raise RecipeError(f"{document.name}: a recipe is a mapping with a key `stages`; see `homestretch recipes ls`.")
     document = apply(document, overrides or [], known=list(Recipe.model_fields))
     stages = parse_stages(document.values.get("stages"), where=lambda path: document.where(("stages", *path)))
     values = {**document.values, "stages": stages}
@@ -141,7 +141,9 @@ def parse_stages(items: Any, *, where: Where) -> list[Stage]:
         return where if isinstance(where, str) else where(path)
 
     if not isinstance(items, list | tuple) or not items:
-        raise RecipeError(f"{place(())}: `stages` must be a list such as `[sft, evaluate, report]`; add at least one stage.")
+        raise RecipeError(
+            f"{place(())}: `stages` must be a list such as `[sft, evaluate, report]`; name a stage at least."
+        )
     return [_stage(item, index, place) for index, item in enumerate(items)]
 
 
@@ -156,7 +158,9 @@ def _stage(item: Any, index: int, place: Any) -> Stage:
             "put each stage behind its own dash, and its settings in braces or further to the right."
         )
     [(name, settings)] = item.items()
-    return Stage(name=str(name), config=parse_stage(str(name), settings, where=lambda path: place((index, name, *path))))
+    return Stage(
+        name=str(name), config=parse_stage(str(name), settings, where=lambda path: place((index, name, *path)))
+    )
 
 
 def _given(reward_model: Any) -> set[str]:

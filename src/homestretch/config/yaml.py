@@ -126,7 +126,9 @@ def _lines(node: Node, path: KeyPath, above: list[Node], seen: set[int], name: s
         return  # an alias: its keys are reported where it is used
     seen.add(id(node))
     if isinstance(node, MappingNode):
-        children = [(str(key.value), key.start_mark.line, value) for key, value in node.value]
+        children: list[tuple[str | int, int, Node]] = [
+            (str(key.value), key.start_mark.line, value) for key, value in node.value
+        ]
     else:
         children = [(index, value.start_mark.line, value) for index, value in enumerate(node.value)]
     for key, line, value in children:

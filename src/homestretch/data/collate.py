@@ -41,6 +41,7 @@ def collate(rows: Sequence[TokenizedExample]) -> SequenceBatch:
         index_B=torch.tensor([r.index for r in rows]),
         ref_length_B=torch.tensor([r.ref_length for r in rows]),
         reward_B=torch.tensor(rewards, dtype=torch.float32) if len(rewards) == len(rows) else None,
+        terminated_B=torch.tensor([r.terminated for r in rows]),
     )
 
 
@@ -68,5 +69,5 @@ def collate_texts(
     for i, (prompt, completion, ended) in enumerate(zip(prompts, completions, terminated, strict=True)):
         before = prompt_ids(prompt, tokenizer, is_encoder_decoder=is_encoder_decoder)
         answer = completion_ids(completion, prompt, tokenizer, is_encoder_decoder=is_encoder_decoder, terminated=ended)
-        rows.append(TokenizedExample(i, before, answer, len(answer)))
+        rows.append(TokenizedExample(i, before, answer, len(answer), ended))
     return collate(rows)

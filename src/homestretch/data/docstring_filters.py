@@ -35,7 +35,7 @@ _HEADERS = (
 )
 _SECTION = re.compile(rf"^\W{{0,2}}(?:{_HEADERS})[a-z]*(?: [a-z]+)?\W*(?::|$)", re.IGNORECASE)
 _NOTATION = re.compile(
-    r"^\s*(?:\.\.|>>>|[-*+o]\s|\d+[.)]\s|:\w|@\w|\||#|\$|[A-Z]\.\s|```|\{|\(\w\)|[-=~^*+]{3})"  # starts of lists, blocks
+    r"^\s*(?:\.\.|>>>|[-*+o]\s|\d+[.)]\s|:\w|@\w|\||#|\$|[A-Z]\.\s|```|\{|\(\w\)|[-=~^*+]{3})"  # lists, blocks
     r"|^\s*[\w.*`\[\]]+(?:\s*\([^)]*\))?\s*(?:--?|:|=)\s"  # `name: text`, `name - text`, `name (type): text`
 )
 _REFUSED = re.compile(
@@ -43,16 +43,21 @@ _REFUSED = re.compile(
     r"\b\w+ = |@\w|\.\.\.|\[\d+\]_?|%[sdr(]|__\w+__.*__\w+__|\(c\)|(?i:copyright|licen[sc]e|see also|versionadded)"
 )
 _POOR_SUMMARY = re.compile(
-    r"^(?:tests? (?!whether|if|for)|testing|see|note|deprecated|same as|alias|like|similar|example|usage|this|these|that|it|"
-    r"they|we|you|i|if|when|internal|helper|warning|author|module|a?n? ?(?:object|function|method|mixin|subclass)|"
-    r"constructor|constructs? an?|init\w*|returns? (?:a|the)? ?(?:string|true|none|self)|shortcut|wrapper|overrid\w+)\W",
+    r"^(?:tests?(?! whether| if| for)|testing|see|note|deprecated|same as|alias|like|similar|example|usage|this|these|"
+    r"that|it|they|we|you|i|if|when|internal|helper|warning|author|module|a?n? ?(?:object|function|method|mixin|subclass)"
+    r"|constructor|constructs? an?|init\w*|returns? (?:a|the)? ?(?:string|true|none|self)|shortcut|wrapper"
+    r"|overrid\w+)\W",
     re.IGNORECASE,
 )
 _NOTATION_IN_SUMMARY = re.compile(r"\w\((?!s\))|[\[\]=:;!?*/\"]|\b(?:e\.g|i\.e|etc)\b|'[^']* ")
 _EMPHASIS = re.compile(r"(?<!\S)\*{1,2}(\w(?:[^*]*\w)?)\*{1,2}(?![\w*])")
 _ROLE = re.compile(r":[\w+:]+:`~?(?:[^`<]*<)?([^`>]+)>?`")
 _SENTENCE_END = re.compile(
-    r"(?<![A-Z])(?<!e\.g)(?<!i\.e)(?<!etc)(?<!\bvs)(?<!\bcf)(?<!al)(?<!\bresp)[.!?]\s+(?=[`'\"(]?[A-Z])"
+    r"(?<![A-Z])(?<![eE]\.g)(?<!\beg)(?<![iI]\.e)(?<!etc)(?<!\bvs)(?<!\bcf)(?<!al)(?<!\bresp)[.!?]\s+(?=[`'\"(]?[A-Z])"
+)
+_POINTER = re.compile(
+    r"(?:please )?(?:see|refer to|read more|consult|check out|for (?:an? )?(?:more|further|full|complete|detail))",
+    re.IGNORECASE,
 )
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _STOP_WORDS = (
@@ -120,10 +125,13 @@ def _paragraphs(docstring: str) -> Iterator[str]:
 
 
 def _body(candidates: list[str]) -> str:
-    """Whole sentences of prose up to the greatest length; what announces a list, or is notation, ends it."""
+    """Whole sentences of prose up to the greatest length, without mere pointers to other pages; what announces a list,
+    or is notation, ends it."""
     kept: list[str] = []
     words = 0
     for sentence in candidates:
+        if _POINTER.match(sentence):
+            continue
         words += len(sentence.split())
         if sentence[-1:] not in ".!?" or words >= BODY_WORDS.stop or _REFUSED.search(sentence):
             break

@@ -121,10 +121,11 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
-        os.replace(file.name, path)
+        Path(file.name).replace(path)
     except OSError as error:
         raise InputError(
-            f"{path.parent}: the cache cannot be written ({error.strerror}); set HOMESTRETCH_CACHE to a folder that can."
+            f"{path.parent}: the cache cannot be written ({error.strerror}); "
+            "set HOMESTRETCH_CACHE to a folder that can."
         ) from None
 
 

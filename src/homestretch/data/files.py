@@ -50,7 +50,7 @@ def read_file(path: Path) -> list[RawRow]:
 
 def read_saved(folder: Path) -> dict[str, Reader]:
     """Rows of a folder written by `save_to_disk`, by split; a single data set is all `train`."""
-    import datasets
+    import datasets  # type: ignore[import-untyped]
 
     try:
         return of_dataset(datasets.load_from_disk(str(folder)), str(folder))
@@ -137,7 +137,7 @@ def _csv(path: Path) -> Iterator[RawRow]:
         line += rows.line_num if rows.fieldnames else 0
         for row in rows:
             where = f"{path}:{line}"
-            extra = row.pop(None, None)  # type: ignore[call-overload]
+            extra = row.pop(None, None)
             problem = DataError(f"{where}: more cells than the header has names; quote the commas.") if extra else None
             yield RawRow(where, row, problem) if problem else _cells(where, row)
             line = rows.line_num + 1
@@ -154,8 +154,8 @@ def _cells(where: str, row: dict[str, Any]) -> RawRow:
 
 
 def _parquet(path: Path) -> Iterator[RawRow]:
-    import pyarrow
-    import pyarrow.parquet
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
 
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()

@@ -1,6 +1,6 @@
 """One row of data, checked: the formats of TRL plus a few columns of ours.
 
-    text or chat     `prompt` + `completion`, `prompt` + `chosen` + `rejected`, or `messages` (the last answers the rest)
+    text or chat     `prompt` + `completion`, `prompt` + `chosen` + `rejected`, or `messages` (the last one answers)
     also             `references` (list of strings; alone beside `prompt` its first is the completion), `document` (the
                      text that the answer is about, without scaffolding), `reward`, `margin` (numbers), `rewards`
                      (name -> number), `failure_mode`, `id`; any other column is kept as it is
@@ -21,8 +21,8 @@ from homestretch.errors import DataError
 
 Text = str | list[dict[str, Any]]
 
-COLUMNS = ("prompt", "completion", "messages", "chosen", "rejected", "references", "document", "id", "reward", "rewards",
-           "margin", "failure_mode")  # fmt: skip
+COLUMNS = ("prompt", "completion", "messages", "chosen", "rejected", "references", "document", "id", "reward",
+           "rewards", "margin", "failure_mode")  # fmt: skip
 """Columns with a meaning of ours."""
 
 _CONSUMED = {"id", "prompt", "completion", "messages", "references", "document"}

@@ -88,7 +88,9 @@ def _read(name: str, split: Mapping[str, str]) -> dict[str, list[RawRow]]:
         if ours not in SPLITS:
             raise InputError(f"split: there is no split `{ours}`; {nearest(ours, list(SPLITS))}")
     files = {ours: Path(theirs) for ours, theirs in split.items() if Path(theirs).suffix.lower() in READERS}
-    readers = {ours: partial(read_file, f if f.exists() else Path(name) / f) for ours, f in files.items()}
+    readers: dict[str, Reader] = {
+        ours: partial(read_file, f if f.exists() else Path(name) / f) for ours, f in files.items()
+    }
     names = {ours: theirs for ours, theirs in split.items() if ours not in files}
     if names or "train" not in readers:
         readers = _renamed(_find(name), names, name) | readers

@@ -1,4 +1,4 @@
-"""Splits that share no prompt: leaks refused, missing splits cut off, samples drawn, and what was left out written down."""
+"""Splits that share no prompt: leaks refused, missing splits cut off, samples drawn, rejected rows kept."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ def refuse_leaks(
 def cut(splits: dict[str, list[Example]], shares: dict[str, float]) -> dict[str, list[Example]]:
     """Missing validation and test splits, cut off the training rows: the first prompts in the order of their hash.
 
-    All rows of one prompt go to one split, and the cut needs no seed. A share above 0 gives at least one prompt where
-    there are three.
+    All rows of one prompt go to one split, and the cut needs no seed. A share above 0 gives at least one prompt; fewer
+    than three prompts are all for training.
     """
     train = splits["train"]
     prompts = sorted({_key(e) for e in train}, key=lambda p: hashlib.sha256(p.encode()).digest())
     given, start = dict(splits), 0
     for name in (s for s in reversed(SPLITS) if s not in given):
-        n = round(shares[name] * len(prompts))
-        n = max(n, 1) if shares[name] and len(prompts) >= len(SPLITS) else n
+        enough = shares[name] > 0 and len(prompts) >= len(SPLITS)
+        n = max(round(shares[name] * len(prompts)), 1) if enough else 0
         part = set(prompts[start : start + n])
         splits = splits | {name: [e for e in train if _key(e) in part]}
         start += n

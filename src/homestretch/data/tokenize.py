@@ -17,14 +17,15 @@ class TokenizedExample:
     """One prompt and response as ids.
 
     `index` is the row of the list it came from. `completion_ids` has the end marker last, unless the response did not
-    end by itself or was cut. `ref_length`: tokens of the whole reference, end marker included. `truncated`: something
-    was cut. `reward`: the row's stored reward.
+    end by itself or was cut: `terminated` says which. `ref_length`: tokens of the whole reference, end marker included.
+    `truncated`: something was cut. `reward`: the row's stored reward.
     """
 
     index: int
     prompt_ids: list[int]
     completion_ids: list[int]
     ref_length: int
+    terminated: bool = True
     truncated: bool = False
     reward: float | None = None
 
@@ -53,7 +54,7 @@ def tokenize_examples(
     Lengths are in tokens, special tokens included. What is longer is a DataError that names the row; with `truncate`
     a prompt loses its middle (instructions stand at either end) and a completion its end and end marker.
     """
-    limits = Limits(max_prompt_length, max_completion_length, truncate)
+    limits = Limits(max_prompt_length, max_completion_length, truncate=truncate)
     rows = []
     for index, e in enumerate(examples):
         prompt = prompt_ids(e.prompt, tokenizer, is_encoder_decoder=is_encoder_decoder, where=e.where)
@@ -71,11 +72,12 @@ def tokenize_pairs(
     max_completion_length: int | None = None,
     truncate: bool = False,
 ) -> list[TokenizedPair]:
-    """Rows with `chosen` and `rejected`, in their order; lengths as in `tokenize_examples`.
+    """Rows with `chosen` and `rejected`, in their order; lengths as in `tokenize_examples`, but a worse response that
+    is too long is always cut, as generation would cut it.
 
     A column `rejected_terminated` that is false says that the worse response has no end marker.
     """
-    limits = Limits(max_prompt_length, max_completion_length, truncate)
+    limits = Limits(max_prompt_length, max_completion_length, truncate=True)
     chosen = tokenize_examples(
         examples,
         tokenizer,
@@ -99,7 +101,7 @@ def tokenize_pairs(
             terminated=ended,
             where=e.where,
         )
-        rejected = limits.applied(better.index, better.prompt_ids, worse, e, ref_length=better.ref_length)
+        rejected = limits.applied(better.index, better.prompt_ids, worse, e, ref_length=better.ref_length, ended=ended)
         pairs.append(
             TokenizedPair(better, rejected, e.columns.get("failure_mode", "rejected"), e.columns.get("margin"))
         )
@@ -136,22 +138,23 @@ class Limits:
     truncate: bool
 
     def applied(
-        self, index: int, prompt: list[int], answer: list[int], example: Example, *, ref_length: int
+        self, index: int, prompt: list[int], answer: list[int], example: Example, *, ref_length: int, ended: bool = True
     ) -> TokenizedExample:
         """The row within the limits. Raises DataError."""
         kept_prompt, kept_answer = prompt, answer
         if self.prompt is not None and len(prompt) > self.prompt:
-            self._refuse(example, "prompt", len(prompt), self.prompt)
+            self._allow_cut(example, "prompt", len(prompt), self.prompt)
             tail = self.prompt // 2
             kept_prompt = prompt[: self.prompt - tail] + prompt[len(prompt) - tail :]
         if self.completion is not None and len(answer) > self.completion:
-            self._refuse(example, "completion", len(answer), self.completion)
+            self._allow_cut(example, "completion", len(answer), self.completion)
             kept_answer = answer[: self.completion]
-        truncated = len(kept_prompt) < len(prompt) or len(kept_answer) < len(answer)
+        whole = len(kept_answer) == len(answer)
+        truncated = not whole or len(kept_prompt) < len(prompt)
         reward = example.columns.get("reward")
-        return TokenizedExample(index, kept_prompt, kept_answer, ref_length, truncated, reward)
+        return TokenizedExample(index, kept_prompt, kept_answer, ref_length, ended and whole, truncated, reward)
 
-    def _refuse(self, example: Example, what: str, length: int, limit: int) -> None:
+    def _allow_cut(self, example: Example, what: str, length: int, limit: int) -> None:
         if not self.truncate:
             raise DataError(
                 f"{example.where}: the {what} has {length:,} tokens, more than the {limit:,} that fit; "

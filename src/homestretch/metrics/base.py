@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +24,7 @@ class Metric:
     needs: tuple[Need, ...] = ()
 
 
-def only_column(means: Floats, n: int) -> Floats:
+def only_column(means: Floats, _n: int) -> Floats:
     """The mean itself."""
     return means[..., 0]
 
@@ -54,3 +54,9 @@ class Outputs:
     texts: Sequence[str]
     references: Sequence[Sequence[str]]
     sources: Sequence[str]
+
+    def select(self, rows: Iterable[int]) -> Outputs:
+        """The given rows, in that order."""
+        picked = list(rows)
+        texts = [self.texts[i] for i in picked]
+        return Outputs(texts, [self.references[i] for i in picked], [self.sources[i] for i in picked])

@@ -37,7 +37,7 @@ def bleu_from_sums(sums: Floats, *, effective_order: bool = False) -> Floats:
     `effective_order` leaves out orders for which the text has no n-gram, as is right for single sentences;
     without it such a text scores 0.
     """
-    matched, count, length, wanted = sums[..., :4], sums[..., 4:8], sums[..., 8], sums[..., 9]
+    matched, count, length, wanted = (sums[..., :4], sums[..., 4:8], sums[..., 8], sums[..., 9])
     there = count > 0
     missed = there & (matched == 0)
     smoothed = 0.5 ** missed.cumsum(-1)
@@ -56,7 +56,7 @@ def corpus_bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> fl
 
 def sentence_bleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
     """BLEU of each output alone, 0 to 100, orders longer than the output left out."""
-    return bleu_from_sums(bleu_statistics(texts, references), effective_order=True).tolist()
+    return [float(x) for x in bleu_from_sums(bleu_statistics(texts, references), effective_order=True)]
 
 
 def chrf(texts: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:

@@ -13,12 +13,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, BertTokenizerFast, RemBertConfig, RemBertModel
+from transformers import BertConfig, BertModel, BertTokenizer, RemBertConfig, RemBertModel
 
 from homestretch.errors import CheckpointError, InputError, MissingDependency
 
@@ -43,7 +45,9 @@ class BleurtModel(nn.Module):
         narrow = config.get("embedding_size") or config.get("input_embedding_size")
         self.encoder: BertModel | RemBertModel
         if narrow:
-            self.encoder = RemBertModel(RemBertConfig(input_embedding_size=narrow, bos_token_id=None, eos_token_id=None, **shared))
+            self.encoder = RemBertModel(
+                RemBertConfig(input_embedding_size=narrow, bos_token_id=None, eos_token_id=None, **shared)
+            )
         else:
             self.encoder = BertModel(BertConfig(**shared))
         self.classifier = nn.Linear(self.encoder.config.hidden_size, 1)
@@ -51,7 +55,8 @@ class BleurtModel(nn.Module):
     def forward(self, ids_BT: Tensor, mask_BT: Tensor, segment_BT: Tensor) -> Tensor:
         """Scores (B,). `segment_BT` is 0 for [CLS] ref [SEP] and 1 for y [SEP]; padding is where the mask is 0."""
         out = self.encoder(input_ids=ids_BT, attention_mask=mask_BT, token_type_ids=segment_BT)
-        return self.classifier(out.pooler_output).squeeze(-1)
+        scores_B1: Tensor = self.classifier(out.pooler_output)
+        return scores_B1.squeeze(-1)
 
 
 def load_bleurt(folder: Path) -> BleurtModel:
@@ -61,8 +66,10 @@ def load_bleurt(folder: Path) -> BleurtModel:
     shape than config.json says.
     """
     config = _json(folder / "config.json")
-    if config.get("num_labels", 1) != 1 or len(config.get("id2label", "1")) != 1:
-        raise InputError(f"{folder}: a BLEURT checkpoint has one output and this one has more; name a BLEURT checkpoint.")
+    if config.get("num_labels", 1) != 1 or len(config.get("id2label", {0: ""})) != 1:
+        raise InputError(
+            f"{folder}: a BLEURT checkpoint has one output and this one has more; name a BLEURT checkpoint."
+        )
     model = BleurtModel(config)
     weights = {_our_name(name): w.float() for name, w in _weights(folder).items() if not name.endswith(_BUFFERS)}
     wanted = model.state_dict()
@@ -123,7 +130,8 @@ class Bleurt:
         ids = [[*a, *b, *[0] * p] for (a, b), p in zip(parts, pad, strict=True)]
         mask = [[1] * (width - p) + [0] * p for p in pad]
         segment = [[0] * len(a) + [1] * len(b) + [0] * p for (a, b), p in zip(parts, pad, strict=True)]
-        return self.model(*(torch.tensor(rows, device=self.device) for rows in (ids, mask, segment))).tolist()
+        scores_B = self.model(*(torch.tensor(rows, device=self.device) for rows in (ids, mask, segment)))
+        return [float(score) for score in scores_B]
 
 
 def _our_name(name: str) -> str:
@@ -152,17 +160,20 @@ def _weights(folder: Path) -> dict[str, Tensor]:
         if (path := folder / name).is_file():
             try:
                 return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-            except Exception as error:  # each library has its own errors for a damaged file
+            except (SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError) as error:
                 reason = " ".join(str(error).split())[:120]
                 raise CheckpointError(f"{path}: cannot be read ({reason}); download it again.") from None
-    raise InputError(f"{folder}: there is neither {' nor '.join(WEIGHT_FILES)}; name the folder of a BLEURT checkpoint.")
+    raise InputError(
+        f"{folder}: there is neither {' nor '.join(WEIGHT_FILES)}; name the folder of a BLEURT checkpoint."
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise InputError(f"{path}: there is no such JSON file; name the folder of a BLEURT checkpoint.") from None
+    return values
 
 
 def _tokenizer(folder: Path) -> tuple[Callable[[str], list[int]], int, int]:
@@ -172,15 +183,17 @@ def _tokenizer(folder: Path) -> tuple[Callable[[str], list[int]], int, int]:
             return _sentencepiece(folder, name)
     if not (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: there is no tokenizer (vocab.txt or spm.model); download the checkpoint again.")
-    words = BertTokenizerFast.from_pretrained(folder)
-    return lambda text: words(text, add_special_tokens=False)["input_ids"], words.cls_token_id, words.sep_token_id
+    words = BertTokenizer.from_pretrained(folder)
+    return (lambda text: words(text, add_special_tokens=False)["input_ids"], words.cls_token_id, words.sep_token_id)
 
 
 def _sentencepiece(folder: Path, name: str) -> tuple[Callable[[str], list[int]], int, int]:
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError:
-        raise MissingDependency("This BLEURT checkpoint needs SentencePiece; type `pip install sentencepiece`.") from None
+        raise MissingDependency(
+            "This BLEURT checkpoint needs SentencePiece; type `pip install sentencepiece`."
+        ) from None
     pieces = SentencePieceProcessor(model_file=str(folder / name))
     settings = folder / "tokenizer_config.json"
     lower = settings.is_file() and _json(settings).get("do_lower_case", False)

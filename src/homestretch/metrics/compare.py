@@ -11,8 +11,13 @@ import numpy as np
 from homestretch.metrics import METRICS
 from homestretch.metrics.base import Column, Floats, only_column
 from homestretch.metrics.stats import (
-    RESAMPLES, cluster_means, flipped_means, p_values, percentile_interval, resampled_means,
-)  # fmt: skip
+    RESAMPLES,
+    cluster_means,
+    flipped_means,
+    p_values,
+    percentile_interval,
+    resampled_means,
+)
 from homestretch.results import Measured
 
 

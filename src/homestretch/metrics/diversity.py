@@ -43,5 +43,5 @@ def distinct_n(texts: Sequence[str], n: int = 2) -> float:
     return float(column.finish(column.rows_NK.mean(0), len(texts)))
 
 
-def _ratio(means: Floats, n: int) -> Floats:
+def _ratio(means: Floats, _n: int) -> Floats:
     return means[..., 0] / np.maximum(means[..., 1], 1e-300)

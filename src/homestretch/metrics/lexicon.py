@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import pairwise
 
-from homestretch.metrics.sentences import sentences, words
+from homestretch.metrics.sentences import APOSTROPHES, sentences, words
 
 DETERMINERS = frozenset("a an the this these those its their our your my every each".split())
 PREPOSITIONS = frozenset("of in on at by for with from into onto upon between among during against towards via".split())
 CONJUNCTIONS = frozenset("and or but nor".split())
-AUXILIARIES = frozenset("is are was were be been am has had have can could will would shall should may might must".split())
+AUXILIARIES = frozenset(
+    "is are was were be been am has had have can could will would shall should may might must".split()
+)
 STOP_WORDS = (
     DETERMINERS
     | PREPOSITIONS
@@ -24,23 +27,29 @@ STOP_WORDS = (
         using use""".split()
     )
 )
-NUMBER_WORDS = dict(zip("zero one two three four five six seven eight nine ten eleven twelve".split(), range(13), strict=True))
+NUMBER_WORDS = dict(
+    zip("zero one two three four five six seven eight nine ten eleven twelve".split(), range(13), strict=True)
+)
 # Nouns have the form of some auxiliaries (`the can`, `of may`), and `this`, `in`, `on` do many things: left out.
 _NOUNS = {"can", "will", "may", "might", "must"}
 _PLAIN_PREPOSITIONS = PREPOSITIONS - {"in", "on", "by"}
+_AUXILIARIES = AUXILIARIES - _NOUNS
+_AFTER_ARTICLE = DETERMINERS | _PLAIN_PREPOSITIONS | CONJUNCTIONS | _AUXILIARIES | {"to"}
+_AFTER_PREPOSITION = CONJUNCTIONS | _AUXILIARIES | _PLAIN_PREPOSITIONS - {"between", "among", "during"}
 _CANNOT_FOLLOW: dict[str, frozenset[str]] = {
-    **dict.fromkeys(("a", "an", "the", "its", "their", "our", "your", "my", "every"),
-                    (DETERMINERS | PREPOSITIONS | CONJUNCTIONS | AUXILIARIES | {"to"}) - _NOUNS - {"in", "by", "on"}),
-    **dict.fromkeys(_PLAIN_PREPOSITIONS,
-                    CONJUNCTIONS | AUXILIARIES - _NOUNS | PREPOSITIONS - {"in", "on", "by", "between", "among", "during"}),
+    **dict.fromkeys("a an the its their our your my every".split(), _AFTER_ARTICLE),
+    **dict.fromkeys(_PLAIN_PREPOSITIONS, _AFTER_PREPOSITION),
     **dict.fromkeys(CONJUNCTIONS, CONJUNCTIONS),
-    "to": CONJUNCTIONS | AUXILIARIES - {"be", "have"} | {"of", "is"},
-}  # fmt: skip
-_NEVER_LAST = frozenset("a an the its their our your my every of with from into onto upon and or but nor is are was were".split())
-_NEVER_CAPITAL = DETERMINERS | PREPOSITIONS | CONJUNCTIONS | AUXILIARIES - _NOUNS | {"we", "it", "to"}
+    "to": CONJUNCTIONS | _AUXILIARIES - {"be", "have"} | {"of"},
+}
+_NEVER_LAST = frozenset(
+    "a an the its their our your my every of with from into onto upon and or but nor is are was were".split()
+)
+_NEVER_CAPITAL = DETERMINERS | PREPOSITIONS | CONJUNCTIONS | _AUXILIARIES | {"we", "it", "to"}
 _DOUBLES = frozenset("had that very".split())
-_PLAIN_WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
-_TOKEN = re.compile(r"\d+(?:[.,]\d+)*(?:st|nd|rd|th)?(?!\w)|[^\W_][\w.&'’-]*\w|[^\W_]")
+_PLAIN_WORD = re.compile(rf"\w+(?:[{APOSTROPHES}-]\w+)*|[^\w\s]")
+_TOKEN = re.compile(r"\d+(?:[.,]\d+)*(?:st|nd|rd|th)?(?!\w)|[^\W_][\w.&" + APOSTROPHES + r"-]*\w|[^\W_]")
+_POSSESSIVE = re.compile(rf"[{APOSTROPHES}]s$")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NOT_A_NAME = frozenset("I I'm I'd I'll I've OK".split())
 
@@ -64,10 +73,14 @@ def names_and_numbers(text: str) -> frozenset[str]:
         for i, token in enumerate(_TOKEN.findall(sentence)):
             if number := _NUMBER.fullmatch(token.rstrip("stndrh")):
                 found.add(_plain_number(number.group()))
-            elif token not in _NOT_A_NAME and (token[0].isupper() or token[0].isdigit()):
-                if i > 0 or any(c.isupper() or c.isdigit() for c in token[1:]):
-                    found.add(token)
+            elif token not in _NOT_A_NAME and _is_name(token, first=i == 0):
+                found.add(token)
     return frozenset(found)
+
+
+def _is_name(token: str, *, first: bool) -> bool:
+    capital = token[0].isupper() or token[0].isdigit()
+    return capital and (not first or any(c.isupper() or c.isdigit() for c in token[1:]))
 
 
 def supports(evidence: Iterable[str], item: str) -> bool:
@@ -82,19 +95,20 @@ def _supports(text: str, item: str) -> bool:
     known, initials = _known(text)
     parts = [part for part in words(item.replace(".", " ").replace("-", " ").replace("_", " ")) if part]
     whole = "".join(parts)
-    if all(_stem(part.removesuffix("'s").removesuffix("’s")) in known for part in parts):
+    if _stem(whole) in known or all(_stem(part) in known for part in parts):
         return True
     return len(whole) >= 2 and item[:2].isupper() and (whole in initials or whole.removesuffix("s") in initials)
 
 
 @lru_cache(maxsize=4096)
 def _known(text: str) -> tuple[frozenset[str], str]:
-    parts = [p.removesuffix("'s").removesuffix("’s") for word in words(text) for p in word.split("_") if p]
-    joined = [a + b for a, b in zip(parts, parts[1:], strict=False)]
-    return frozenset(_stem(p) for p in (*parts, *joined)), "".join(p[0] for p in parts if p)
+    parts = [p for word in words(text) for p in word.split("_") if p]
+    joined = [a + b for a, b in pairwise(parts)]
+    return frozenset(_stem(p) for p in (*parts, *joined)), "".join(p[0] for p in parts)
 
 
 def _stem(word: str) -> str:
+    word = _POSSESSIVE.sub("", word)
     return word[:-1] if len(word) > 3 and word.endswith("s") else word
 
 
@@ -113,16 +127,20 @@ def _plain_number(token: str) -> str:
 def misplaced_words(text: str) -> int:
     """How many words stand where English has none of their kind.
 
-    Counted are: adjacent function words that do not go together and the same word twice; a function word that ends a
-    sentence; a capitalised function word inside a sentence, after a word in lower case.
+    Counted are: adjacent function words that do not go together; the same word twice; a function word before the full
+    stop; a capitalised function word between words in lower case.
     """
     return sum(_misplaced(_PLAIN_WORD.findall(s)) for s in sentences(text))
 
 
 def _misplaced(units: list[str]) -> int:
-    lower = [u.lower() for u in units]
-    pairs = zip(lower, lower[1:], strict=False)
-    count = sum(right in _CANNOT_FOLLOW.get(left, ()) for left, right in pairs)
-    count += sum(a == b and a.islower() and a not in _DOUBLES for a, b in zip(units, units[1:], strict=False))
-    count += sum(a.islower() and b.istitle() and b.lower() in _NEVER_CAPITAL for a, b in zip(units, units[1:], strict=False))
-    return count + bool(lower and lower[-1] in _NEVER_LAST)
+    lower = [unit.lower() for unit in units]
+    count = int(len(units) > 1 and units[-1] in ".!?" and units[-2] in _NEVER_LAST)
+    for left, right in pairwise(lower):
+        count += right in _CANNOT_FOLLOW.get(left, ())
+    for left, right in pairwise(units):
+        count += left == right and left.islower() and left not in _DOUBLES
+    for left, middle, right in zip(units, units[1:], units[2:], strict=False):
+        # `The` before another capital may begin a title.
+        count += left.islower() and middle.istitle() and middle.lower() in _NEVER_CAPITAL and right.islower()
+    return count

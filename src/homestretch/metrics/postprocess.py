@@ -67,5 +67,11 @@ def postprocess_row(row: Mapping[str, Any], *, arm: str, steps: Sequence[str] = 
     if text == row["text"]:
         return {**row, "arm": arm}
     tokens = round(row["tokens"] * len(text) / len(row["text"]))
-    return {**row, "arm": arm, "text": text, "tokens": tokens, "reward": None,
-            "terminated": bool(row["terminated"]) or is_finished(text)}  # fmt: skip
+    return {
+        **row,
+        "arm": arm,
+        "text": text,
+        "tokens": tokens,
+        "reward": None,
+        "terminated": bool(row["terminated"]) or is_finished(text),
+    }

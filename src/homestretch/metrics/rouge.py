@@ -78,7 +78,7 @@ def ngrams(words: Words, n: int) -> Counter[Words]:
 def rouge_score(words: Words, reference: Words, kind: Kind) -> Rouge:
     """ROUGE of one output against one reference, both as words. Without a common unit all three are 0."""
     if kind == "rougeL":
-        matched, units, wanted = lcs_length(words, reference), len(words), len(reference)
+        matched, units, wanted = (lcs_length(words, reference), len(words), len(reference))
     else:
         n = int(kind[-1])
         ours, theirs = ngrams(words, n), ngrams(reference, n)
@@ -107,7 +107,12 @@ def length_factor(length: int, reference_length: int, form: Literal["a", "b", "c
 
 
 def la_rouge(
-    text: str, references: Sequence[str], kind: Kind = "rougeL", *, form: Literal["a", "b", "c"] = "a", stem: bool = False
+    text: str,
+    references: Sequence[str],
+    kind: Kind = "rougeL",
+    *,
+    form: Literal["a", "b", "c"] = "a",
+    stem: bool = False,
 ) -> float:
     """la-ROUGE of one output, 0 to 100, forms a to c: the best over the references."""
     words = rouge_words(text, stem=stem)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
-_CLOSERS = "\"'”’)]}»*`"
-_END = re.compile(rf"[.!?…。！？]+[{re.escape(_CLOSERS)}]*(?=\s|$)|[。！？]")
+APOSTROPHES = "'\u2019"
+_WORD = re.compile(rf"\w+(?:[{APOSTROPHES}]\w+)*")
+_STOPS = "\u3002\uff01\uff1f"  # full-width . ! ?, which need no white space behind them
+_CLOSERS = re.escape("\"'\u201d\u2019)]}\u00bb*`")
+_OPENERS = "([\"'\u201c\u2018"
+_END = re.compile(rf"[.!?\u2026]+[{_CLOSERS}]*(?=\s|$)|[{_STOPS}]+[{_CLOSERS}]*")
+_FINISHED = re.compile(rf"[.!?\u2026{_STOPS}][{_CLOSERS}]*\s*$")
 _SHORT = frozenset(
     "al approx ca cf dr eq eqs etc fig figs inc jr ltd mr mrs ms no nos pp prof resp sec st vol vs".split()
 )
@@ -36,11 +40,11 @@ def sentences(text: str) -> list[str]:
 
 def is_finished(sentence: str) -> bool:
     """True where the text ends as a sentence does."""
-    return bool(re.search(rf"[.!?…。！？][{re.escape(_CLOSERS)}]*\s*$", sentence))
+    return _FINISHED.search(sentence) is not None
 
 
 def _abbreviated(before: str) -> bool:
     last = before.split()[-1] if before.split() else ""
-    bare = last.lstrip("([\"'“‘")
+    bare = last.lstrip(_OPENERS)
     initial = len(bare) == 1 and bare.isupper()
-    return initial or "." in bare.strip(".") and not bare[-1:].isdigit() or bare.lower() in _SHORT
+    return initial or bare.lower() in _SHORT or ("." in bare.strip(".") and not bare[-1:].isdigit())

@@ -59,9 +59,7 @@ def percentile_interval(samples: Floats, *, level: float = 0.95) -> tuple[Floats
     return low, high
 
 
-def bootstrap_mean(
-    scores: ArrayLike, *, seed: int, resamples: int = RESAMPLES, level: float = 0.95
-) -> Interval:
+def bootstrap_mean(scores: ArrayLike, *, seed: int, resamples: int = RESAMPLES, level: float = 0.95) -> Interval:
     """Mean of (n,) scores with its bootstrap interval. Raises ValueError without scores or with a non-finite one."""
     values = _checked(scores)
     low, high = percentile_interval(resampled_means(values, seed=seed, resamples=resamples), level=level)
@@ -78,7 +76,9 @@ def paired_bootstrap(
 def paired_permutation(a: ArrayLike, b: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> float:
     """Two-sided p-value of mean(a_i - b_i) = 0 by sign flips; exact if n <= 15."""
     differences = _paired(a, b)
-    return float(p_values(differences.mean(), flipped_means(differences, seed=seed, resamples=resamples), n=len(differences)))
+    return float(
+        p_values(differences.mean(), flipped_means(differences, seed=seed, resamples=resamples), n=len(differences))
+    )
 
 
 def p_values(observed: ArrayLike, flipped: Floats, *, n: int) -> Floats:

@@ -14,12 +14,32 @@ import numpy as np
 from homestretch.metrics.base import Column, Floats, Outputs
 from homestretch.metrics.bleu import bleu_from_sums, bleu_statistics, chrf, corpus_bleu, sentence_bleu
 from homestretch.metrics.diversity import distinct_column
-from homestretch.metrics.rouge import Form, Kind, Words, la_rouge, la_rouge_scores, lcs_length, ngrams, rouge, rouge_words
+from homestretch.metrics.rouge import (
+    Form,
+    Kind,
+    Words,
+    la_rouge,
+    la_rouge_scores,
+    lcs_length,
+    ngrams,
+    rouge,
+    rouge_words,
+)
 
 __all__ = [
-    "TEXT_METRICS", "chrf", "copy_rate", "corpus_bleu", "la_rouge", "la_rouge_scores", "lcs_length", "length_ratio",
-    "rouge", "rouge_words", "sentence_bleu", "text_columns",
-]  # fmt: skip
+    "TEXT_METRICS",
+    "chrf",
+    "copy_rate",
+    "corpus_bleu",
+    "la_rouge",
+    "la_rouge_scores",
+    "lcs_length",
+    "length_ratio",
+    "rouge",
+    "rouge_words",
+    "sentence_bleu",
+    "text_columns",
+]
 COPY_ORDER = 4
 
 
@@ -62,7 +82,9 @@ _PLAIN: dict[str, Callable[[Outputs], Column]] = {
     "chrf": lambda o: Column.of_scores(chrf(o.texts, o.references)),
     "distinct2": lambda o: distinct_column(o.texts),
     "copy_rate": lambda o: Column.of_scores([copy_rate(t, s) for t, s in zip(o.texts, o.sources, strict=True)]),
-    "length_ratio": lambda o: Column.of_scores([length_ratio(t, r) for t, r in zip(o.texts, o.references, strict=True)]),
+    "length_ratio": lambda o: Column.of_scores(
+        [length_ratio(t, r) for t, r in zip(o.texts, o.references, strict=True)]
+    ),
 }
 _LENGTH_ADJUSTED: dict[str, Kind] = {"la_rouge1": "rouge1", "la_rouge2": "rouge2", "la_rougeL": "rougeL"}
 TEXT_METRICS = (*_PLAIN, *_LENGTH_ADJUSTED)
@@ -76,8 +98,7 @@ def text_columns(
     `form`: of la-ROUGE; form d draws its random outputs from `seed` and is left out where it is not defined.
     """
     has = np.array([bool(refs) for refs in outputs.references], dtype=bool)
-    judged = Outputs(*([x for x, keep in zip(col, has, strict=True) if keep] for col in (
-        outputs.texts, outputs.references, outputs.sources)))  # fmt: skip
+    judged = outputs.select(np.flatnonzero(has))
     columns: dict[str, Column] = {}
     for name in names:
         if name in ("distinct2", "copy_rate"):

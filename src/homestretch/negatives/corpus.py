@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -14,12 +15,14 @@ from homestretch.data.records import Example
 from homestretch.errors import InputError
 from homestretch.metrics.sentences import words
 from homestretch.negatives.base import reference_of
+from homestretch.negatives.entities import starts_sentence
 from homestretch.negatives.phrases import units, word_count
 from homestretch.seeds import fold
 
 RandomText = Callable[[random.Random, int], str]
-"""`random_text(rng, n_tokens)`: text of n tokens drawn independently and uniformly from a vocabulary without specials."""
+"""`random_text(rng, n_tokens)`: n tokens, independent and uniform over a vocabulary without specials, as text."""
 
+_CAPITALISED = re.compile(r"(?<!\w)[^\W\d_a-z]\w+")
 BLOCK = 16  # references of like length that a derangement permutes among themselves
 JITTER = 0.1  # standard deviation of the log length, so that blocks differ from one derangement to the next
 NEVER_LONGER = 2.0  # times the longest reference: `max_words` where the caller gives none
@@ -82,6 +85,15 @@ class Corpus:
     def lower(self) -> frozenset[str]:
         """Units that occur in lower case: a capital makes no name of them."""
         return frozenset(w for w in self.words if w.islower())
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Words that have a capital inside sentences and are never seen without it."""
+        found = {
+            m.group() for d in self.donors for t in (d.text, d.source) for m in _CAPITALISED.finditer(t)
+            if not starts_sentence(t, m.start())
+        }  # fmt: skip
+        return frozenset(w for w in found if w.lower() not in self.lower)
 
     @cached_property
     def frequency(self) -> Counter[str]:

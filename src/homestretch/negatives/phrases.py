@@ -8,15 +8,58 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 _DENSE = "぀-ヿ㐀-䶿一-鿿豈-﫿฀-๿"  # kana, Han, Thai: no spaces between words
 _UNIT = re.compile(rf"[{_DENSE}]|[^\s{_DENSE}]+")
-_ENDING = re.compile(r"(?:\s*[.!?…。！？]+[\"'”’)\]}»*`]*)\s*$")
-_DANGLING = re.compile(r"[\s,;:(\[{–—-]+$")
-CONNECTORS = frozenset(
-    """about after against and as at based before between but by during for from if in into like of on onto or over so
-    than that through to under unless until upon using via when where whereas whether which while with within
-    without""".split()
+_ENDING = re.compile(r"(?:\s*[.!?\u2026\u3002\uff01\uff1f]+[\"'\u201d\u2019)\]}»*`]*)\s*$")
+_DANGLING = re.compile(r"[\s,;:(\[{\u2013\u2014-]+$")
+CONNECTORS = frozenset(  # English
+    [
+        "about",
+        "after",
+        "against",
+        "and",
+        "as",
+        "at",
+        "based",
+        "before",
+        "between",
+        "but",
+        "by",
+        "during",
+        "for",
+        "from",
+        "if",
+        "in",
+        "into",
+        "like",
+        "of",
+        "on",
+        "onto",
+        "or",
+        "over",
+        "so",
+        "than",
+        "that",
+        "through",
+        "to",
+        "under",
+        "unless",
+        "until",
+        "upon",
+        "using",
+        "via",
+        "when",
+        "where",
+        "whereas",
+        "whether",
+        "which",
+        "while",
+        "with",
+        "within",
+        "without",
+    ]
 )
 """Words that start a phrase; English."""
 
@@ -60,6 +103,13 @@ def dressed(text: str, like: str) -> str:
     return core + ending(like) if core else ""
 
 
+def cased(word: str, like: str) -> str:
+    """The word with the capitals of `like`."""
+    if like.isupper() and len(like) > 1:
+        return word.upper()
+    return word.capitalize() if like[:1].isupper() else word
+
+
 def starts_phrase(unit: str) -> bool:
     """True for a unit before which a phrase ends."""
     return unit.strip("(\"'`").lower() in CONNECTORS
@@ -72,8 +122,7 @@ def phrase_ends(parts: Sequence[str]) -> list[int]:
 
 def surviving_bigrams(before: Sequence[str], after: Sequence[str]) -> float:
     """Share of the neighbours in `before` that are neighbours, in this order, in `after`; 0 without neighbours."""
-    left = list(zip(before, before[1:], strict=False))
-    right = list(zip(after, after[1:], strict=False))
+    left, right = list(pairwise(before)), list(pairwise(after))
     kept = 0
     for pair in left:
         if pair in right:

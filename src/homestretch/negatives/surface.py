@@ -15,7 +15,7 @@ from homestretch.data.records import Example
 from homestretch.metrics.sentences import is_finished
 from homestretch.negatives.base import Corruption, Negative, guarded, reference_of
 from homestretch.negatives.corpus import Corpus
-from homestretch.negatives.phrases import bare, dressed, join, starts_phrase, surviving_bigrams, units, word_count
+from homestretch.negatives.phrases import bare, dressed, join, starts_phrase, surviving_bigrams, units
 
 MAX_SURVIVING = 0.5
 MIN_SHUFFLED = 4
@@ -29,7 +29,7 @@ RUN_ON = 1.2
 def random_tokens(corpus: Corpus) -> Corruption:
     """Tokens drawn uniformly from the vocabulary; the length is that of a random reference."""
 
-    def draw(example: Example, rng: random.Random) -> Negative:
+    def draw(_example: Example, rng: random.Random) -> Negative:
         return Negative(corpus.random_text(rng, rng.choice(corpus.lengths)).strip(), "random")
 
     return guarded(draw)
@@ -103,7 +103,9 @@ def _truncated(example: Example, rng: random.Random) -> Negative | None:
     if kept < 1 or len(parts) - kept < MIN_LOST or starts_phrase(parts[kept]):
         return None
     text = join(parts[:kept])
-    return None if is_finished(text) or text.endswith((",", ";", ":")) else Negative(text, "run_on", variant="truncated")
+    return (
+        None if is_finished(text) or text.endswith((",", ";", ":")) else Negative(text, "run_on", variant="truncated")
+    )
 
 
 def _continued(example: Example, rng: random.Random, corpus: Corpus) -> Negative | None:

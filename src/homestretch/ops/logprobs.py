@@ -37,12 +37,9 @@ def chunked_logprobs(
     parts = []
     for start in range(0, rows, chunk_rows):
         states_nD, ids_nK = hidden_ND[start : start + chunk_rows], ids_NK[start : start + chunk_rows]
-        if torch.is_grad_enabled():
-            parts.append(
-                checkpoint(_chunk, states_nD, head, ids_nK, entropy, use_reentrant=False, preserve_rng_state=False)
-            )
-        else:
-            parts.append(_chunk(states_nD, head, ids_nK, entropy))
+        parts.append(
+            checkpoint(_chunk, states_nD, head, ids_nK, entropy, use_reentrant=False, preserve_rng_state=False)
+        )
     logp_NK = torch.cat([logp for logp, _ in parts])
     return logp_NK, torch.cat([h for _, h in parts]) if entropy else None
 

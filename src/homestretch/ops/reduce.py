@@ -39,8 +39,8 @@ def aggregate(terms: Tensor, mask: Tensor, *, average: Average, denominator: Ten
     """
     kept = _kept(terms, mask)
     if average == "sequence":
-        rows = tuple(range(1, mask.dim()))
-        kept = kept.sum(rows) / mask.bool().sum(rows).clamp(min=1) if rows else kept
+        within_row = tuple(range(1, mask.dim()))
+        kept = kept.sum(within_row) / mask.bool().sum(within_row).clamp(min=1) if within_row else kept
     total = torch.as_tensor(denominator, device=terms.device)
     return kept.sum() / torch.where(total == 0, torch.ones_like(total), total)
 

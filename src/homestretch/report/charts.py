@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup, escape
@@ -26,7 +27,7 @@ from homestretch.results import Measured
 WIDTH = 340
 SERIES = 7
 _INK, _GRID, _WARN = "#010101", "#010102", "#010103"
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "homestretch",
     "font.size": 11,
@@ -81,7 +82,7 @@ def interval_chart(rows: Sequence[Dot], *, digits: int, label: str) -> Markup:
             axes.plot([m.low, m.high], [y, y], color=colour, linewidth=2.2, solid_capstyle="round")
             face = "none" if row.hollow else colour
             axes.plot([m.value], [y], "o", markersize=7, markerfacecolor=face, markeredgecolor=colour)
-            where = {"xycoords": ("axes fraction", "data"), "va": "center"}
+            where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center"}
             axes.annotate(number(m.value, digits), (1.03, y), annotation_clip=False, **where)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_yticks(range(len(rows)), [_short(row.label, 24) for row in rows])
@@ -90,8 +91,9 @@ def interval_chart(rows: Sequence[Dot], *, digits: int, label: str) -> Markup:
         return _svg(figure, label)
 
 
-def rate_chart(names: Sequence[str], pairs: Sequence[Sequence[Measured | None]], arms: Sequence[tuple[str, int]],
-               *, label: str) -> Markup:
+def rate_chart(
+    names: Sequence[str], pairs: Sequence[Sequence[Measured | None]], arms: Sequence[tuple[str, int]], *, label: str
+) -> Markup:
     """A group of bars for every name, one bar for every arm (name, series), with intervals as thin lines.
 
     `pairs[i][j]` is the rate of name i for arm j, in [0, 1].
@@ -141,8 +143,9 @@ def histogram(groups: Sequence[tuple[str, Sequence[int], int]], *, label: str, x
         return _svg(figure, label)
 
 
-def curve_chart(lines: Sequence[Lines], *, marks: Sequence[tuple[int, int]], best: tuple[float, float] | None,
-                label: str) -> Markup:
+def curve_chart(
+    lines: Sequence[Lines], *, marks: Sequence[tuple[int, int]], best: tuple[float, float] | None, label: str
+) -> Markup:
     """Curves over training steps; `marks` are (step, number of the doctor's sentence), `best` the kept checkpoint."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes(height=150, left=44, right=10, bottom=24, top=16)
@@ -153,7 +156,12 @@ def curve_chart(lines: Sequence[Lines], *, marks: Sequence[tuple[int, int]], bes
         for step, count in marks:
             if min(steps) <= step <= max(steps):
                 axes.axvline(step, color=_WARN, linewidth=1.1, linestyle=(0, (3, 2)))
-                where = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom", "color": _WARN}
+                where: dict[str, Any] = {
+                    "xycoords": ("data", "axes fraction"),
+                    "ha": "center",
+                    "va": "bottom",
+                    "color": _WARN,
+                }
                 axes.annotate(str(count), (step, 1.02), fontsize=10, annotation_clip=False, **where)
         if best:
             axes.plot(*best, "o", markersize=10, markerfacecolor="none", markeredgecolor=_INK, markeredgewidth=1.3)

@@ -11,12 +11,24 @@ from homestretch.report.names import METRICS
 from homestretch.report.read import Row, StageView
 from homestretch.results import Selection
 
-MAX_PANELS = 8
+MAX_PANELS = 9
 MAX_POINTS = 200
 MAX_SENTENCES = 9
 # What a reader looks for first; a key belongs to the first word it contains.
-_FIRST = ("loss", "la_rouge", "accuracy", "auroc", "reward", "kl", "terminated", "eos", "length", "entropy")
-_LAST = ("grad_norm", "learning_rate", "lr", "tokens", "epoch", "memory", "throughput", "per_second")
+_FIRST = ("la_rouge", "accuracy", "auroc", "reward", "kl", "unfinished", "clipped_ratio", "length", "entropy", "loss")
+_LAST = (
+    "_std",
+    "_coef",
+    "approxkl",
+    "grad_norm",
+    "learning_rate",
+    "lr",
+    "tokens",
+    "epoch",
+    "memory",
+    "throughput",
+    "per_second",
+)
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,8 @@ def _drawable(value: float) -> bool:
 
 def _rank(key: str) -> tuple[int, str]:
     low = key.lower()
+    if low == "loss":
+        return (-1, key)
     if any(word in low for word in _LAST):
         return (len(_FIRST) + 2, key)
     place = next((i for i, word in enumerate(_FIRST) if word in low), len(_FIRST) + (key not in METRICS))

@@ -30,7 +30,7 @@ class Chart:
 
     title: str
     svg: Markup
-    keys: list[Key] = field(default_factory=list)
+    legend: list[Key] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,9 @@ def curves(stage: StageView, selection: list[Selection]) -> StageCurves:
     marks = [(r.step, r.number) for r in said if r.step is not None]
     drawn = []
     for panel in shown:
-        keys = [Key(line.label, line.series) for line in panel.lines]
+        # One line of training needs no legend; that a line is about validation always has to be said.
+        plain = [line.label for line in panel.lines] == ["training"]
+        keys = [] if plain else [Key(line.label, line.series) for line in panel.lines]
         title = metric_label(panel.key)
         label = f"{title} over the steps of {stage.label}"
         svg = charts.curve_chart(panel.lines, marks=marks, best=panel.best, label=label)

@@ -56,6 +56,13 @@ def decimals(values: Iterable[float]) -> int:
     return 1 if top >= 10 else 2 if top >= 1.5 else 3
 
 
+def apart_from_zero(digits: int, *values: float) -> int:
+    """`digits`, or more (4 at most) so that no end of an interval is written as zero that is not zero."""
+    while digits < 4 and any(v != 0 and float(f"{v:.{digits}f}") == 0 for v in values):
+        digits += 1
+    return digits
+
+
 def number(value: float, digits: int) -> str:
     """`-1.25` -> `−1.2`, with a real minus sign and none before zero."""
     text = f"{value:.{digits}f}"

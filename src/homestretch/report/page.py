@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def render(runs: list[RunView], *, max_samples: int = MAX_SAMPLES) -> str:
     )  # fmt: skip
     script = _source("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    jinja.filters["unbroken"] = _unbroken
     html = jinja.get_template("template.html").render(
         **_overview(runs),
         **_browser(runs, max_samples),
@@ -100,13 +102,14 @@ def _details(run: RunView, place: int) -> dict[str, Any]:
         "selection": [(s.stage, metric_label(s.metric), s.step, f"{s.value:.4g}") for s in selection],
         "timings": sections.timings(run),
         "recipe": run.recipe,
-        "environment": run.environment,
+        "environment": sections.environment(run.environment),
+        "command": " ".join(run.environment.command) if run.environment else "",
     }
 
 
 def _numbered(charts: list[figures.Chart | None] | list[figures.Chart], prefix: str) -> list[figures.Chart]:
     there = [chart for chart in charts if chart]
-    return [figures.Chart(c.title, unique_ids(c.svg, f"{prefix}{i}-"), c.keys) for i, c in enumerate(there)]
+    return [figures.Chart(c.title, unique_ids(c.svg, f"{prefix}{i}-"), c.legend) for i, c in enumerate(there)]
 
 
 def _distinct(runs: list[RunView]) -> list[RunView]:
@@ -116,6 +119,13 @@ def _distinct(runs: list[RunView]) -> list[RunView]:
         RunView(**{**vars(run), "name": f"{run.name} ({i})"}) if names.count(run.name) > 1 else run
         for i, run in enumerate(runs, 1)
     ]
+
+
+def _unbroken(text: str) -> Markup:
+    """The text with short hyphenated words, such as names of metrics, and numbers with their signs on one line."""
+    text = re.sub(r"(?<=\d) (?=%)|(?<=p) (?=[<=])|(?<=[<=]) (?=\d)", "\N{NO-BREAK SPACE}", text)
+    parts = re.split(r"(\b[\w-]{1,16}-\w{1,10}\b)", text)
+    return Markup("").join(Markup('<span class="nb">{}</span>').format(p) if i % 2 else p for i, p in enumerate(parts))
 
 
 def _source(name: str) -> str:

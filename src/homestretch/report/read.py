@@ -72,6 +72,8 @@ def read_run(path: str | Path) -> RunView:
     environment = Environment.read(folder.environment) if folder.environment.is_file() else None
     recipe = clean(folder.recipe.read_text("utf-8", errors="replace")) if folder.recipe.is_file() else None
     stages = [_stage(stage, notes) for stage in folder.stage_folders()]
+    # The stage that is writing this very page is running: to say so would be true and misleading.
+    stages = [s for s in stages if (s.record.name, s.record.status) != ("report", "running")]
     samples = _samples(folder.generations, notes)
     notes = _missing(results, stages, samples) + notes
     name = clean(folder.path.resolve().name)
@@ -118,7 +120,8 @@ def _samples(path: Path, notes: list[str]) -> list[Sample]:
             references = row.get("references") or []
             refs = tuple(plain(r) for r in (references if isinstance(references, list) else [references]))
             found[key] = Sample(clean(key), plain(row.get("prompt", "")), refs)
-        found[key].outputs[clean(row["arm"])] = _output(row)
+        # Several outputs of a prompt in one arm: the first stands for them.
+        found[key].outputs.setdefault(clean(row["arm"]), _output(row))
     if odd:
         notes.append(f"{odd} rows of {path.name} have no `id`, `arm` or `text` and are left out.")
     return list(found.values())

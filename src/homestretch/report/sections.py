@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from homestretch.report.names import (
+    apart_from_zero,
     decimals,
     duration,
     is_sampled,
@@ -19,7 +20,7 @@ from homestretch.report.names import (
 from homestretch.report.read import RunView
 from homestretch.report.table import Line, failure_line, length_lines, metric_keys, metric_line
 from homestretch.report.verdict import TITLES, outcome
-from homestretch.results import Arm, Comparison, Results, RewardMode, Timing
+from homestretch.results import Arm, Comparison, Environment, Results, RewardMode, Timing
 
 Named = list[tuple[str, str, int, Arm]]
 
@@ -100,8 +101,10 @@ def arms_tables(named: Named, headline: str) -> list[ArmsTable]:
 def comparisons(results: Results) -> list[ComparisonRow]:
     """Paired differences: the headline metric and failures in all first."""
     heads = (results.headline_metric, "failures/any")
-    ordered = sorted(results.comparisons, key=lambda c: (c.metric not in heads, is_sampled(c.a), heads.index(c.metric)
-                                                         if c.metric in heads else 9))
+    ordered = sorted(
+        results.comparisons,
+        key=lambda c: (c.metric not in heads, is_sampled(c.a), heads.index(c.metric) if c.metric in heads else 9),
+    )
     return [_comparison(c, c.metric in heads) for c in ordered]
 
 
@@ -110,11 +113,15 @@ def _comparison(c: Comparison, first: bool) -> ComparisonRow:
         scale, digits, unit = 100.0, 1, " points"
     else:
         scale, digits, unit = 1.0, max(2, decimals([c.difference, c.low, c.high])), ""
+    digits = apart_from_zero(digits, scale * c.low, scale * c.high)
     low, high = signed(scale * c.low, digits), signed(scale * c.high, digits)
     what = outcome(c)
+    reading = TITLES[what].lower()
+    if c.higher_is_better is None and not c.low <= 0 <= c.high:
+        reading = "higher" if c.difference > 0 else "lower"
     return ComparisonRow(
         c.a, c.b, metric_label(c.metric), signed(scale * c.difference, digits) + unit, f"{low} to {high}",
-        p_value(c.p_value), c.n, what, TITLES[what], first,
+        p_value(c.p_value).removeprefix("p ").removeprefix("= "), c.n, what, reading, first,
     )  # fmt: skip
 
 
@@ -154,6 +161,22 @@ def tiles(results: Results | None) -> list[Tile]:
         label = "mean length, tokens" + (f" (references {number(of, 1)})" if of else "")
         out.append(Tile(label, number(ml.length.mean, 1), number(rl.length.mean, 1)))
     return out
+
+
+def environment(record: Environment | None) -> list[tuple[str, dict[str, str]]]:
+    """Titled groups of facts, sizes in units that can be read; what is not there is left out."""
+    if record is None:
+        return []
+    hardware = {
+        key.removesuffix("_bytes").replace("_", " "): memory(value)
+        if key.endswith("_bytes") and isinstance(value, int)
+        else str(value)
+        for key, value in record.hardware.items()
+        if value not in (None, "")
+    }
+    seeds = {key: str(value) for key, value in record.seeds.items()}
+    groups = [("Versions", dict(record.versions)), ("Hardware", hardware), ("Seeds", seeds)]
+    return [(title, facts) for title, facts in groups if facts]
 
 
 def timings(run: RunView) -> list[list[str]]:

@@ -12,8 +12,6 @@ ORDER = (
     *("la_rougeL", "la_rouge1", "la_rouge2", "rougeL", "rouge1", "rouge2", "bleurt", "bertscore", "similarity"),
     *("bleu", "chrf", "reward", "distinct2", "copy_rate", "length_ratio"),
 )
-# More is not better nor worse by itself: the reference's own value would be.
-NEUTRAL = frozenset({"length_ratio", "copy_rate", "distinct2"})
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,13 @@ def metric_line(arms: dict[str, Arm], key: str, *, headline: bool = False) -> Li
     """The row of one metric."""
     values = [arm.metrics.get(key) for arm in arms.values()]
     digits = decimals(m.value for m in values if m)
-    return Line(metric_label(key), _cells(values, lambda v: number(v, digits), key not in NEUTRAL), headline)
+    return Line(metric_label(key), _cells(values, lambda v: number(v, digits)), headline)
 
 
 def failure_line(arms: dict[str, Arm], mode: str) -> Line:
     """The row of one failure mode's rate."""
     label = "outputs that fail a rule" if mode == "any" else mode_label(mode)
-    return Line(label, _cells([arm.failure_modes.get(mode) for arm in arms.values()], percent, True))
+    return Line(label, _cells([arm.failure_modes.get(mode) for arm in arms.values()], percent))
 
 
 def length_lines(arms: dict[str, Arm]) -> list[Line]:
@@ -72,7 +70,7 @@ def arms_table(results: Results, *, metrics: list[str] | None = None) -> list[li
 
     Cells are text such as `24.4 (23.1 to 25.7)`; what was not measured is an en dash.
     """
-    chosen = metrics or [k for k in dict.fromkeys((results.headline_metric, "rougeL", "bleurt", "reward"))]
+    chosen = metrics or list(dict.fromkeys((results.headline_metric, "rougeL", "bleurt", "reward")))
     arms = dict(sorted(results.arms.items(), key=lambda item: is_sampled(item[0])))
     keys = [key for key in chosen if any(key in arm.metrics for arm in arms.values())]
     lines = [metric_line(arms, key) for key in keys]
@@ -94,10 +92,10 @@ def _plain(cell: Cell) -> str:
     return f"{cell.text} ({cell.interval})" if cell.interval else cell.text
 
 
-def _cells(values: list[Measured | None], write: Callable[[float], str], ranked: bool) -> list[Cell]:
+def _cells(values: list[Measured | None], write: Callable[[float], str]) -> list[Cell]:
     there = [m for m in values if m]
-    pick = (max if there and there[0].higher_is_better else min) if ranked and len(there) > 1 else None
-    best = write(pick(m.value for m in there)) if pick else None
+    up = there[0].higher_is_better if len(there) > 1 else None
+    best = None if up is None else write((max if up else min)(m.value for m in there))
     same = len({write(m.value) for m in there}) == 1
     return [
         Cell(write(m.value), f"{write(m.low)} to {write(m.high)}", write(m.value) == best and not same)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from homestretch.report.names import SAMPLED, decimals, is_sampled, metric_label, number, p_value, percent, signed
+from homestretch.report.names import (
+    SAMPLED,
+    apart_from_zero,
+    decimals,
+    is_sampled,
+    metric_label,
+    number,
+    p_value,
+    percent,
+    signed,
+)
 from homestretch.results import Comparison, Results
 
 Outcome = Literal["better", "unclear", "worse", "none"]
@@ -42,7 +52,9 @@ def find(results: Results, a: str, b: str, metric: str) -> Comparison | None:
 
 
 def outcome(comparison: Comparison) -> Outcome:
-    """Better or worse only where the whole interval lies on one side of zero."""
+    """Better or worse only where the whole interval lies on one side of zero, and one side is the better one."""
+    if comparison.higher_is_better is None:
+        return "unclear"
     sign = 1 if comparison.higher_is_better else -1
     low, high = sorted((sign * comparison.low, sign * comparison.high))
     return "better" if low > 0 else "worse" if high < 0 else "unclear"
@@ -69,7 +81,7 @@ def _sentence(results: Results, c: Comparison) -> str:
         "none": "",
     }[outcome(c)]
     how = " (sampled at temperature 1)" if is_sampled(c.a) else ""
-    zero = ", which includes zero" if outcome(c) == "unclear" else ""
+    zero = ", which includes zero" if c.low <= 0 <= c.high else ""
     change, digits = _change(results, c)
     interval = f"95 % interval {signed(c.low, digits)} to {signed(c.high, digits)}{zero}"
     failures, agrees = _failures(results, c)
@@ -78,15 +90,17 @@ def _sentence(results: Results, c: Comparison) -> str:
 
 
 def _change(results: Results, c: Comparison) -> tuple[str, int]:
-    """`goes from 24.4 to 26.1, by +1.7`, and the digits that go with the metric."""
+    """`rises from 24.4 to 26.1, a difference of +1.7`, and the digits that go with the difference."""
     arms = [results.arms.get(name) for name in (c.b, c.a)]
     values = [arm.metrics[c.metric].value for arm in arms if arm and c.metric in arm.metrics]
     digits = decimals([*values, c.low, c.high])
+    fine = apart_from_zero(digits, c.low, c.high)
     if len(values) < 2:
-        return f"differs by {signed(c.difference, digits)}", digits
-    verb = "rises" if values[1] > values[0] else "falls" if values[1] < values[0] else "goes"
-    change = f"{verb} from {number(values[0], digits)} to {number(values[1], digits)}"
-    return f"{change}, by {signed(c.difference, digits)}", digits
+        return f"differs by {signed(c.difference, fine)}", fine
+    before, after = (number(value, fine) for value in values)
+    verb = "stays at" if before == after else "rises from" if values[1] > values[0] else "falls from"
+    way = before if before == after else f"{before} to {after}"
+    return f"{verb} {way}, a difference of {signed(c.difference, fine)}", fine
 
 
 def _failures(results: Results, c: Comparison) -> tuple[str, bool]:
@@ -118,12 +132,14 @@ def _details(results: Results, main: Comparison, sampled: Comparison | None) -> 
         )
     post = find(results, main.a, main.b.replace("_raw", "_post"), main.metric)
     if post and post.b != main.b:
-        side = {"better": "above", "worse": "below"}.get(outcome(post), "not clearly apart from")
-        digits = decimals([post.low, post.high, *(m.metrics[post.metric].value for m in results.arms.values()
-                                                  if post.metric in m.metrics)])
+        claim = {
+            "better": "It beats maximum likelihood with post-processing",
+            "worse": "Maximum likelihood with post-processing beats it",
+        }.get(outcome(post), "Against maximum likelihood with post-processing there is no clear difference")
+        _, digits = _change(results, post)
         details.append(
-            f"Against post-processed maximum likelihood it is {side} it: {signed(post.difference, digits)} "
-            f"({signed(post.low, digits)} to {signed(post.high, digits)}; {p_value(post.p_value)})."
+            f"{claim}: {signed(post.difference, digits)} ({signed(post.low, digits)} to {signed(post.high, digits)}; "
+            f"{p_value(post.p_value)})."
         )
     return tuple(details)
 

@@ -86,7 +86,7 @@ def _load_data(recipe: Recipe, run: RunFolder) -> Splits:
     return load(
         data.name,
         columns=data.columns,
-        names=data.split,
+        split=data.split,
         on_bad_row=data.on_bad_row,
         rejected=run.path / "rejected.jsonl",
         seed=recipe.seed,

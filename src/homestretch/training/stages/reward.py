@@ -6,7 +6,6 @@ import json
 import math
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from sklearn.metrics import roc_auc_score
@@ -16,6 +15,7 @@ from homestretch.algorithms.reward_model import RewardModelling
 from homestretch.batch import PairBatch
 from homestretch.config.reward import RewardConfig
 from homestretch.data.collate import collate_pairs
+from homestretch.data.records import Example, example_from_row
 from homestretch.data.samplers import epoch_order
 from homestretch.data.tokenize import TokenizedPair, tokenize_pairs
 from homestretch.errors import DataError, RecipeError
@@ -57,7 +57,7 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
         return collate_pairs([train_rows[i] for i in chosen])
 
     def validate(number: int) -> dict[str, float]:
-        modes = measure(policy, held_rows, held, held_out_mode)
+        modes = measure(policy, held_rows, held_out_mode)
         aurocs = [m.auroc for m in modes.values() if m.auroc is not None and not m.held_out]
         return {"auroc": sum(aurocs) / len(aurocs)} | {f"auroc/{k}": m.auroc for k, m in modes.items() if m.auroc}
 
@@ -76,32 +76,33 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
         save_steps=config.save_steps or every,
     )
     progress = fit(RewardModelling(config.kind), Models(policy=policy), plan, accelerator)
-    modes = measure(policy, held_rows, held, held_out_mode)
+    modes = measure(policy, held_rows, held_out_mode)
     write_text(folder / MODES, json.dumps({k: m.model_dump() for k, m in modes.items()}, indent=1))
     save_reward(trunk, context.tokenizer, folder / "model", base=context.model, kind=config.kind)
     return progress
 
 
-def read_pairs(file: Path) -> list[dict[str, Any]]:
+def read_pairs(file: Path) -> list[Example]:
     """Preference rows of a JSONL file."""
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    lines = file.read_text(encoding="utf-8").splitlines()
+    rows = [example_from_row(json.loads(line), where=f"{file}:{n}") for n, line in enumerate(lines, start=1)]
     if not rows:
         raise DataError(f"{file}: there are no failure modes here; add training pairs or enable more classes.")
     return rows
 
 
 def split_pairs(
-    pairs: list[dict[str, Any]], config: RewardConfig, held_out_mode: str | None, *, seed: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    pairs: list[Example], config: RewardConfig, held_out_mode: str | None, *, seed: int
+) -> tuple[list[Example], list[Example]]:
     """Pairs to train on and pairs to measure on, disjoint by prompt; the held-out mode is only measured."""
-    ids = sorted({row["id"] for row in pairs}, key=lambda i: fold("reward_split", seed, i))
+    ids = sorted({row.id for row in pairs}, key=lambda i: fold("reward_split", seed, i))
     count = min(max(round(len(ids) * config.held_out_fraction), 1), config.max_held_out)
     held = set(ids[:count])
-    train = [row for row in pairs if row["id"] not in held and row["failure_mode"] != held_out_mode]
-    return train, [row for row in pairs if row["id"] in held]
+    train = [row for row in pairs if row.id not in held and row.columns["failure_mode"] != held_out_mode]
+    return train, [row for row in pairs if row.id in held]
 
 
-def _tokens(context: Context, pairs: list[dict[str, Any]], policy: Policy) -> list[TokenizedPair]:
+def _tokens(context: Context, pairs: list[Example], policy: Policy) -> list[TokenizedPair]:
     data = context.recipe.dataset
     return tokenize_pairs(
         pairs,
@@ -109,12 +110,13 @@ def _tokens(context: Context, pairs: list[dict[str, Any]], policy: Policy) -> li
         is_encoder_decoder=policy.trunk.is_encoder_decoder,
         max_prompt_length=data.max_prompt_length,
         max_completion_length=data.max_completion_length,
+        truncate=True,
     )
 
 
 @torch.no_grad()
 def measure(
-    policy: Policy, rows: list[TokenizedPair], pairs: list[dict[str, Any]], held_out_mode: str | None
+    policy: Policy, rows: list[TokenizedPair], held_out_mode: str | None
 ) -> dict[str, RewardMode]:
     """Accuracy within pairs and area under the ROC curve, for each failure mode."""
     batch = collate_pairs(rows)
@@ -122,8 +124,8 @@ def measure(
     rejected_B = policy.score(batch.rejected, want={"reward"}).reward_B
     assert chosen_B is not None and rejected_B is not None
     by_mode: dict[str, list[int]] = defaultdict(list)
-    for i, pair in enumerate(pairs):
-        by_mode[pair["failure_mode"]].append(i)
+    for i, row in enumerate(rows):
+        by_mode[row.failure_mode].append(i)
     return {mode: _mode(chosen_B[at], rejected_B[at], mode == held_out_mode) for mode, at in sorted(by_mode.items())}
 
 

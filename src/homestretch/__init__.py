@@ -1,0 +1,118 @@
+"""homestretch takes a language model the last mile: better at your task than fine-tuning makes it, from pairs alone.
+
+    import homestretch
+    run = homestretch.run("pairs.jsonl", model="HuggingFaceTB/SmolLM2-135M-Instruct", out="runs/mine")
+    print(run.report)
+
+Importing this package loads neither torch nor anything else that is heavy; a part is imported when it is first named.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0.dev0"
+
+_HOME = {
+    "CheckpointError": "errors",
+    "DataError": "errors",
+    "EvaluateConfig": "config.evaluate",
+    "Example": "data.records",
+    "HomestretchError": "errors",
+    "InputError": "errors",
+    "MissingDependency": "errors",
+    "NegativesConfig": "config.negatives",
+    "PPOConfig": "config.ppo",
+    "Policy": "policies.policy",
+    "Recipe": "config.recipe",
+    "RecipeError": "errors",
+    "ReportConfig": "config.evaluate",
+    "Results": "results",
+    "RewardConfig": "config.reward",
+    "RewardModel": "rewards.model",
+    "RunFolder": "results",
+    "SFTConfig": "config.sft",
+    "STAGES": "config.stages",
+    "Splits": "data.sources",
+    "TrainingDiverged": "errors",
+    "Trunk": "policies.trunk",
+    "audit": "verbs.audit",
+    "doctor": "verbs.doctor",
+    "dump_recipe": "config.recipe",
+    "evaluate_rows": "evaluate",
+    "failure_rates": "metrics.failures",
+    "failures": "metrics.failures",
+    "fit_reward": "verbs.reward",
+    "generate": "verbs.generate",
+    "load_data": "data.sources",
+    "load_recipe": "config.recipe",
+    "load_reward": "rewards.model",
+    "load_tokenizer": "policies.load",
+    "load_trunk": "policies.load",
+    "make_negatives": "verbs.negatives",
+    "measure": "verbs.measure",
+    "quickstart": "verbs.run",
+    "run": "verbs.run",
+    "score_rows": "verbs.reward",
+    "train": "verbs.run",
+    "write_report": "report.page",
+}
+_RENAMED = {"dump_recipe": "dump", "load_data": "load"}
+
+__all__ = [
+    "STAGES",
+    "CheckpointError",
+    "DataError",
+    "EvaluateConfig",
+    "Example",
+    "HomestretchError",
+    "InputError",
+    "MissingDependency",
+    "NegativesConfig",
+    "PPOConfig",
+    "Policy",
+    "Recipe",
+    "RecipeError",
+    "ReportConfig",
+    "Results",
+    "RewardConfig",
+    "RewardModel",
+    "RunFolder",
+    "SFTConfig",
+    "Splits",
+    "TrainingDiverged",
+    "Trunk",
+    "audit",
+    "doctor",
+    "dump_recipe",
+    "evaluate_rows",
+    "failure_rates",
+    "failures",
+    "fit_reward",
+    "generate",
+    "load_data",
+    "load_recipe",
+    "load_reward",
+    "load_tokenizer",
+    "load_trunk",
+    "make_negatives",
+    "measure",
+    "quickstart",
+    "run",
+    "score_rows",
+    "train",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module `homestretch` has no `{name}`")
+    value = getattr(importlib.import_module(f"homestretch.{_HOME[name]}"), _RENAMED.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,1 @@
+"""The command line: one file a command, options parsed and results printed here, the work done by the library."""

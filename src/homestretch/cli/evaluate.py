@@ -1,0 +1,38 @@
+"""`homestretch evaluate RUN_OR_FILE...`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from homestretch.cli.options import Seed
+
+
+def evaluate(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="RUN_OR_FILE", help="A run folder, or files written by `generate`.")
+    ],
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric to compute; may be repeated.")] = None,
+    la_rouge: Annotated[Literal["a", "b", "c", "d"], typer.Option(help="Form of the length-adjusted ROUGE.")] = "a",
+    bleurt: Annotated[str | None, typer.Option("--bleurt", help="BLEURT checkpoint in Hugging Face format.")] = None,
+    headline: Annotated[str, typer.Option(help="Metric of the verdict.")] = "la_rougeL",
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file; a run's own results.json unless given.")] = None,
+) -> None:
+    """Measure outputs, with intervals and paired comparisons."""
+    from homestretch.cli.summary import print_results
+    from homestretch.verbs.measure import measure
+
+    print_results(
+        measure(
+            paths,
+            metrics=metric,
+            la_rouge=la_rouge,
+            bleurt_checkpoint=bleurt,
+            headline_metric=headline,
+            seed=seed,
+            out=out,
+        )
+    )

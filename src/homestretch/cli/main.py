@@ -1,0 +1,133 @@
+"""The command `homestretch`, and the one place where errors become sentences and exit codes.
+
+0 done    1 a bug, or training that diverged    2 the user's input, or a full disk    130 interrupted
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+
+import typer
+
+from homestretch.cli import (
+    audit,
+    doctor,
+    evaluate,
+    generate,
+    negatives,
+    quickstart,
+    recipes,
+    report,
+    reward,
+    run,
+    train,
+)
+from homestretch.errors import CheckpointError, HomestretchError, InputError
+
+app = typer.Typer(
+    name="homestretch",
+    help="Make a language model better at your task than fine-tuning does, from (prompt, completion) pairs alone.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("quickstart")(quickstart.quickstart)
+app.command("run")(run.run)
+app.command("train")(train.train)
+app.add_typer(negatives.app, name="negatives")
+app.add_typer(reward.app, name="reward")
+app.command("generate")(generate.generate)
+app.command("evaluate")(evaluate.evaluate)
+app.command("audit")(audit.audit)
+app.command("report")(report.report)
+app.add_typer(recipes.app, name="recipes")
+app.command("doctor")(doctor.doctor)
+
+_USAGE_ERROR: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+"""What other libraries read at import; whatever the user has set wins."""
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    if version:
+        from homestretch import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and leave with its exit code."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def run_command(arguments: list[str]) -> int:
+    """The exit code of a command; what went wrong is said on stderr."""
+    try:
+        return int(app(arguments or ["--help"], prog_name="homestretch", standalone_mode=False) or 0)
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted; start the same command again to go on from the last checkpoint.", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; nothing is wrong
+        return 0
+    except (InputError, CheckpointError) as error:
+        return _say(str(error), 2)
+    except HomestretchError as error:
+        return _say(str(error), 1)
+    except _USAGE_ERROR as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error, file=sys.stderr)
+            return 2
+        return _say(_usage(error), 2)
+    except Exception as error:  # noqa: BLE001 - the boundary: what arrives here is a bug or the system
+        if sentence := _of_the_system(error):
+            return _say(sentence, 2)
+        traceback.print_exc()
+        return _say("this is a bug in homestretch; please report it with the lines above.", 1)
+
+
+def _say(sentence: str, code: int) -> int:
+    print(f"homestretch: {' '.join(sentence.split())}", file=sys.stderr)
+    return code
+
+
+def _usage(error: Exception) -> str:
+    message = str(error.format_message() if hasattr(error, "format_message") else error).replace("Value error, ", "")
+    message = message.rstrip(".").replace(". ", "; ")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "homestretch"
+    return f"{message[:1].lower()}{message[1:]}; see `{command} --help`."
+
+
+def _of_the_system(error: BaseException) -> str | None:
+    """A sentence for a full disk or a folder without rights, wherever in the chain of causes it stands."""
+    for cause in _causes(error):
+        number = getattr(cause, "errno", None)
+        file = getattr(cause, "filename", None) or "a file of the run"
+        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(cause):
+            return f"{file}: the disk is full; make room and start the same command again, it goes on where it stopped."
+        if isinstance(cause, PermissionError) or number == errno.EROFS:
+            return f"{file}: permission denied; choose a folder that you may write to, or change its rights."
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,45 @@
+"""The recipes that come with the package, by name: `last_mile/quickstart`, or `quickstart` where that is clear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from homestretch.config.base import nearest
+from homestretch.errors import RecipeError
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def recipes_folder() -> Path:
+    """The folder of recipes: inside an installed package, or beside `src` in a source checkout."""
+    inside = PACKAGE / "recipes"
+    return inside if inside.is_dir() else PACKAGE.parent.parent / "recipes"
+
+
+def shipped() -> dict[str, Path]:
+    """Every recipe that comes with the package, by name."""
+    folder = recipes_folder()
+    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in sorted(folder.rglob("*.yaml"))}
+
+
+def find_recipe(name_or_path: str | Path) -> Path:
+    """The file of a recipe given by path or by name. Raises RecipeError."""
+    path, name = Path(name_or_path), str(name_or_path)
+    if path.is_file():
+        return path
+    there = shipped()
+    found = [p for key, p in there.items() if name in (key, key.rpartition("/")[2])]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RecipeError(
+            f"`{name}` is the name of several recipes; write {' or '.join(k for k in there if name in k)}."
+        )
+    names = there if "/" in name else [key.rpartition("/")[2] for key in there]
+    raise RecipeError(f"{name}: there is no such file, and no recipe of that name; {nearest(name, list(names))}")
+
+
+def phrase(path: Path) -> str:
+    """What a recipe does: its first line, a comment."""
+    with path.open(encoding="utf-8") as file:
+        return file.readline().lstrip("#").strip()

@@ -1,0 +1,118 @@
+"""Negatives to preference rows, so mixed that length tells nothing  (sheet 2.2; `peers.md`: length-matched)
+
+One class per example and epoch by default, uniform over the classes that apply to it. Balance of length:
+
+    1. a class that can keep the reference's length keeps it: `irrelevant` borrows among references of like length,
+       `copy` cuts spans of the reference's length, one word replaces one;
+    2. a class that is long by nature has a short version: loops that stop early, answers broken off beside answers
+       that go on;
+    3. every (example, class) tosses a coin for a side, longer or shorter than the chosen answer, and takes the first
+       of up to `draws` draws that lies there or is of equal length; the first of all where none does.
+
+The toss is weighted by where the chosen length lies among all: long answers get shorter negatives a little more
+often, so that rejected lengths keep to the range of the chosen ones and their extremes are not given away either.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from homestretch.data.records import Example, Text
+from homestretch.negatives.base import Corruption, Negative
+from homestretch.negatives.phrases import word_count
+from homestretch.seeds import fold
+
+DRAWS = 8
+LEAN = 0.3
+"""How much the toss leans to the middle: P(longer) = 1/2 + LEAN (1/2 - quantile of the chosen length)."""
+
+
+def make_negatives(
+    examples: Sequence[Example],
+    corruptions: Mapping[str, Corruption],
+    *,
+    classes_per_example: int | Literal["all"] = 1,
+    weights: Mapping[str, float] | None = None,
+    seed: int = 0,
+    epoch: int = 0,
+    length: Callable[[str], int] = word_count,
+) -> list[dict[str, Any]]:
+    """Preference rows: prompt, chosen, rejected, failure_mode, variant, rejected_terminated, id.
+
+    `classes_per_example`: how many classes of those that apply each example gets. `weights`: of classes, 1 where
+    absent, 0 to leave one out. `length`: what is balanced; give a tokenizer's count to balance tokens. A row of an
+    example and class depends on (seed, epoch, id, class) and on the lengths of the chosen answers, on nothing else.
+    """
+    lengths = sorted(length(e.references[0]) for e in examples)
+    wanted = len(corruptions) if classes_per_example == "all" else classes_per_example
+    rows: list[dict[str, Any]] = []
+    for example in examples:
+        made: set[str] = set()
+        for name in _order(corruptions, weights or {}, (seed, epoch, example.id)):
+            if len(made) == wanted:
+                break
+            longer = 0.5 + LEAN * (0.5 - _quantile(lengths, length(example.references[0])))
+            negative = _balanced(example, corruptions[name], (seed, epoch, example.id, name), longer, length)
+            if negative is not None and negative.text not in made:
+                rows.append(_row(example, negative))
+                made.add(negative.text)
+    return rows
+
+
+def _order(names: Mapping[str, Any], weights: Mapping[str, float], key: tuple[int | str, ...]) -> Iterator[str]:
+    """Names in weighted random order; the place of one does not depend on which others there are.
+
+    Exponential clocks: the smallest of E_i / w_i is i with probability w_i / sum w (Efraimidis and Spirakis, 2006).
+    """
+    clocks = {
+        name: -math.log(1.0 - random.Random(fold(*key, name, "order")).random()) / weights.get(name, 1.0)
+        for name in names
+        if weights.get(name, 1.0) > 0
+    }
+    return iter(sorted(clocks, key=lambda name: (clocks[name], name)))
+
+
+def _balanced(
+    example: Example,
+    corruption: Corruption,
+    key: tuple[int | str, ...],
+    longer: float,
+    length: Callable[[str], int],
+) -> Negative | None:
+    side = 1 if random.Random(fold(*key, "side")).random() < longer else -1
+    first: Negative | None = None
+    for i in range(DRAWS):
+        negative = corruption(example, random.Random(fold(*key, i)))
+        if negative is None:
+            return first
+        if side * (length(negative.text) - length(example.references[0])) >= 0:
+            return negative
+        first = first or negative
+    return first
+
+
+def _quantile(ordered: Sequence[int], value: int) -> float:
+    return (bisect_left(ordered, value) + bisect_right(ordered, value)) / (2 * len(ordered))
+
+
+def _row(example: Example, negative: Negative) -> dict[str, Any]:
+    return {
+        "prompt": example.prompt,
+        "chosen": example.completion,
+        "rejected": _in_place_of(example.completion, negative.text),
+        "failure_mode": negative.failure_mode,
+        "variant": negative.variant,
+        "rejected_terminated": negative.terminated,
+        "id": example.id,
+    }
+
+
+def _in_place_of(completion: Text, text: str) -> Text:
+    """The text in the shape of the completion: a message, or text after the same leading white space."""
+    if not isinstance(completion, str):
+        return [{**completion[0], "content": text}]
+    return completion[: len(completion) - len(completion.lstrip())] + text

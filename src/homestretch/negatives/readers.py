@@ -1,0 +1,150 @@
+"""Readers that look at one thing only, and how well they tell chosen from rejected answers on prompts not seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from homestretch.metrics.diversity import repeated_share
+from homestretch.metrics.failures import longest_shared_run
+from homestretch.metrics.sentences import is_finished, words
+from homestretch.seeds import fold
+
+Floats = NDArray[np.float64]
+NEIGHBOURS = 0.05  # share of the answers that the length reader looks at around a length
+HASHED = 2**15
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A preference row as plain text; `lengths` of chosen and rejected."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    mode: str
+    terminated: bool
+    lengths: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a pair."""
+
+    text: str
+    prompt: str
+    length: int
+
+
+def form_features(answer: Answer) -> list[float]:
+    """What can be seen of an answer without reading it."""
+    text = answer.text.strip()
+    n = max(1, len(text))
+    units = words(text)
+    return [
+        float(text[:1].isupper()),
+        float(is_finished(text)),
+        len(re.findall(r"[^\w\s]", text)) / n,
+        sum(c.isupper() for c in text) / n,
+        sum(c.isdigit() for c in text) / n,
+        sum(len(u) for u in units) / max(1, len(units)) / 10,
+        repeated_share(units),
+        len(set(units)) / max(1, len(units)),
+        len(re.findall(r"[.!?](?=\s)", text)) / max(1, len(units)),
+    ]
+
+
+def overlap_features(answer: Answer) -> list[float]:
+    """How much of an answer stands in its prompt, and its length."""
+    ours, theirs = words(answer.text), words(answer.prompt)
+    known, pairs = set(theirs), set(pairwise(theirs))
+    ours_pairs = list(pairwise(ours))
+    return [
+        sum(w in known for w in ours) / max(1, len(ours)),
+        sum(p in pairs for p in ours_pairs) / max(1, len(ours_pairs)),
+        longest_shared_run(ours, theirs) / max(1, len(ours)),
+        float(np.log1p(answer.length)),
+    ]
+
+
+def held_out_auroc(pairs: Sequence[Pair], reader: str, *, folds: int) -> float:
+    """AUROC, 0 to 1, of scores that say `rejected`, each given by a reader trained on other prompts.
+
+    Scores of different folds are put on one scale by their ranks within the fold.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    answers = [Answer(t, p.prompt, n) for p in pairs for t, n in zip((p.chosen, p.rejected), p.lengths, strict=True)]
+    rejected = np.tile([0.0, 1.0], len(pairs))
+    part = np.repeat([fold("audit", p.prompt) % folds for p in pairs], 2)
+    scores = np.full(len(answers), 0.5)
+    features = READERS[reader](answers)
+    for k in range(folds):
+        train, test = part != k, part == k
+        if train.any() and test.any():
+            raw = _length_scores(features, rejected, train, test) if reader == "length" else _linear_scores(
+                features, rejected, train, test)  # fmt: skip
+            scores[test] = _ranks(raw)
+    return float(roc_auc_score(rejected, scores))
+
+
+def _length_features(answers: Sequence[Answer]) -> Floats:
+    return np.array([a.length for a in answers], dtype=float)
+
+
+def _form_features(answers: Sequence[Answer]) -> Floats:
+    return np.array([form_features(a) for a in answers])
+
+
+def _overlap_features(answers: Sequence[Answer]) -> Floats:
+    return np.array([overlap_features(a) for a in answers])
+
+
+def _word_features(answers: Sequence[Answer]) -> Any:
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    vectorizer = HashingVectorizer(ngram_range=(1, 2), n_features=HASHED, alternate_sign=False, lowercase=True)
+    return vectorizer.transform([a.text for a in answers])
+
+
+READERS: dict[str, Callable[[Sequence[Answer]], Any]] = {
+    "length": _length_features,
+    "form": _form_features,
+    "words": _word_features,
+    "overlap": _overlap_features,
+}
+
+
+def _length_scores(lengths: Floats, rejected: Floats, train: NDArray[np.bool_], test: NDArray[np.bool_]) -> Floats:
+    """Share of rejected among the nearest training lengths, ties included: any shape of dependence."""
+    order = np.argsort(lengths[train], kind="stable")
+    known, bad = lengths[train][order], np.concatenate([[0.0], np.cumsum(rejected[train][order])])
+    k = max(1, round(NEIGHBOURS * len(known) / 2))
+    left = np.searchsorted(known, lengths[test], side="left")
+    right = np.searchsorted(known, lengths[test], side="right")
+    low = np.searchsorted(known, known[np.clip(left - k, 0, len(known) - 1)], side="left")
+    high = np.searchsorted(known, known[np.clip(right + k - 1, 0, len(known) - 1)], side="right")
+    low, high = np.minimum(low, left), np.maximum(high, right)
+    return np.asarray((bad[high] - bad[low]) / np.maximum(1, high - low), dtype=float)
+
+
+def _linear_scores(features: Any, rejected: Floats, train: NDArray[np.bool_], test: NDArray[np.bool_]) -> Floats:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MaxAbsScaler
+
+    model = make_pipeline(MaxAbsScaler(), LogisticRegression(C=10.0, max_iter=300, solver="liblinear"))
+    model.fit(features[train], rejected[train])
+    return np.asarray(model.decision_function(features[test]), dtype=float)
+
+
+def _ranks(scores: Floats) -> Floats:
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(scores), dtype=float) / len(scores)

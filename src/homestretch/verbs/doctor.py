@@ -1,0 +1,176 @@
+"""Before a run: what this machine has, what the data looks like as tokens, and about what the run will cost.
+
+Costs are arithmetic, not promises. A forward pass takes 2 N operations a token (N parameters), a training step 6 N
+(4 N where only adapters learn), and the machine's speed is that of a matrix product timed on the spot.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from homestretch.config.recipe import Recipe
+from homestretch.config.training import TrainingConfig
+from homestretch.report.names import duration, memory
+
+if TYPE_CHECKING:
+    from homestretch.policies.shape import Shape
+
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets")
+BYTES = 4
+SAMPLES, MARK = 3, " >>> "  # the mark stands where the model begins to write
+MATRIX, TIMED_SECONDS = 1024, 0.3
+EFFICIENCY = 0.5  # of a large matrix product's speed, reached by a whole training step
+DECODE_PRICE = 5  # times that of arithmetic: one token a step is bound by memory
+ACTIVATIONS = 16  # numbers of hidden size that a layer keeps for the backward pass, a token
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Named facts in sections, three rendered samples, and warnings, each one sentence."""
+
+    sections: dict[str, dict[str, str]]
+    samples: list[str]
+    warnings: list[str]
+
+
+def doctor(recipe: Recipe | None = None, *, out: Path = Path("runs")) -> Diagnosis:
+    """Facts about this machine and, with a recipe, about its data and costs. Loads a tokenizer, no weights.
+
+    Raises InputError where the recipe cannot run: no such data, no such model, no such device.
+    """
+    sections = {"environment": environment(out)}
+    if recipe is None:
+        return Diagnosis(sections, [], [])
+    from homestretch.policies.load import choose_device, load_tokenizer
+    from homestretch.policies.shape import model_shape
+
+    choose_device(recipe.device)
+    tokenizer = load_tokenizer(recipe.model_name_or_path, revision=recipe.model_revision)
+    shape = model_shape(recipe.model_name_or_path, revision=recipe.model_revision)
+    data, samples, lengths = _data(recipe, tokenizer, shape.is_encoder_decoder)
+    sections["data"] = data
+    sections["estimate"] = estimate(recipe, shape, lengths, speed=_speed(recipe))
+    return Diagnosis(sections, samples, _warnings(recipe, lengths))
+
+
+def environment(out: Path) -> dict[str, str]:
+    """Versions, cores, memory, disk and accelerator."""
+    import torch
+
+    there = next(p for p in [out.absolute(), *out.absolute().parents] if p.exists())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    facts = {"python": platform.python_version()}
+    facts |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    facts |= {
+        "cores": str(cores),
+        "memory": memory(_physical_memory()),
+        "free disk": memory(shutil.disk_usage(there).free),
+    }
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    facts["accelerator"] = gpu or ("mps" if torch.backends.mps.is_available() else "none")
+    return facts
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def estimate(recipe: Recipe, shape: Shape, lengths: dict[str, list[int]], *, speed: float) -> dict[str, str]:
+    """Memory and time of each stage. `lengths`: tokens of prompts and completions; `speed`: operations a second."""
+    tokens = sum(median(n) for n in lengths.values() if n)
+    pairs = len(lengths["prompt"])
+    facts: dict[str, str] = {"parameters": f"{shape.parameters / 1e6:.0f} million"}
+    trained = [(s.name, s.kind, s.config) for s in recipe.stages if isinstance(s.config, TrainingConfig)]
+    needed = max((_bytes(config, shape) for _, _, config in trained), default=shape.parameters * BYTES)
+    facts["memory"] = f"about {memory(needed)}"
+    answer = median(lengths["completion"] or [0])
+    by_parameter = {name: _operations(kind, config, tokens, answer, pairs) for name, kind, config in trained}
+    seconds = {name: count * shape.parameters / (speed * EFFICIENCY) for name, count in by_parameter.items()}
+    facts |= {name: f"about {duration(value)}" for name, value in seconds.items()}
+    facts["all training"] = f"about {duration(sum(seconds.values()))}, validation and evaluation apart"
+    return facts
+
+
+def _operations(kind: str, config: Any, tokens: float, answer: float, pairs: int) -> float:
+    """Operations of a stage by parameter. `tokens`: of a prompt with its answer; `answer`: of the answer alone."""
+    step = 4 if config.use_peft else 6
+    if kind == "ppo":
+        samples = (config.max_steps or 1) * config.rollout_batch_size
+        scoring = 2 * len(("old", "reference", "reward"))
+        return float(samples * (answer * 2 * DECODE_PRICE + tokens * (scoring + config.num_ppo_epochs * step)))
+    sides = 2 if kind == "reward" else 1
+    rows = config.max_steps * config.train_batch_size if config.max_steps else pairs * config.num_train_epochs
+    return float(rows * sides * tokens * step)
+
+
+def _bytes(config: TrainingConfig, shape: Shape) -> int:
+    weights = shape.parameters * BYTES
+    learning = weights * 3 if not config.use_peft else weights // 10  # gradients and two moments
+    tokens = config.micro_batch_tokens or 2048
+    kept = tokens * shape.hidden * BYTES * (2 if config.gradient_checkpointing else ACTIVATIONS) * shape.layers
+    return weights + learning + kept
+
+
+def _data(
+    recipe: Recipe, tokenizer: Any, is_encoder_decoder: bool
+) -> tuple[dict[str, str], list[str], dict[str, list[int]]]:
+    from homestretch.data.prompts import completion_ids, prompt_ids
+    from homestretch.data.sources import load
+
+    d = recipe.dataset
+    splits = load(
+        d.name, columns=d.columns, split={str(k): v for k, v in d.split.items()}, on_bad_row=d.on_bad_row,
+        rejected=Path(os.devnull), seed=recipe.seed,
+        max_train=d.max_train, max_validation=d.max_validation, max_test=d.max_test,
+    )  # fmt: skip
+    kind = {"is_encoder_decoder": is_encoder_decoder}
+    prompts = [prompt_ids(e.prompt, tokenizer, where=e.where, **kind) for e in splits.train]
+    answers = [completion_ids(e.completion, e.prompt, tokenizer, where=e.where, **kind) for e in splits.train]
+    lengths = {"prompt": [len(p) for p in prompts], "completion": [len(a) for a in answers]}
+    counts = {"train": splits.train, "choose by": splits.validation, "report on": splits.test}
+    facts = {"source": splits.description, "used": ", ".join(f"{len(v)} to {k}" for k, v in counts.items())}
+    for name, limit in _limits(recipe).items():
+        n = lengths[name]
+        longer = sum(k > limit for k in n)
+        facts[f"{name} tokens"] = f"median {median(n):.0f}, longest {max(n)}, {longer} above {limit}"
+    shown = [tokenizer.decode(p) + MARK + tokenizer.decode(a) for p, a in zip(prompts, answers, strict=True)]
+    return facts, shown[:SAMPLES], lengths
+
+
+def _limits(recipe: Recipe) -> dict[str, int]:
+    return {"prompt": recipe.dataset.max_prompt_length, "completion": recipe.dataset.max_completion_length}
+
+
+def _speed(recipe: Recipe) -> float:
+    """Operations a second of a float32 matrix product on the recipe's device."""
+    import torch
+
+    from homestretch.policies.load import choose_device
+
+    device = choose_device(recipe.device)
+    a = torch.ones(MATRIX, MATRIX, device=device)
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < TIMED_SECONDS:
+        float((a @ a)[0, 0])
+        done += 1
+    return done * 2 * MATRIX**3 / (time.perf_counter() - start)
+
+
+def _warnings(recipe: Recipe, lengths: dict[str, list[int]]) -> list[str]:
+    if recipe.dataset.truncate:
+        return []
+    longer = {name: sum(n > limit for n in lengths[name]) for name, limit in _limits(recipe).items()}
+    return [
+        f"{count} {name}s are longer than dataset.max_{name}_length and count as bad rows; "
+        "raise it, or set dataset.truncate=true."
+        for name, count in longer.items()
+        if count
+    ]

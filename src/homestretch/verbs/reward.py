@@ -1,0 +1,87 @@
+"""Fit a reward model on a user's pairs, and score text with one that exists."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from homestretch.config.recipe import load_recipe
+from homestretch.errors import InputError
+from homestretch.results import RunFolder, write_text
+from homestretch.verbs.generate import examples_of
+from homestretch.verbs.run import Overrides, own_pairs
+
+ROWS_AT_ONCE = 64
+
+
+def fit_reward(
+    data: str | Path,
+    *,
+    model: str | Path = "builtin/smollm2-135m",
+    out: str | Path,
+    on_bad_row: str = "error",
+    overrides: Overrides = (),
+) -> RunFolder:
+    """Make failure modes of the pairs and fit a reward model; it stands in `out`/stages/02-reward/model.
+
+    `overrides` are recipe settings such as `["reward.kind=pairwise"]`. Raises InputError.
+    """
+    recipe = load_recipe({"stages": ["negatives", "reward"]}, own_pairs(data, model, on_bad_row, overrides))
+
+    from homestretch.training.pipeline import run_recipe
+
+    return run_recipe(recipe, out)
+
+
+def score_rows(
+    reward_model: str | Path,
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    split: Literal["train", "validation", "test"] = "test",
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+) -> list[dict[str, Any]]:
+    """The reward (a logit) of every row's `text`, or of its completion: `{"id", "prompt", "text", "reward"}`.
+
+    `data` is a file (rows of `generations.jsonl` are understood), a folder, a Hub name or `builtin/docstrings`;
+    `reward_model` is the folder of a reward model, or of a run that has one. Raises InputError.
+    """
+    from homestretch.policies.load import choose_device
+    from homestretch.progress import progress
+    from homestretch.rewards.model import load_reward
+
+    rows = _rows(data, split)
+    scorer = load_reward(reward_folder(Path(reward_model)), device=choose_device(device))
+    with progress(len(rows), "score", "row") as bar:
+        for at in range(0, len(rows), ROWS_AT_ONCE):
+            part = rows[at : at + ROWS_AT_ONCE]
+            ended = [row.pop("terminated") for row in part]
+            rewards = scorer([row.pop("given") for row in part], [row["text"] for row in part], terminated=ended)
+            for row, reward in zip(part, rewards, strict=True):
+                row["reward"] = reward
+            bar.advance(len(part))
+    if out is not None:
+        write_text(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return rows
+
+
+def reward_folder(path: Path) -> Path:
+    """The reward model of a run, or the folder itself. Raises InputError."""
+    if not RunFolder(path).stages.is_dir():
+        return path
+    found = sorted(RunFolder(path).stages.glob("*-reward*/model"))
+    if not found:
+        raise InputError(f"{path}: this run has no reward model; give the folder of one.")
+    return found[-1]
+
+
+def _rows(data: str | Path, split: Literal["train", "validation", "test"]) -> list[dict[str, Any]]:
+    rows = []
+    for e in examples_of(data, split):
+        text = e.columns.get("text", e.references[0] if e.references else None)
+        if not isinstance(text, str):
+            raise InputError(f"{e.where}: there is nothing to score; give a column `text` or `completion`.")
+        ended = e.columns.get("terminated") is not False
+        rows.append({"id": e.id, "prompt": e.prompt, "given": e.prompt, "text": text, "terminated": ended})
+    return rows
