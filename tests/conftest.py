@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA = "the shared data sets"
+BESIDE = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the real data sets; the test is skipped where they are not there."""
-    folder = Path(os.environ.get("HOMESTRETCH_DATA", ROOT.parent / "shared" / "data"))
+    folder = Path(os.environ.get("HOMESTRETCH_DATA", BESIDE))
     if not folder.is_dir():
-        pytest.skip(f"the shared data sets are not at {folder}; set HOMESTRETCH_DATA")
+        pytest.skip(f"{DATA} are not at {folder}; set HOMESTRETCH_DATA")
     return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In continuous integration, a test of data that is there must not be skipped: that would pass unseen."""
+    report = yield
+    if report.skipped and DATA in str(report.longrepr) and os.environ.get("CI") and BESIDE.is_dir():
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} was skipped, but {BESIDE} is there: {report.longrepr[2]}"
+    return report

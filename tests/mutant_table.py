@@ -16,7 +16,8 @@ class Mutant:
 
 
 def _of(module: str, test: str, *changes: tuple[str, str]) -> list[Mutant]:
-    return [Mutant(f"src/homestretch/{module}.py", find, put, (f"{test}.py",)) for find, put in changes]
+    tests = tuple(f"{name}.py" for name in test.split())
+    return [Mutant(f"src/homestretch/{module}.py", find, put, tests) for find, put in changes]
 
 
 MUTANTS = [
@@ -141,5 +142,41 @@ MUTANTS = [
         ("- missing_eos_penalty *", "+ missing_eos_penalty *"),
         ("(~terminated_B.bool())", "(terminated_B.bool())"),
         (".clamp(-reward_clip_range, reward_clip_range)", ".clamp(max=reward_clip_range)"),
+    ),
+    *_of(
+        "negatives/base",
+        "test_negatives_guards test_negatives_refusals",
+        ("and differs(example, negative)", ""),
+        ("and all(g(example, negative) for g in guards)", ""),
+        ("for _ in range(tries)", "for _ in range(tries + 1)"),
+        ("kind) <= limit", "kind) >= limit"),
+        ("len(ours - known_words(example))", "len(ours)"),
+    ),
+    *_of(
+        "negatives/phrases", "test_negatives_guards test_negatives_refusals", ("            right.remove(pair)\n", "")
+    ),
+    *_of(
+        "negatives/surface",
+        "test_negatives_guards test_negatives_refusals",
+        ("before, after) > MAX_SURVIVING", "before, after) > 1"),
+        ("if size > 1 and len(set(gram)) < 2", "if False"),
+        ("rng.choice(corpus.lengths)", "7"),
+        ('terminated=False, variant="continued"', 'variant="continued"'),
+        ("None if is_finished(text) or", "None if"),
+    ),
+    *_of(
+        "negatives/context",
+        "test_negatives_guards test_negatives_refusals",
+        ('return guarded(draw, overlap_at_most(NOT_COPIED, "rougeL"))', "return guarded(draw)"),
+        ("if donor is None or donor.source == example.source:", "if donor is None:"),
+        ("units(example.source)", "units(str(example.prompt))"),
+    ),
+    *_of(
+        "negatives/facts",
+        "test_negatives_guards test_negatives_refusals",
+        ("other and other.casefold() not in evidence and", "other and"),
+        ("example.source, *example.references)).casefold", "example.source,)).casefold"),
+        ("if new in known or", "if"),
+        ("> corpus.frequency[new]", "> corpus.frequency[old]"),
     ),
 ]

@@ -103,6 +103,14 @@ def test_scores_of_text_equal_the_published_code_alone_and_in_a_batch(tmp_path):
     assert bleurt.score_pairs([]) == []
 
 
+def test_the_longer_text_loses_tokens_first(tmp_path):
+    bleurt = Bleurt(write(tmp_path / "b", None))  # reads 20 tokens, 3 of them marks
+    short = "a bird sings by the window"
+    cut = bleurt.score_pairs([("one river fast under one tree by the window on the red mat", short)])
+    assert cut == bleurt.score_pairs([("one river fast under one tree by the window on the", short)])
+    assert cut != bleurt.score_pairs([("one river fast under one tree by the window on", short)])
+
+
 def test_best_reference_counts(tmp_path):
     bleurt = Bleurt(write(tmp_path / "b", None))
     text = "a bird sings"

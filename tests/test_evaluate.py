@@ -119,6 +119,14 @@ def test_bleu_is_tested_by_swapping_outputs():
     assert ours.p_value == pytest.approx(count / 2**8)
 
 
+def test_bleu_is_smoothed_by_the_counts_of_the_whole_corpus():
+    row = sample_rows(("ml_raw",), n=1)[0]
+    texts, reference = ["a b c x d", "d c b a e"], "a b c d e f"  # no 4-gram in common
+    rows = [{**row, "id": text, "text": text, "references": [reference]} for text in texts]
+    measured = evaluate_rows(rows, metrics=["bleu"]).arms["ml_raw"].metrics["bleu"]
+    assert measured.value == pytest.approx(corpus_bleu(texts, [[reference]] * 2))
+
+
 def test_an_arm_against_itself_differs_by_nothing():
     rows = sample_rows(("ml_raw",))
     twin = [{**row, "arm": "rl_raw"} for row in rows]
@@ -140,9 +148,16 @@ def test_several_outputs_of_a_prompt_are_one_observation():
         assert (ours.value, ours.low, ours.high) == pytest.approx((theirs.value, theirs.low, theirs.high))
 
 
+def test_several_outputs_of_a_prompt_are_averaged_where_a_metric_applies():
+    row = sample_rows(("ml_raw",), n=1)[0]
+    rows = [{**row, "references": refs, "text": "river bridge"} for refs in (["river bridge"], [], ["river stone"])]
+    measured = evaluate_rows(rows, metrics=["rouge1"]).arms["ml_raw"].metrics["rouge1"]
+    assert (measured.value, measured.n) == (75, 1)
+
+
 def test_what_does_not_apply_is_left_out():
     rows = [{**row, "references": [], "reward": None} for row in sample_rows(("ml_raw",), n=4)]
-    rows[0]["references"] = ["river bridge"]
+    rows[0].update(references=["river bridge"], reward=0.5)
     arm = evaluate_rows(rows).arms["ml_raw"]
     assert "reward" not in arm.metrics
     assert (arm.metrics["rougeL"].n, arm.metrics["copy_rate"].n) == (1, 4)

@@ -46,6 +46,13 @@ def test_each_rule_sees_its_failure(rule, text):
     assert rule in broken(text)
 
 
+def test_references_are_evidence_as_the_source_is():
+    text = "Planners want another crossing near Basel."
+    assert {"irrelevant", "unsupported"} <= broken(text, source="Nothing.", references=["Some other words here."])
+    assert not {"irrelevant", "unsupported"} & broken(text, source="Nothing.", references=[text])
+    assert not {"irrelevant", "unsupported"} & broken(text, source=text, references=["Some other words here."])
+
+
 def test_no_end_is_asked_only_where_it_is_known():
     assert "no_end" in broken(REFERENCE, terminated=False)
     assert "no_end" not in judge(REFERENCE, source=SOURCE, references=[REFERENCE], terminated=None)

@@ -44,6 +44,14 @@ def test_compact_equals_joining_by_hand_for_any_padding(rows: list, extra: int, 
     assert got_length.tolist() == [len(prompt) for prompt in prompts]
 
 
+def test_compact_keeps_the_order_of_long_rows() -> None:
+    # short rows would stay in order even under a sort that is not stable
+    ids = torch.arange(1, 101)[None]
+    mask = torch.tensor([[0, 0, 1, 1, 0] * 20])
+    joined, _, _ = compact(ids, mask, ids + 100, torch.ones_like(ids))
+    assert joined.tolist() == [[*ids[mask.bool()].tolist(), *range(101, 201)]]
+
+
 def test_compact_of_no_rows() -> None:
     nothing = torch.zeros(0, 3, dtype=torch.long)
     ids, mask, length = compact(nothing, nothing, nothing, nothing)

@@ -53,7 +53,7 @@ def test_dedupe_sees_through_case_and_punctuation_and_keeps_layout_without_dupli
         ("Use e.g. a list. Then stop.", ["Use e.g. a list.", "Then stop."]),
         ("Dr. J. Smith paid 3.5 dollars. He left", ["Dr. J. Smith paid 3.5 dollars.", "He left"]),
         ('She asked "Why?" Then (it ended.) Yes', ['She asked "Why?"', "Then (it ended.)", "Yes"]),
-        ("Version 2. Next one...", ["Version 2.", "Next one..."]),
+        ("Version 2.5. Next one...", ["Version 2.5.", "Next one..."]),
         ("See fig.", ["See fig."]),
         ("你好。再见", ["你好。", "再见"]),
         ("   ", []),

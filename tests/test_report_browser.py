@@ -86,7 +86,7 @@ def test_the_page_follows_the_readers_theme_and_fits_a_telephone(
 ) -> None:
     shot = tmp_path / "shot.png"
     theme_option = f"--blink-settings=preferredColorScheme={theme}"
-    _browse(chromium, page, tmp_path / "profile", "--window-size=500,1200", f"--screenshot={shot}", theme_option)
+    _browse(chromium, page, tmp_path / "profile", "--window-size=500,3600", f"--screenshot={shot}", theme_option)
     pixels = imread(shot)[..., :3]
     assert (pixels.mean() < 0.3) == dark and (pixels.mean() > 0.8) == (not dark)
     edge = pixels[:, -8:]

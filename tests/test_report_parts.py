@@ -98,6 +98,16 @@ def test_table_of_arms() -> None:
     assert lines == ["| a\\|b | c |", "| --- | ---: |", "| 1 | 2 |"]
 
 
+def test_the_best_of_a_row_leads_it_in_its_own_direction() -> None:
+    def leaders(values: list[float], *, up: bool) -> list[bool]:
+        arms = {str(i): Arm(metrics={"m": measured(v, 0.1, 9, up=up)}) for i, v in enumerate(values)}
+        return [cell.best for cell in metric_line(arms, "m").cells]
+
+    assert leaders([10.0, 30.0, 20.0], up=True) == [False, True, False]
+    assert leaders([10.0, 30.0, 20.0], up=False) == [True, False, False]
+    assert leaders([20.0, 20.0, 20.0], up=True) == [False, False, False]
+
+
 def test_what_an_arm_lacks_is_a_dash() -> None:
     arms = {"ml_raw": Arm(metrics={"la_rougeL": measured(20.0, 1.0, 10)}), "rl_raw": Arm(metrics={})}
     assert arms_table(Results(arms=arms))[2] == ["rl_raw", "–"]

@@ -89,6 +89,7 @@ def test_what_is_not_finite_is_not_recorded() -> None:
 def test_writing_leaves_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "deep" / "stage.json"
     StageRecord(name="sft", status="running").write(path)
+    assert [p.name for p in path.parent.iterdir()] == ["stage.json"]
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")

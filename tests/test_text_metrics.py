@@ -131,14 +131,15 @@ def test_copy_rate_and_length_ratio_by_hand():
 
 
 def test_columns_cover_every_text_metric_and_leave_rows_without_references_out():
-    outputs = Outputs(["a b c d", "x y"], [["a b c d"], []], ["a b c d e", "q"])
+    outputs = Outputs(["x y", "a b c d"], [[], ["a b c d"]], ["q", "a b c d e"])
     columns = text_columns(outputs, form="b")
     assert list(columns) == list(TEXT_METRICS)
     for name, column in columns.items():
         assert column.rows_NK.shape[0] == 2
-        assert np.isnan(column.rows_NK[1]).all() == (name not in ("distinct2", "copy_rate"))
-    assert columns["rougeL"].rows_NK[0] == 100
-    assert columns["copy_rate"].rows_NK[:, 0].tolist() == [1, 0]
+        assert np.isnan(column.rows_NK[0]).all() == (name not in ("distinct2", "copy_rate"))
+        assert not np.isnan(column.rows_NK[1]).any()
+    assert columns["rougeL"].rows_NK[1] == 100
+    assert columns["copy_rate"].rows_NK[:, 0].tolist() == [0, 1]
     assert list(text_columns(Outputs(["a b"], [[]], [""]))) == ["distinct2", "copy_rate"]
 
 

@@ -133,3 +133,39 @@ def build(name: str, *, seed: int = 0) -> PreTrainedModel:
     if name == "bart":
         model.final_logits_bias.normal_()
     return model.float().eval()
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,:;!?'"
+
+
+def tokenizer(*, chat: bool = False):
+    """One token a character: <pad> 0, </s> 1, <s> 2, then LETTERS."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocab = {"<pad>": 0, "</s>": 1, "<s>": 2, "<unk>": 3} | {letter: 4 + i for i, letter in enumerate(LETTERS)}
+    inner = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    inner.decoder = decoders.Fuse()
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="</s>", pad_token="<pad>", bos_token="<s>", unk_token="<unk>"
+    )
+    if chat:
+        made.chat_template = (
+            "{% for m in messages %}{{ m['role'][0] }}:{{ m['content'] }}</s>{% endfor %}"
+            "{% if add_generation_prompt %}a:{% endif %}"
+        )
+    return made
+
+
+def save(folder, name: str = "llama", *, seed: int = 0, std: float = 0.08, **options):
+    """A tiny model and its tokenizer in Hugging Face format; returns the folder as a string."""
+    torch.manual_seed(seed)
+    model = BUILDERS[name](vocab=4 + len(LETTERS), **options)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=std)
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return str(folder)

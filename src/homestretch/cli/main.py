@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 
 import typer
@@ -62,7 +63,7 @@ _QUIET = {
 @app.callback(invoke_without_command=True)
 def _options(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
     if version:
-        from homestretch import __version__
+        from homestretch.version import __version__
 
         print(__version__)
         raise typer.Exit
@@ -70,15 +71,22 @@ def _options(version: bool = typer.Option(False, "--version", help="Print the ve
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
-    for name, value in _QUIET.items():
+    quiet = _QUIET if sys.stderr.isatty() else {**_QUIET, "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    for name, value in quiet.items():
         os.environ.setdefault(name, value)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)  # between libraries; nothing that a user could act on
     sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
 
 
 def run_command(arguments: list[str]) -> int:
     """The exit code of a command; what went wrong is said on stderr."""
     try:
-        return int(app(arguments or ["--help"], prog_name="homestretch", standalone_mode=False) or 0)
+        command = typer.main.get_command(app)  # invoked by hand: typer's own boundary knows other exit codes
+        with command.make_context("homestretch", arguments or ["--help"]) as context:
+            command.invoke(context)
+        sys.stdout.flush()  # here, where a full disk or a reader that has gone is understood
+        return 0
     except typer.Exit as stop:
         return int(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):

@@ -26,6 +26,8 @@ class EvaluateConfig(Config):
     """Metrics to compute; None computes all that need no checkpoint of their own."""
     bleurt_checkpoint: str | None = None
     """Path or Hub name of a BLEURT checkpoint in Hugging Face format."""
+    score_reward: bool = False
+    """Also score the raw outputs with the run's reward model (metric `reward`); a forward pass over each output."""
     metric_for_verdict: str = "la_rougeL"
     """Metric of the verdict in the report."""
     seed: int = Field(0, ge=0)

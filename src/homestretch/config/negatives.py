@@ -69,7 +69,7 @@ class NegativesConfig(Config):
     """Seed of all draws; the recipe's seed is added to it."""
 
     @property
-    def trained(self) -> list[str]:
+    def trained(self) -> list[FailureMode]:
         """The classes that the reward model is trained on."""
         return [name for name in self.classes if name != self.held_out]
 
@@ -82,6 +82,6 @@ class NegativesConfig(Config):
                 raise ValueError(f"`{name}` is not among classes; {nearest(name, list(self.classes))}")
         if not self.trained:
             raise ValueError(f"held_out `{self.held_out}` is the only class; add another, or set held_out to null")
-        if any(w < 0 for w in self.weights.values()) or all(self.weights.get(c, 1.0) == 0 for c in self.classes):
-            raise ValueError("weights must not be negative, and one class at least must have a positive one")
+        if any(w < 0 for w in self.weights.values()) or all(self.weights.get(c, 1.0) == 0 for c in self.trained):
+            raise ValueError("weights must not be negative, and one trained class at least must have a positive one")
         return self

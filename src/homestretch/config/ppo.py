@@ -83,6 +83,7 @@ class PPOConfig(TrainingConfig):
             raise ValueError("lookahead_baseline `set` is zero at lookahead_k 1; use `value` or a larger k")
         if self.rollout_batch_size % self.num_generations:
             raise ValueError(
-                f"rollout_batch_size {self.rollout_batch_size} must be a multiple of num_generations {self.num_generations}"
+                f"rollout_batch_size {self.rollout_batch_size} must be a multiple of "
+                f"num_generations {self.num_generations}"
             )
         return self

@@ -44,7 +44,8 @@ _REFUSED = re.compile(
 )
 _POOR_SUMMARY = re.compile(
     r"^(?:tests?(?! whether| if| for)|testing|see|note|deprecated|same as|alias|like|similar|example|usage|this|these|"
-    r"that|it|they|we|you|i|if|when|internal|helper|warning|author|module|a?n? ?(?:object|function|method|mixin|subclass)"
+    r"that|it|they|we|you|i|if|when|internal|helper|warning|author|module|"
+    r"a?n? ?(?:object|function|method|mixin|subclass)"
     r"|constructor|constructs? an?|init\w*|returns? (?:a|the)? ?(?:string|true|none|self)|shortcut|wrapper"
     r"|overrid\w+)\W",
     re.IGNORECASE,

@@ -113,7 +113,7 @@ def cluster_means(scores: ArrayLike, clusters: Sequence[Hashable]) -> Floats:
     return sums / np.bincount(row).reshape(-1, *[1] * (values.ndim - 1))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _draws(n: int, resamples: int, seed: int) -> NDArray[np.float32]:
     """How often each bootstrap sample holds each prompt, (resamples, n). Counts are exact in float32."""
     rng = np.random.default_rng([seed, n, 0])
@@ -123,7 +123,7 @@ def _draws(n: int, resamples: int, seed: int) -> NDArray[np.float32]:
     return counts
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _random_signs(n: int, resamples: int, seed: int) -> NDArray[np.float32]:
     rng = np.random.default_rng([seed, n, 1])
     return (2 * rng.integers(0, 2, (resamples, n), dtype=np.int8) - 1).astype(np.float32)

@@ -30,8 +30,8 @@ from homestretch.negatives.verbs import action_groups, contradict, group_words, 
 LONGEST_OBJECT = 6
 LONGEST_ROLE = 5
 FEWEST_DEEDS = 0.1
-COMMON = 0.01
-"""An object that invents only words of more than this share of references (`a new method`) may well be true."""
+COMMON, SEVERAL = 0.01, 3
+"""An object may well be true if it invents only words that more references have than this share and number."""
 _SYMMETRIC = frozenset(
     ["and", "or", "but", "nor", "as", "than", "like", "between", "with", "whether", "if", "when", "that"]
 )
@@ -126,7 +126,8 @@ def _other_object(
     if not donors or size < 1:
         return None
     theirs = rng.choice(donors).object
-    telling = " ".join(w for w in words(join(theirs)) if corpus.frequency[w] <= COMMON * len(corpus.donors))
+    common = max(SEVERAL, COMMON * len(corpus.donors))
+    telling = " ".join(w for w in words(join(theirs)) if corpus.frequency[w] <= common)
     new = content_words(telling) - known_words(example)
     if not new or not content_words(join(ours.object)) - content_words(join(theirs)):
         return None

@@ -9,7 +9,9 @@ document nor in a reference, so that a true sentence is not called a failure.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 
 from homestretch.data.records import Example
 from homestretch.metrics.rouge import rouge_score
@@ -41,14 +43,21 @@ def irrelevant(corpus: Corpus) -> Corruption:
 def near_miss(corpus: Corpus) -> Corruption:
     """A reference of like length from the six most similar other documents, saying something the document does not."""
 
-    def draw(example: Example, rng: random.Random) -> Negative | None:
-        wanted = len(units(reference_of(example)))
-        near = [
-            d for d, score in corpus.similar(example, SEARCHED) if score < SAME_DOCUMENT and _alike(d.length, wanted)
-        ]
-        return Negative(rng.choice(near[:NEIGHBOURS]).text, "near_miss") if near else None
+    unlike, news = overlap_at_most(UNRELATED, "rouge1"), invents(1, share=0.25)
 
-    return guarded(draw, overlap_at_most(UNRELATED, "rouge1"), invents(1, share=0.25))
+    def candidates(example: Example) -> Iterator[Negative]:
+        wanted = len(units(reference_of(example)))
+        for donor, score in corpus.similar(example, SEARCHED):
+            negative = Negative(donor.text, "near_miss")
+            alike = score < SAME_DOCUMENT and _alike(donor.length, wanted)
+            if alike and unlike(example, negative) and news(example, negative):
+                yield negative
+
+    def draw(example: Example, rng: random.Random) -> Negative | None:
+        near = list(islice(candidates(example), NEIGHBOURS))
+        return rng.choice(near) if near else None
+
+    return guarded(draw)
 
 
 def copy(corpus: Corpus) -> Corruption:
@@ -100,7 +109,7 @@ def spliced(corpus: Corpus) -> Corruption:
 
 
 def _alike(length: int, wanted: int) -> bool:
-    return 1 / LENGTH_RATIO <= length / wanted <= LENGTH_RATIO
+    return 1 / LENGTH_RATIO <= length / max(1, wanted) <= LENGTH_RATIO
 
 
 def _tail(donor: Donor, connector: str, wanted: int) -> tuple[str, ...]:

@@ -42,8 +42,9 @@ class Corpus:
     """The references of the training examples, each text once, and indices over them.
 
     `vocabulary`: what random text is made of, tokens or a function that knows a tokenizer; by default the words of the
-    corpus. `tokens_per_word`: how many of its tokens a word of a reference has. `max_words`: no negative is longer.
-    Negatives of validation examples want a corpus of validation examples: else their text was seen as good before.
+    corpus. `tokens_per_word`: how many of its tokens a word of a reference has. `max_words`: no loop, copy or run-on
+    is longer. Negatives of validation examples want a corpus of validation examples: else their text was seen as good
+    before.
 
     Raises InputError without examples.
     """

@@ -27,8 +27,11 @@ from homestretch.negatives.phrases import word_count
 from homestretch.seeds import fold
 
 DRAWS = 8
-LEAN = 0.3
-"""How much the toss leans to the middle: P(longer) = 1/2 + LEAN (1/2 - quantile of the chosen length)."""
+LEAN = 0.6
+"""How much the toss leans to the middle: P(longer) = 1/2 + LEAN (1/2 - quantile of the chosen length).
+
+On docstrings and abstracts, 3 seeds, the audit's length reader: 0.59 at 0, 0.56 at 0.6, 0.55 at 1. At 1 the shortest
+references would never be broken off, and the longest never go on."""
 
 
 def make_negatives(
@@ -47,16 +50,19 @@ def make_negatives(
     absent, 0 to leave one out. `length`: what is balanced; give a tokenizer's count to balance tokens. A row of an
     example and class depends on (seed, epoch, id, class) and on the lengths of the chosen answers, on nothing else.
     """
-    lengths = sorted(length(e.references[0]) for e in examples)
+    lengths = [length(e.references[0]) for e in examples]
+    ordered = sorted(lengths)
     wanted = len(corruptions) if classes_per_example == "all" else classes_per_example
     rows: list[dict[str, Any]] = []
-    for example in examples:
+    for example, chosen in zip(examples, lengths, strict=True):
         made: set[str] = set()
+        longer = 0.5 + LEAN * (0.5 - _quantile(ordered, chosen))
         for name in _order(corruptions, weights or {}, (seed, epoch, example.id)):
             if len(made) == wanted:
                 break
-            longer = 0.5 + LEAN * (0.5 - _quantile(lengths, length(example.references[0])))
-            negative = _balanced(example, corruptions[name], (seed, epoch, example.id, name), longer, length)
+            tries = _tries(example, corruptions[name], (seed, epoch, example.id, name))
+            side = 1 if random.Random(fold(seed, epoch, example.id, name, "side")).random() < longer else -1
+            negative = _first_on_side(tries, side, chosen, length)
             if negative is not None and negative.text not in made:
                 rows.append(_row(example, negative))
                 made.add(negative.text)
@@ -76,20 +82,19 @@ def _order(names: Mapping[str, Any], weights: Mapping[str, float], key: tuple[in
     return iter(sorted(clocks, key=lambda name: (clocks[name], name)))
 
 
-def _balanced(
-    example: Example,
-    corruption: Corruption,
-    key: tuple[int | str, ...],
-    longer: float,
-    length: Callable[[str], int],
-) -> Negative | None:
-    side = 1 if random.Random(fold(*key, "side")).random() < longer else -1
-    first: Negative | None = None
+def _tries(example: Example, corruption: Corruption, key: tuple[int | str, ...]) -> Iterator[Negative]:
     for i in range(DRAWS):
         negative = corruption(example, random.Random(fold(*key, i)))
-        if negative is None:
-            return first
-        if side * (length(negative.text) - length(example.references[0])) >= 0:
+        if negative is not None:
+            yield negative
+        elif i == 0:
+            return
+
+
+def _first_on_side(tries: Iterator[Negative], side: int, chosen: int, length: Callable[[str], int]) -> Negative | None:
+    first: Negative | None = None
+    for negative in tries:
+        if side * (length(negative.text) - chosen) >= 0:
             return negative
         first = first or negative
     return first

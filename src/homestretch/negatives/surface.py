@@ -91,10 +91,15 @@ def _loop(
 def run_on(corpus: Corpus) -> Corruption:
     """Half: the reference broken off inside a phrase, and ended. Half: the reference continued, and never ended."""
 
-    def draw(example: Example, rng: random.Random) -> Negative | None:
-        return _truncated(example, rng) if rng.random() < 0.5 else _continued(example, rng, corpus)
+    truncated = guarded(_truncated)
+    continued = guarded(lambda example, rng: _continued(example, rng, corpus))
 
-    return guarded(draw)
+    def corrupt(example: Example, rng: random.Random) -> Negative | None:
+        # the side is drawn once: cuts are refused more often than continuations, and would become the rarer half
+        one, other = (truncated, continued) if rng.random() < 0.5 else (continued, truncated)
+        return one(example, rng) or other(example, rng)
+
+    return corrupt
 
 
 def _truncated(example: Example, rng: random.Random) -> Negative | None:

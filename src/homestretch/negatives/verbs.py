@@ -17,7 +17,7 @@ GROUPS: dict[str, frozenset[str]] = {
         "create": "create make build construct instantiate initialize prepare form allocate generate setup",
         "delete": "remove delete drop discard clear erase pop strip unregister detach uninstall purge clean reset",
         "add": "add append insert register attach push include extend install prepend mark",
-        "test": "check test whether verify validate assert ensure compare detect indicate is tell",
+        "test": "check test verify validate assert ensure compare detect indicate",
         "change": "set assign update modify change configure adjust override replace rename apply",
         "read": "read load parse open import decode receive scan restore deserialize",
         "write": "write save dump print emit store export send log serialize display show render draw plot "
@@ -46,7 +46,7 @@ _ALLIED = {
         "change": "add convert delete start improve reduce copy order train",
         "convert": "write read copy divide order",
         "start": "read test add train",
-        "state": "add test write",
+        "state": "add change test write",
         "avoid": "delete stop",
         "stop": "delete",
         "add": "unite",

@@ -42,6 +42,17 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda", "mps"] = "auto") -> tor
     return torch.device(wanted)
 
 
+def is_encoder_decoder(name_or_path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> bool:
+    """Whether a model's prompts go through an encoder; reads its configuration only."""
+    try:
+        config = AutoConfig.from_pretrained(
+            resolve(name_or_path), revision=revision, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(_no_model(name_or_path, error)) from None
+    return bool(config.is_encoder_decoder)
+
+
 def load_lm(
     name_or_path: str,
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +17,13 @@ from homestretch.config.recipe import Recipe
 from homestretch.config.training import TrainingConfig
 from homestretch.data.records import Example
 from homestretch.data.sources import Splits
-from homestretch.data.tokenize import TokenizedExample, tokenize_examples
-from homestretch.policies.load import choose_device, load_tokenizer, load_trunk
+from homestretch.data.tokenize import TokenizedExample, length_check, tokenize_examples
+from homestretch.errors import RecipeError
+from homestretch.policies.load import choose_device, is_encoder_decoder, load_tokenizer, load_trunk
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
 from homestretch.results import RunFolder
+from homestretch.rewards.model import RewardModel, load_reward
 
 ROLE = "policy"
 
@@ -59,6 +62,18 @@ class Context:
             trust_remote_code=self.recipe.trust_remote_code,
         )
 
+    def reward_model(self, trunk: Trunk | None = None) -> RewardModel:
+        """The run's reward model, or the recipe's; with `trunk` it becomes an adapter there.
+
+        Raises RecipeError when there is none.
+        """
+        folder = self.recipe.reward_model_name_or_path
+        if "reward" in self.folders:
+            folder = str(self.folders["reward"] / "model")
+        if folder is None:
+            raise RecipeError("There is no reward model: put a stage `reward` before, or set `reward_model_name_or_path`.")
+        return load_reward(folder, trunk=trunk, device=self.device)
+
     def tokens(self, examples: list[Example], *, is_encoder_decoder: bool) -> list[TokenizedExample]:
         """Examples as token ids, within the recipe's lengths."""
         data = self.recipe.dataset
@@ -69,6 +84,15 @@ class Context:
             max_prompt_length=data.max_prompt_length,
             max_completion_length=data.max_completion_length,
             truncate=data.truncate,
+        )
+
+    def length_check(self) -> Callable[[Example], None]:
+        """Raises DataError for an example that is longer than the recipe's lengths."""
+        return length_check(
+            self.tokenizer,
+            is_encoder_decoder=is_encoder_decoder(self.recipe.model_name_or_path),
+            max_prompt_length=self.recipe.dataset.max_prompt_length,
+            max_completion_length=self.recipe.dataset.max_completion_length,
         )
 
     def accelerator(self, config: TrainingConfig) -> Accelerator:

@@ -34,6 +34,7 @@ STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "evaluate": evaluate.run,
     "report": report.run,
 }
+EMPTY = Splits(train=[], validation=[], test=[], description="")
 TRAINS_POLICY = {"sft", "ppo"}
 PACKAGES = ("homestretch", "torch", "transformers", "accelerate", "peft", "datasets", "safetensors")
 
@@ -47,9 +48,9 @@ def run_recipe(recipe: Recipe, out: str | Path) -> RunFolder:
     run = RunFolder(out)
     _claim(run, recipe)
     set_threads()
-    splits = _load_data(recipe, run)
     write_environment(run, recipe)
-    context = Context(recipe=recipe, run=run, splits=splits, model=recipe.model_name_or_path)
+    context = Context(recipe=recipe, run=run, splits=EMPTY, model=recipe.model_name_or_path)
+    context.splits = splits = _load_data(context)
     chain = fingerprint(recipe, splits)
     for number, stage in enumerate(recipe.stages, start=1):
         chain = str(fold("stage", chain, stage.name, stage.config.model_dump_json()))
@@ -81,18 +82,19 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     return values
 
 
-def _load_data(recipe: Recipe, run: RunFolder) -> Splits:
-    data = recipe.dataset
+def _load_data(context: Context) -> Splits:
+    data = context.recipe.dataset
     return load(
         data.name,
         columns=data.columns,
         split=data.split,
         on_bad_row=data.on_bad_row,
-        rejected=run.path / "rejected.jsonl",
-        seed=recipe.seed,
+        rejected=context.run.path / "rejected.jsonl",
+        seed=context.recipe.seed,
         max_train=data.max_train,
         max_validation=data.max_validation,
         max_test=data.max_test,
+        check=None if data.truncate else context.length_check(),
     )
 
 

@@ -6,16 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+from homestretch.batch import SequenceBatch
 from homestretch.config.evaluate import EvaluateConfig
+from homestretch.data.collate import collate
 from homestretch.data.records import Example, prompt_text
 from homestretch.evaluate import evaluate_rows
-from homestretch.generation.engine import generate
+from homestretch.generation.engine import Sample, generate
+from homestretch.generation.rollout import with_responses
 from homestretch.generation.sampling import SamplingConfig
-from homestretch.metrics.postprocess import postprocess
+from homestretch.metrics.postprocess import postprocess_row
+from homestretch.metrics.scorers import available_scorers
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
 from homestretch.progress import progress
 from homestretch.results import RewardMode, Selection, StageRecord, Timing, write_text
+from homestretch.rewards.model import RewardModel
 from homestretch.seeds import fold
 from homestretch.training.context import Context
 from homestretch.training.stages.reward import MODES
@@ -38,12 +43,12 @@ def run(context: Context, config: EvaluateConfig, folder: Path) -> None:
             metrics=config.metrics,
             la_rouge=config.la_rouge,
             seed=config.seed,
-            bleurt_checkpoint=config.bleurt_checkpoint,
+            learned=available_scorers(config.metrics, bleurt_checkpoint=config.bleurt_checkpoint),
+            headline_metric=config.metric_for_verdict,
             progress=lambda *_: bar.advance(1),
         )
     results = results.model_copy(
         update={
-            "headline_metric": config.metric_for_verdict,
             "dataset": context.splits.description,
             "reward_model": reward_modes(context),
             "selection": selections(context),
@@ -59,6 +64,7 @@ def arm_rows(
     """Rows of one model: greedy and sampled, raw and post-processed."""
     trunk = context.load_trunk(model)
     policy = Policy(trunk, None, budget=4096)
+    reward = context.reward_model() if config.score_reward else None
     tokens = context.tokens(examples, is_encoder_decoder=trunk.is_encoder_decoder)
     rows = []
     for suffix, temperature in (("", 0.0), ("@t1", 1.0)) if config.sampled else (("", 0.0),):
@@ -72,20 +78,29 @@ def arm_rows(
                 seed=fold("evaluate", config.seed),
                 on_done=lambda count, new_tokens: bar.advance(count, tokens=new_tokens),
             )
-        for example, (sample,) in zip(examples, made, strict=True):
-            text = context.tokenizer.decode(sample.ids, skip_special_tokens=True).strip()
-            shared = {
+        samples = [sample for (sample,) in made]
+        scores = [None] * len(samples) if reward is None else score_samples(reward, collate(tokens), samples)
+        for example, row, sample, score in zip(examples, tokens, samples, scores, strict=True):
+            raw = {
                 "id": example.id,
+                "arm": f"{short}_raw{suffix}",
                 "prompt": prompt_text(example),
                 "references": list(example.references),
+                "reference_tokens": row.ref_length,
                 "source": example.source,
+                "text": context.tokenizer.decode(sample.ids, skip_special_tokens=True).strip(),
+                "terminated": sample.terminated,
                 "tokens": len(sample.ids),
-                "reward": None,
+                "reward": score,
             }
-            post = postprocess(text, config.postprocess)
-            rows.append({**shared, "arm": f"{short}_raw{suffix}", "text": text, "terminated": sample.terminated})
-            rows.append({**shared, "arm": f"{short}_post{suffix}", "text": post, "terminated": True})
+            rows += [raw, postprocess_row(raw, arm=f"{short}_post{suffix}", steps=config.postprocess)]
     return rows
+
+
+def score_samples(reward: RewardModel, prompts: SequenceBatch, samples: list[Sample]) -> list[float]:
+    """The reward model's logit of each sample."""
+    with progress(None, "reward of outputs", "batch"):
+        return reward.score_ids(with_responses(prompts, samples)).tolist()
 
 
 def reward_modes(context: Context) -> dict[str, RewardMode]:

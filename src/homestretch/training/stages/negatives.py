@@ -1,2 +1,108 @@
-"""stub"""
-def run(*a): raise NotImplementedError
+"""Stage `negatives`: typed failure modes of the training pairs, made by rules and mined from the current model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from homestretch.config.negatives import NegativesConfig
+from homestretch.data.records import Example
+from homestretch.data.samplers import epoch_order
+from homestretch.generation.engine import generate
+from homestretch.generation.sampling import SamplingConfig
+from homestretch.negatives import MINED, Corpus, Negative, Sample, Thresholds, corruptions, mine
+from homestretch.negatives.audit import audit
+from homestretch.negatives.mix import make_negatives
+from homestretch.policies.load import end_ids
+from homestretch.policies.policy import Policy
+from homestretch.progress import progress
+from homestretch.results import write_text
+from homestretch.seeds import fold
+from homestretch.training.context import Context
+
+FILE, AUDIT = "negatives.jsonl", "audit.json"
+
+
+def run(context: Context, config: NegativesConfig, folder: Path) -> None:
+    """Write preference rows (`negatives.jsonl`) and what simple readers would make of them (`audit.json`)."""
+    examples = context.splits.train
+    seed = fold("negatives", context.recipe.seed, config.seed)
+
+    def length(text: str) -> int:
+        return len(context.tokenizer(text, add_special_tokens=False).input_ids)
+
+    corpus = Corpus(
+        examples,
+        vocabulary=random_text(context),
+        tokens_per_word=tokens_per_word(context, examples),
+        max_words=config.max_words,
+    )
+    kept = mined_samples(context, config, seed) if MINED in config.classes else None
+    rows = make_negatives(
+        examples,
+        corruptions(config.classes, corpus, kept=kept),
+        classes_per_example=config.classes_per_example,
+        weights=config.weights,
+        seed=seed,
+        length=length,
+    )
+    found = audit(rows, length=length)
+    summary = {"held_out": config.held_out, "verdict": found.verdict(), "rows": found.rows()}
+    write_text(folder / AUDIT, json.dumps(summary, indent=1))
+    write_text(folder / FILE, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def random_text(context: Context) -> Callable[[random.Random, int], str]:
+    """Text of n tokens that are uniform over the vocabulary without specials."""
+    tokenizer = context.tokenizer
+    special = set(tokenizer.all_special_ids)
+    ids = [i for i in range(len(tokenizer)) if i not in special]
+
+    def draw(rng: random.Random, n: int) -> str:
+        return tokenizer.decode(rng.choices(ids, k=n)).strip() or " ".join(["?"] * n)
+
+    return draw
+
+
+def tokens_per_word(context: Context, examples: list[Example]) -> float:
+    """Mean tokens of a reference's word."""
+    texts = [e.references[0] for e in examples[:500]]
+    tokens = sum(len(ids) for ids in context.tokenizer(texts, add_special_tokens=False).input_ids)
+    return tokens / max(sum(len(t.split()) for t in texts), 1)
+
+
+def mined_samples(context: Context, config: NegativesConfig, seed: int) -> dict[str, list[Negative]]:
+    """The current model's own bad answers to training prompts: greedy, and sampled at a temperature."""
+    examples = context.splits.train
+    order = epoch_order(len(examples), seed=seed, epoch=0)[: config.mined.max_prompts]
+    chosen = [examples[i] for i in sorted(order)]
+    trunk = context.load_trunk()
+    policy = Policy(trunk, None, budget=4096)
+    tokens = context.tokens(chosen, is_encoder_decoder=trunk.is_encoder_decoder)
+    longest = context.recipe.dataset.max_completion_length
+    ways = [(0.0, 1), (config.mined.temperature, config.mined.num_samples)]
+    samples: dict[str, list[Sample]] = {e.id: [] for e in chosen}
+    for temperature, count in ways:
+        if count == 0:
+            continue
+        with progress(len(chosen) * count, f"mining at temperature {temperature:g}", "sample") as bar:
+            made = generate(
+                policy,
+                [row.prompt_ids for row in tokens],
+                eos_ids=end_ids(trunk.lm, context.tokenizer),
+                sampling=SamplingConfig(temperature=temperature, max_new_tokens=longest),
+                seed=fold("mine", seed),
+                num_samples=count,
+                on_done=lambda rows, new, bar=bar: bar.advance(rows, tokens=new),
+            )
+        for example, group in zip(chosen, made, strict=True):
+            for sample in group:
+                text = context.tokenizer.decode(sample.ids, skip_special_tokens=True)
+                samples[example.id].append(Sample(text, sample.terminated))
+    limits = config.mined
+    names = [f.name for f in dataclasses.fields(Thresholds)]
+    thresholds = Thresholds(**{name: getattr(limits, name) for name in names})
+    return mine(chosen, samples, thresholds=thresholds, per_example=limits.per_example, seed=seed)

@@ -16,13 +16,12 @@ from homestretch.config.ppo import PPOConfig
 from homestretch.data.collate import collate
 from homestretch.data.samplers import epoch_order
 from homestretch.data.tokenize import TokenizedExample
-from homestretch.errors import RecipeError
 from homestretch.generation.candidates import candidates
 from homestretch.generation.rollout import rollout
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
-from homestretch.rewards.model import RewardModel, load_reward
+from homestretch.rewards.model import RewardModel
 from homestretch.rewards.shaping import length_penalty, shaped_reward
 from homestretch.seeds import fold
 from homestretch.training.context import ROLE, Context, trainable
@@ -40,14 +39,8 @@ def run(context: Context, config: PPOConfig, folder: Path) -> Progress:
     trunk = context.load_trunk()
     accelerator = context.accelerator(config)
     adapter = ROLE if config.use_peft else None
-    if "reward" not in context.folders:
-        raise RecipeError("The stage `ppo` needs a reward model: put a stage `reward` before it.")
-    reward = load_reward(
-        context.folders["reward"] / "model",
-        trunk=trunk if config.use_peft else None,
-        budget=context.budget(config),
-        device=context.device,
-    )
+    reward = context.reward_model(trunk if config.use_peft else None)
+    reward.policy.budget = context.budget(config)
     reward.policy.autocast = accelerator.autocast
     if config.use_peft:
         trunk.add_adapter(ROLE, config)

@@ -1,0 +1,128 @@
+"""The documentation tells the truth: help pages and tables are current, rows and code on its pages work."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import tiny
+
+import homestretch
+from homestretch.cli.main import app
+from homestretch.data.records import example_from_row
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+KEY = re.compile(r"(objective|policy|val|loss|completions)/[a-z_]+")
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_pages_are_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    pages = generator().pages()
+    stale = [name for name, text in pages.items() if (DOCS / name).read_text(encoding="utf-8") != text]
+    assert stale == [], "run `python docs/generate.py`"
+    there = {f"commands/{path.name}" for path in (DOCS / "commands").glob("*.md")}
+    assert there == {name for name in pages if name.startswith("commands/")}
+    assert len(there) == len(app.registered_commands) + len(app.registered_groups) == 11
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2]
+    named = set(re.findall(r"[\w/-]+\.md", navigation))
+    assert named == {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [*DOCS.rglob("*.md"), ROOT / "README.md"]:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in link and not link.endswith(".png"):
+                assert (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_rows_to_copy_are_read() -> None:
+    blocks = re.findall(r"```json\n(.*?)```", (DOCS / "data.md").read_text(encoding="utf-8"), re.DOTALL)
+    rows = [json.loads(line) for block in blocks for line in block.splitlines()]
+    assert len(rows) == 8
+    for number, row in enumerate(rows):
+        assert example_from_row(row, where=f"data.md:{number}").references[0].strip()
+
+
+def test_every_logged_key_has_its_line() -> None:
+    page = (DOCS / "metrics" / "logged.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE))
+    logged = set()
+    for path in [
+        *(ROOT / "src/homestretch/algorithms").rglob("*.py"),
+        *(ROOT / "src/homestretch/training").rglob("*.py"),
+    ]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and KEY.fullmatch(str(node.value)):
+                logged.add(node.value)
+    assert len(logged) >= 12
+    assert logged <= documented
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert homestretch.__all__ == sorted(homestretch.__all__, key=isort_style)
+    for name in homestretch.__all__:
+        assert getattr(homestretch, name).__doc__ or name == "STAGES"
+    assert set(homestretch.__all__) < set(dir(homestretch))
+    with pytest.raises(AttributeError, match="has no `nothing`"):
+        _ = homestretch.nothing
+
+
+def isort_style(name: str) -> tuple[int, str]:
+    """Constants, then classes, then the rest."""
+    return (0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2, name)
+
+
+def test_importing_the_package_is_light() -> None:
+    code = "import sys, homestretch; assert not {'torch', 'numpy', 'pydantic', 'yaml'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_version_stands_in_one_place_and_is_repeated_rightly() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == homestretch.__version__
+
+
+def python_blocks() -> list[str]:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "python.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    return blocks
+
+
+def test_the_light_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(python_blocks()[0], {})
+    assert len(Path("negatives.jsonl").read_text(encoding="utf-8").splitlines()) > 20
+
+
+@pytest.mark.slow
+def test_the_whole_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = {"sft.max_steps": 2, "reward.max_steps": 2, "ppo.max_steps": 2, "ppo.rollout_batch_size": 8}
+    small |= {"evaluate.metrics": ["la_rougeL"], "dataset.max_completion_length": 48}
+    code = python_blocks()[1].replace("overrides={", f"overrides={{**{small!r}, ")
+    names = {"model": tiny.save(tmp_path / "model", "llama"), "homestretch": homestretch}
+    exec(python_blocks()[0], {})
+    exec(code, names)
+    assert Path("runs/mine/report.html").is_file()

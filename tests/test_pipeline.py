@@ -1,0 +1,157 @@
+"""The pipeline on tiny models: whole runs, exact resume after SIGKILL, nothing done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+from safetensors.torch import load_file
+
+from homestretch.config.recipe import load_recipe
+from homestretch.errors import InputError
+from homestretch.training.pipeline import run_recipe
+
+WORDS = ["cat", "dog", "sun", "sky", "red", "big", "old", "new", "box", "cup", "hat", "pen"]
+
+
+def pairs(count: int, *, start: int = 0) -> list[dict[str, str]]:
+    """Copy the second of four words: a task that a tiny model can learn."""
+    rows = []
+    for i in range(start, start + count):
+        chosen = [WORDS[(i * k + i // 5 + k) % len(WORDS)] for k in (1, 5, 7, 11)]
+        rows.append({"prompt": f"{i % 7}" .replace("0", "a") + " ".join(chosen) + ":", "completion": f"{chosen[1]} {chosen[2]}."})
+    seen, unique = set(), []
+    for row in rows:
+        if row["prompt"] not in seen:
+            seen.add(row["prompt"])
+            unique.append(row)
+    return unique
+
+
+def write_data(folder: Path) -> str:
+    file = folder / "pairs.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in pairs(160)))
+    return str(file)
+
+
+def recipe(folder: Path, name: str, stages: list, **shared):
+    return load_recipe(
+        {
+            "model_name_or_path": shared.pop("model", None) or tiny.save(folder / f"model-{name}", name),
+            "dataset": {"name": write_data(folder), "max_completion_length": 16},
+            "stages": stages,
+            **shared,
+        }
+    )
+
+
+SFT = {"sft": {"max_steps": 6, "train_batch_size": 8, "eval_examples": 4, "eval_steps": 2, "lora_r": 4, "bf16": False}}
+REWARD = {"reward": {"max_steps": 6, "train_batch_size": 8, "lora_r": 4, "bf16": False}}
+PPO = {
+    "ppo": {
+        "max_steps": 4,
+        "rollout_batch_size": 8,
+        "train_batch_size": 4,
+        "num_generations": 2,
+        "value_warmup_steps": 1,
+        "eval_examples": 4,
+        "eval_steps": 2,
+        "lora_r": 4,
+        "bf16": False,
+    }
+}
+WHOLE = [SFT, {"negatives": {}}, REWARD, PPO, {"evaluate": {"max_examples": 6}}, {"report": {}}]
+
+
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_a_whole_run_leaves_everything(tmp_path, name):
+    run = run_recipe(recipe(tmp_path, name, WHOLE), tmp_path / "run")
+    results = json.loads(run.results.read_text())
+    assert {"ml_raw", "ml_post", "rl_raw", "rl_post", "ml_raw@t1", "rl_raw@t1"} <= set(results["arms"])
+    assert results["reward_model"] and results["comparisons"] and results["timings"]
+    assert run.report.stat().st_size > 10_000
+    assert load_recipe(run.recipe) == recipe(tmp_path, name, WHOLE, model=str(tmp_path / f"model-{name}"))
+    assert (run.model / "adapter" / "adapter_model.safetensors").is_file()
+    assert "homestretch" in (run.model / "README.md").read_text()
+
+
+def test_full_fine_tuning_runs_through_every_stage(tmp_path):
+    stages = [{n: {**s, **({"use_peft": False} if n in ("sft", "reward", "ppo") else {})} for n, s in stage.items()} for stage in WHOLE]
+    run = run_recipe(recipe(tmp_path, "gpt2", stages), tmp_path / "run")
+    assert not (run.model / "adapter").exists()
+    assert json.loads(run.results.read_text())["arms"]["rl_raw"]
+
+
+def test_a_finished_stage_is_not_run_again_and_a_changed_one_is(tmp_path):
+    first = recipe(tmp_path, "llama", [SFT, {"evaluate": {"max_examples": 4}}])
+    run = run_recipe(first, tmp_path / "run")
+    weights = run.path / "stages" / "01-sft" / "model" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    longer = recipe(tmp_path, "llama", [SFT, {"evaluate": {"max_examples": 6}}], model=first.model_name_or_path)
+    run_recipe(longer, tmp_path / "run")
+    assert weights.stat().st_mtime_ns == before
+    assert json.loads(run.results.read_text())["arms"]["ml_raw"]["metrics"]["rougeL"]["n"] == 6
+
+
+def test_the_folder_of_another_run_is_refused(tmp_path):
+    first = recipe(tmp_path, "llama", [SFT])
+    run_recipe(first, tmp_path / "run")
+    other = recipe(tmp_path, "llama", [SFT], model=first.model_name_or_path, seed=1)
+    with pytest.raises(InputError, match="another recipe"):
+        run_recipe(other, tmp_path / "run")
+
+
+SCRIPT = """
+import sys
+from homestretch.config.recipe import load_recipe
+from homestretch.training.pipeline import run_recipe
+run_recipe(load_recipe(sys.argv[1]), sys.argv[2])
+"""
+
+
+def start(recipe_file: Path, out: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(recipe_file), str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lookahead_k", [None, 2])
+def test_killed_and_started_again_gives_the_same_bits(tmp_path, lookahead_k):
+    from homestretch.config.recipe import dump
+
+    ppo = {"ppo": {**PPO["ppo"], "lookahead_k": lookahead_k, "kl": "adaptive"}}
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump(recipe(tmp_path, "llama", [SFT, {"negatives": {}}, REWARD, ppo])))
+    whole = start(file, tmp_path / "whole")
+    assert whole.wait(240) == 0, whole.stderr.read().decode()
+    watched = [("01-sft", 2), ("03-reward", 3), ("04-ppo", 2)]
+    for stage, rounds in watched:
+        process = start(file, tmp_path / "killed")
+        metrics = tmp_path / "killed" / "stages" / stage / "metrics.jsonl"
+        deadline = time.time() + 120
+        while time.time() < deadline and process.poll() is None:
+            if metrics.exists() and len(metrics.read_text().splitlines()) > rounds:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    last = start(file, tmp_path / "killed")
+    assert last.wait(240) == 0, last.stderr.read().decode()
+    for stage in ("01-sft", "03-reward", "04-ppo"):
+        folder = "model" if stage != "03-reward" else "model"
+        for weights in sorted((tmp_path / "whole" / "stages" / stage / folder).rglob("*.safetensors")):
+            twin = tmp_path / "killed" / weights.relative_to(tmp_path / "whole")
+            ours, theirs = load_file(weights), load_file(twin)
+            assert ours.keys() == theirs.keys()
+            assert all((ours[k] == theirs[k]).all() for k in ours), f"{weights.name} of {stage} differs"

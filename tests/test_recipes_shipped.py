@@ -1,0 +1,75 @@
+"""Every recipe that ships: it parses, says what it is, and gives a reason for everything that is not a default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homestretch.config.base import Config
+from homestretch.config.recipe import DatasetConfig, Recipe, dump, load_recipe
+from homestretch.config.shipped import find_recipe, phrase, recipes_folder, shipped
+from homestretch.config.stages import STAGES, stage_kind
+from homestretch.config.yaml import load_file
+from homestretch.errors import RecipeError
+
+NAMES = ["last_mile/quickstart", "last_mile/quickstart_fast", "last_mile/scitldr", "last_mile/text", "last_mile/webnlg"]
+FILES = sorted(recipes_folder().rglob("*.y*ml"))
+STAGES_OF_ALL = ["sft", "negatives", "reward", "ppo", "evaluate", "report"]
+NO_REASON_NEEDED = {("model_name_or_path",), ("dataset", "name")}  # what the recipe is about
+
+
+def test_how_many_there_are() -> None:
+    assert list(shipped()) == NAMES
+    assert sorted(shipped().values()) == FILES
+    assert len(FILES) == 5
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_a_shipped_recipe_parses(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert [stage.kind for stage in recipe.stages] == STAGES_OF_ALL
+    assert load_recipe({**load_file(path).values}) == recipe
+    assert dump(recipe).startswith("model_name_or_path: ")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_a_shipped_recipe_says_what_it_is(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first == f"# {phrase(path)}"
+    assert 20 < len(phrase(path)) < 110
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_settings_are_no_defaults_and_have_a_reason(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    document = load_file(path)
+    for where, value, config in settings(document.values):
+        line = lines[int(document.where(where).rpartition(":")[2]) - 1]
+        field = config.model_fields[str(where[-1])]
+        if where not in NO_REASON_NEEDED:
+            assert value != field.get_default(call_default_factory=True), f"{path}: `{where[-1]}` is the default"
+            assert len(line.partition(" # ")[2]) > 5, f"{path}: `{where[-1]}` = {value!r} has no reason beside it"
+
+
+def settings(values: dict[str, Any]) -> list[tuple[tuple[str | int, ...], Any, type[Config]]]:
+    """Key path, value and settings class of every setting of a recipe."""
+    top: list[tuple[tuple[str | int, ...], Any, type[Config]]]
+    top = [((key,), value, Recipe) for key, value in values.items() if key not in ("dataset", "stages")]
+    top += [(("dataset", key), value, DatasetConfig) for key, value in values.get("dataset", {}).items()]
+    for i, item in enumerate(values["stages"]):
+        [(name, given)] = item.items() if isinstance(item, dict) else [(item, {})]
+        top += [(("stages", i, name, key), value, STAGES[stage_kind(name)]) for key, value in (given or {}).items()]
+    return top
+
+
+def test_recipes_are_found_by_name_and_by_path(tmp_path: Path) -> None:
+    mine = tmp_path / "text"
+    mine.write_text("stages: [sft]\n", encoding="utf-8")
+    assert find_recipe("text") == find_recipe("last_mile/text") == shipped()["last_mile/text"]
+    assert find_recipe(mine) == mine
+    with pytest.raises(RecipeError, match=r"did you mean `scitldr`\?"):
+        find_recipe("scitdlr")
+    with pytest.raises(RecipeError, match="known are `quickstart`, `quickstart_fast`"):
+        find_recipe("zzz")

@@ -1,0 +1,136 @@
+"""The verbs on tiny models and small files: what the commands do, without the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+
+from homestretch.config.recipe import load_recipe
+from homestretch.errors import DataError, InputError
+from homestretch.results import Results
+from homestretch.verbs.doctor import doctor
+from homestretch.verbs.generate import examples_of, generate
+from homestretch.verbs.measure import measure
+from homestretch.verbs.negatives import audit_negatives, make_negatives
+from homestretch.verbs.reward import fit_reward, score_rows
+from homestretch.verbs.run import as_texts, default_folder
+
+WORDS = "red big old new sun sky cat dog box cup hat pen".split()
+
+
+def pairs(count: int) -> list[dict[str, str]]:
+    triples = [(WORDS[i % 12], WORDS[(5 * i + i // 12 + 1) % 12], WORDS[(7 * i + 2) % 12]) for i in range(count)]
+    return [{"prompt": f"say the {' and '.join(t)} now:", "completion": f" the {t[0]} {t[1]} {t[2]}."} for t in triples]
+
+
+def write(path: Path, rows: list[dict[str, object]] | list[dict[str, str]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny.save(tmp_path_factory.mktemp("model"), "llama")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write(tmp_path / "pairs.jsonl", pairs(60))
+
+
+def test_generate_takes_every_row_and_answers_are_not_needed(model: str, tmp_path: Path) -> None:
+    rows = [*pairs(2), {"prompt": "say it:", "id": "last"}]
+    out = tmp_path / "out.jsonl"
+    made = generate(
+        model, write(tmp_path / "prompts.jsonl", rows), out, max_new_tokens=5, num_samples=2, temperature=1.0
+    )
+    assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == made
+    assert [row["prompt"] for row in made] == [row["prompt"] for row in rows for _ in range(2)]
+    assert [row["references"] for row in made[::2]] == [[rows[0]["completion"]], [rows[1]["completion"]], []]
+    assert made[-1]["id"] == "last"
+    assert all(row["tokens"] <= 5 and (row["terminated"] or row["tokens"] == 5) for row in made)
+    again = generate(model, tmp_path / "prompts.jsonl", max_new_tokens=5, num_samples=2, temperature=1.0)
+    assert again == made
+
+
+def test_a_long_prompt_loses_its_middle(model: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "prompts.jsonl", [{"prompt": "red " * 50 + "end"}, {"prompt": "red " * 30 + "end"}])
+    long, other = generate(model, path, max_prompt_length=20, max_new_tokens=4)
+    assert long["text"] == other["text"]
+    assert long["prompt"] != other["prompt"]
+
+
+def test_rows_of_a_file_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"bad\.jsonl:2: there is no column `prompt`"):
+        examples_of(write(tmp_path / "bad.jsonl", [{"prompt": "a"}, {"promt": "b"}]))
+
+
+def test_measure_compares_the_arms_of_files(tmp_path: Path) -> None:
+    def arm(name: str, text: str) -> Path:
+        row = {"arm": name, "references": ["the red sun."], "source": "the red sun", "text": text, "terminated": True}
+        rows = [{**row, "id": str(i), "prompt": "p", "tokens": 4} for i in range(12)]
+        return write(tmp_path / f"{name}.jsonl", rows)
+
+    out = tmp_path / "results.json"
+    results = measure([arm("bad", "a blue moon."), arm("good", "the red sun.")], metrics=["rougeL"], out=out)
+    assert Results.read(out) == results
+    assert {name: a.metrics["rougeL"].value for name, a in results.arms.items()} == {"bad": 0.0, "good": 100.0}
+    [compared] = [c for c in results.comparisons if c.metric == "rougeL"]
+    assert (compared.a, compared.b, compared.difference) == ("good", "bad", 100.0)
+    with pytest.raises(InputError, match="generations"):
+        measure([tmp_path])
+
+
+def test_negatives_are_made_and_audited(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "negatives.jsonl"
+    rows = make_negatives(data, out, classes=["shuffled", "repetitive"], classes_per_example="all")
+    assert {row["failure_mode"] for row in rows} == {"shuffled", "repetitive"}
+    assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == rows
+    found = audit_negatives(out)
+    assert {c.name: c.n for c in found.classes}["all"] == len(rows)
+    assert audit_negatives(data).classes[-1].n > len(rows)
+
+
+@pytest.mark.slow
+def test_a_reward_model_is_fitted_and_scores_text(model: str, data: Path, tmp_path: Path) -> None:
+    run = fit_reward(data, model=model, out=tmp_path / "run", overrides={"reward.max_steps": 2, "reward.lora_r": 2})
+    out = tmp_path / "scores.jsonl"
+    rows = [*pairs(2), {**pairs(1)[0], "text": "red red red", "terminated": False}]
+    scored = score_rows(run.path, write(tmp_path / "texts.jsonl", rows), out)
+    assert [row["text"] for row in scored] == [*(row["completion"] for row in rows[:2]), "red red red"]
+    assert all(isinstance(row["reward"], float) for row in scored)
+    assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == scored
+    assert scored[2]["reward"] != scored[0]["reward"]
+    with pytest.raises(InputError, match="nothing to score"):
+        score_rows(run.path, write(tmp_path / "none.jsonl", [{"prompt": "a"}]))
+
+
+def test_the_doctor_sees_data_costs_and_samples(model: str, data: Path) -> None:
+    stages = ["sft", "negatives", "reward", "ppo"]
+    recipe = load_recipe({"model_name_or_path": model, "dataset": {"name": str(data)}, "stages": stages},
+                         ["dataset.max_completion_length=5"])  # fmt: skip
+    found = doctor(recipe)
+    assert set(found.sections) == {"environment", "data", "estimate"}
+    assert found.sections["data"]["used"] == "48 to train, 6 to choose by, 6 to report on"
+    assert {"sft", "reward", "ppo", "memory"} <= set(found.sections["estimate"])
+    assert len(found.samples) == 3
+    assert all(" >>> " in sample for sample in found.samples)
+    assert "48 completions are longer than dataset.max_completion_length" in found.warnings[0]
+
+
+def test_overrides_as_values_are_the_same_as_texts() -> None:
+    values = {
+        "ppo.kl": "off",
+        "dataset.name": "a: b",
+        "seed": 3,
+        "sft.lora_target_modules": ["q", "v"],
+        "ppo.kl_coef": 0.1,
+    }
+    recipe = load_recipe({"stages": ["sft", "negatives", "reward", "ppo"]}, as_texts(values))
+    assert recipe.dataset.name == "a: b"
+    assert recipe.find("ppo").kl == "off"  # type: ignore[union-attr]
+    assert recipe.find("sft").lora_target_modules == ["q", "v"]  # type: ignore[union-attr]
+    assert default_folder("x/pairs.jsonl") == default_folder("pairs") == Path("runs/pairs")
