@@ -25,8 +25,8 @@ DOCS = ROOT / "docs"
 KEY = re.compile(r"(objective|policy|val|loss|completions)/[a-z_]+")
 
 
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+def module_of(file: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"docs_{file[:-3]}", DOCS / file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -36,7 +36,7 @@ def generator() -> ModuleType:
 
 def test_generated_pages_are_current(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    pages = generator().pages()
+    pages = module_of("generate.py").pages()
     stale = [name for name, text in pages.items() if (DOCS / name).read_text(encoding="utf-8") != text]
     assert stale == [], "run `python docs/generate.py`"
     there = {f"commands/{path.name}" for path in (DOCS / "commands").glob("*.md")}
@@ -63,6 +63,17 @@ def test_rows_to_copy_are_read() -> None:
     assert len(rows) == 8
     for number, row in enumerate(rows):
         assert example_from_row(row, where=f"data.md:{number}").references[0].strip()
+
+
+def test_docstrings_on_pages_keep_their_columns() -> None:
+    hook = module_of("docstrings.py")
+    page = hook.on_page_markdown("# Title\n\n[[homestretch.algorithms.ppo]]\n")
+    assert "[[" not in page
+    assert "    r_t   = 1[t = L]" in page
+    assert re.search(r"^    Notation    R: ", page, re.MULTILINE)
+    assert re.search(r"^Strategy R2", page, re.MULTILINE)
+    for text in (DOCS / "methods").glob("*.md"):
+        assert len(hook.MARK.findall(text.read_text(encoding="utf-8"))) >= 5
 
 
 def test_every_logged_key_has_its_line() -> None:

@@ -26,7 +26,9 @@ def pairs(count: int, *, start: int = 0) -> list[dict[str, str]]:
     rows = []
     for i in range(start, start + count):
         chosen = [WORDS[(i * k + i // 5 + k) % len(WORDS)] for k in (1, 5, 7, 11)]
-        rows.append({"prompt": f"{i % 7}" .replace("0", "a") + " ".join(chosen) + ":", "completion": f"{chosen[1]} {chosen[2]}."})
+        rows.append(
+            {"prompt": f"{i % 7}".replace("0", "a") + " ".join(chosen) + ":", "completion": f"{chosen[1]} {chosen[2]}."}
+        )
     seen, unique = set(), []
     for row in rows:
         if row["prompt"] not in seen:
@@ -83,7 +85,10 @@ def test_a_whole_run_leaves_everything(tmp_path, name):
 
 
 def test_full_fine_tuning_runs_through_every_stage(tmp_path):
-    stages = [{n: {**s, **({"use_peft": False} if n in ("sft", "reward", "ppo") else {})} for n, s in stage.items()} for stage in WHOLE]
+    stages = [
+        {n: {**s, **({"use_peft": False} if n in ("sft", "reward", "ppo") else {})} for n, s in stage.items()}
+        for stage in WHOLE
+    ]
     run = run_recipe(recipe(tmp_path, "gpt2", stages), tmp_path / "run")
     assert not (run.model / "adapter").exists()
     assert json.loads(run.results.read_text())["arms"]["rl_raw"]

@@ -111,7 +111,9 @@ def test_a_new_adapter_is_the_reference_to_the_bit_and_a_changed_one_is_not(name
     trunk.add_adapter("policy", TrainingConfig(lora_r=4))
     policy, reference = Policy(trunk, "policy", budget=1000), Policy(trunk, None, budget=1000)
     with torch.no_grad():
-        assert torch.equal(policy.score(batch_of(), want={"logp"}).logp_BT, reference.score(batch_of(), want={"logp"}).logp_BT)
+        assert torch.equal(
+            policy.score(batch_of(), want={"logp"}).logp_BT, reference.score(batch_of(), want={"logp"}).logp_BT
+        )
         for parameter_name, parameter in trunk.named_parameters():
             if "lora_B" in parameter_name:
                 parameter.normal_(std=0.1)

@@ -1,12 +1,12 @@
 """Errors that a user meets. Each message is one sentence that says what is wrong and what to do.
 
-    HomestretchError
-    ├── InputError              the user's data, recipe or model; the command line exits with 2
-    │   ├── RecipeError         a recipe, an override or an option
-    │   ├── DataError           a row or a file; the message starts with `file:line`
-    │   └── MissingDependency   a package to install; the message is the sentence to type
-    ├── CheckpointError         a checkpoint that is not whole or belongs to another run; exits with 2
-    └── TrainingDiverged        three steps in a row without a finite loss; a checkpoint was kept; exits with 1
+HomestretchError
+├── InputError              the user's data, recipe or model; the command line exits with 2
+│   ├── RecipeError         a recipe, an override or an option
+│   ├── DataError           a row or a file; the message starts with `file:line`
+│   └── MissingDependency   a package to install; the message is the sentence to type
+├── CheckpointError         a checkpoint that is not whole or belongs to another run; exits with 2
+└── TrainingDiverged        three steps in a row without a finite loss; a checkpoint was kept; exits with 1
 """
 
 

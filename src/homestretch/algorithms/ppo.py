@@ -19,6 +19,8 @@ Constants   A, G, w, p_old, V_old and b carry no gradient
 Deviations  1. The paper's formulas are not public beyond its abstract; this is the reading of section 2 of our sheet.
             2. Under R2 the terminal reward of an end marker that was not sampled is taken as the value head's
                estimate of the state behind it; only sampled end markers get the reward model's own.
+            3. R is centred by the other samples of its prompt (`reward_baseline`), as in RLOO (Ahmadian et al. 2024,
+               arXiv:2402.14740): a value head that has seen a few hundred samples cannot know a prompt's level.
 """
 
 from __future__ import annotations
@@ -69,6 +71,13 @@ def lookahead_policy_loss(
     """Eq. 8 for each token (B, T)."""
     ratio_BTK = (logp_BTK - logp_old_BTK.detach()).exp()
     return -(weight_BTK * clipped_surrogate(ratio_BTK, adv_BTK, cliprange=cliprange)).sum(-1)
+
+
+def others_mean(reward_B: Tensor, index_B: Tensor) -> Tensor:
+    """Mean reward (B,) of the other rows with the same index; 0 where there is none."""
+    same_BB = (index_B[:, None] == index_B[None, :]).float()
+    same_BB.fill_diagonal_(0)
+    return (same_BB @ reward_B) / same_BB.sum(1).clamp(min=1)
 
 
 class PPO:
@@ -122,7 +131,10 @@ class PPO:
         reward_B, parts = models.reward(responses)
         assert old.logp_BT is not None and old.value_BT is not None and ref.logp_BT is not None
         kl_BT = ESTIMATORS[self.config.kl_estimator](old.logp_BT, ref.logp_BT) * mask_BT
-        reward_BT = token_rewards(reward_B, mask_BT) - self.kl_coef * kl_BT  # eq. 1
+        centred_B = reward_B
+        if self.config.reward_baseline == "prompt" and responses.index_B is not None:
+            centred_B = reward_B - others_mean(reward_B, responses.index_B)
+        reward_BT = token_rewards(centred_B, mask_BT) - self.kl_coef * kl_BT  # eq. 1
         adv_BT, ret_BT = gae(reward_BT, old.value_BT, mask_BT, gamma=self.config.gamma, lam=self.config.lam)
         rollout = RolloutBatch(
             **{k: v for k, v in vars(responses).items() if k != "reward_B"},
@@ -134,24 +146,22 @@ class PPO:
             ret_BT=ret_BT,
         )
         if self.config.lookahead_k is not None:
-            rollout = self._look_ahead(models, rollout)
+            rollout = self._look_ahead(models, rollout, centred_B)
         assert old.entropy_BT is not None
         return rollout, rollout_stats(rollout, old.entropy_BT, parts) | {"objective/kl_coef": self.kl_coef}
 
-    def _look_ahead(self, models: Models, rollout: RolloutBatch) -> RolloutBatch:
-        assert models.candidates and models.reference and self.config.lookahead_k and rollout.reward_B is not None
+    def _look_ahead(self, models: Models, rollout: RolloutBatch, reward_B: Tensor) -> RolloutBatch:
+        assert models.candidates and models.reference and self.config.lookahead_k
         token_BTK, logp_old_BTK, value_next_BTK = models.candidates(rollout, self.config.lookahead_k)
         ref_BTK = models.reference.score(rollout, want=(), candidate_BTK=token_BTK).logp_BTK
         assert ref_BTK is not None
         q_BTK = self.config.gamma * value_next_BTK
-        final_BT = token_rewards(torch.ones_like(rollout.reward_B), rollout.mask_BT).bool()
+        final_BT = token_rewards(torch.ones_like(reward_B), rollout.mask_BT).bool()
         sampled_BTK = token_BTK == rollout.ids_BT[..., None]
-        q_BTK = torch.where(final_BT[..., None] & sampled_BTK, rollout.reward_B[:, None, None], q_BTK)
+        q_BTK = torch.where(final_BT[..., None] & sampled_BTK, reward_B[:, None, None], q_BTK)
         q_BTK = q_BTK - self.kl_coef * ESTIMATORS[self.config.kl_estimator](logp_old_BTK, ref_BTK)
         weight_BTK = lookahead_weights(logp_old_BTK)
-        adv_BTK = lookahead_advantages(
-            q_BTK, rollout.value_old_BT, weight_BTK, baseline=self.config.lookahead_baseline
-        )
+        adv_BTK = lookahead_advantages(q_BTK, rollout.value_old_BT, weight_BTK, baseline=self.config.lookahead_baseline)
         return replace(
             rollout, candidate_BTK=token_BTK, logp_old_BTK=logp_old_BTK, adv_BTK=adv_BTK, weight_BTK=weight_BTK
         )
@@ -161,9 +171,7 @@ class PPO:
         if self.round < self.config.value_warmup_steps:
             return self._value_only(models, batch)
         config = self.config
-        scored = models.policy.score(
-            batch, want={"logp", "value", "entropy"}, candidate_BTK=batch.candidate_BTK
-        )
+        scored = models.policy.score(batch, want={"logp", "value", "entropy"}, candidate_BTK=batch.candidate_BTK)
         assert scored.logp_BT is not None and scored.value_BT is not None and scored.entropy_BT is not None
         if batch.candidate_BTK is None:
             policy_BT = ppo_policy_loss(scored.logp_BT, batch.logp_old_BT, batch.adv_BT, cliprange=config.cliprange)

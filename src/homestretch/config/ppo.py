@@ -44,6 +44,9 @@ class PPOConfig(TrainingConfig):
     """Weight of the value loss. Origin: sheet 3 (TRL)."""
     ent_coef: float = Field(0.0, ge=0)
     """Weight of the entropy bonus. Origin: sheet 3."""
+    reward_baseline: Literal["prompt", "none"] = "prompt"
+    """`prompt` subtracts from each terminal reward the mean of the other samples of its prompt. It leaves the gradient
+    unbiased and takes out what the prompt alone decides. Origin: ours (RLOO); needs num_generations above 1."""
     whiten: bool = True
     """Whiten advantages over the tokens of a round. Origin: sheet 2.5."""
     average: Literal["token", "sequence"] = "token"
@@ -62,6 +65,8 @@ class PPOConfig(TrainingConfig):
     """Sequences over which the adaptive controller acts. Origin: sheet 3 (TRL)."""
     reward_clip_range: float | None = Field(5.0, gt=0)
     """The reward model's logit is clipped to +- this. Origin: sheet 3."""
+    overlap_coef: float = Field(0.0, ge=0)
+    """Weight of the length-adjusted ROUGE-L (0 to 1) with the training reference in the reward. Origin: ours."""
     length_penalty: Literal["ratio", "linear", "budget", "none"] = "ratio"
     """Form of the length term. `ratio` compares with the training reference; inference needs none."""
     length_coef: float | None = Field(None, ge=0)

@@ -73,7 +73,7 @@ class Recipe(Config):
     trust_remote_code: bool = False
     """Run code that comes with a model of the Hub. Leave it off unless you have read that code."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Type of the weights; `auto` is float32 on a CPU and bfloat16 where the hardware multiplies it."""
+    """Type of the weights; `auto` is float32, with bfloat16 products where a stage's `bf16` says so."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; `auto` takes the best there is."""
     reward_model_name_or_path: str | None = None

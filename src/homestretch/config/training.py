@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field, PositiveInt
@@ -52,3 +53,11 @@ class TrainingConfig(Config):
     """Modules that get adapters, in peft's terms."""
     bf16: bool | None = None
     """Mixed precision in bfloat16; None switches it on where the hardware multiplies bfloat16 matrices."""
+
+    def rounds(self, per_epoch: int) -> int:
+        """Rounds of training in all, given those of one pass over the data."""
+        return self.max_steps or max(round(per_epoch * self.num_train_epochs), 1)
+
+    def eval_every(self, rounds: int) -> int:
+        """Rounds between validations."""
+        return self.eval_steps or max(math.ceil(rounds / 4), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -13,6 +14,12 @@ def epoch_order(n: int, *, seed: int, epoch: int) -> list[int]:
     order = list(range(n))
     random.Random(fold("epoch_order", seed, epoch)).shuffle(order)
     return order
+
+
+def epoch_batch(n: int, size: int, *, seed: int, number: int) -> list[int]:
+    """Rows of batch `number`: passes of `epoch_order` cut into batches of `size`, the last of a pass may be smaller."""
+    epoch, at = divmod(number, math.ceil(n / size))
+    return epoch_order(n, seed=seed, epoch=epoch)[at * size : (at + 1) * size]
 
 
 def token_budget_batches(lengths: Sequence[int], *, budget: int) -> list[list[int]]:

@@ -45,7 +45,9 @@ def generate(
     with policy.decoding() as start:
         for at in range(0, len(order), group):
             rows = order[at : at + group]
-            samples = _decode_group(policy, start, [prompts[i] for i in rows], rows, eos_ids, sampling, seed, num_samples)
+            samples = _decode_group(
+                policy, start, [prompts[i] for i in rows], rows, eos_ids, sampling, seed, num_samples
+            )
             for i, made in zip(rows, samples, strict=True):
                 results[i] = made
             if on_done is not None:

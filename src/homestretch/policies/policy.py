@@ -55,9 +55,7 @@ class Policy:
         with self.autocast():
             return self.trunk(batch.to(self.trunk.device), adapter=self.adapter, **kwargs)
 
-    def _score_in_parts(
-        self, batch: SequenceBatch, *, want: Collection[str], candidate_BTK: Tensor | None
-    ) -> Scored:
+    def _score_in_parts(self, batch: SequenceBatch, *, want: Collection[str], candidate_BTK: Tensor | None) -> Scored:
         pieces = []
         for rows in token_budget_batches(batch.tokens_B.tolist(), budget=self.budget):
             part = batch.select(rows)
@@ -71,7 +69,7 @@ class Policy:
 
     @contextmanager
     def decoding(self) -> Iterator[Callable[[Tensor, Tensor], CausalDecoding | Seq2SeqDecoding]]:
-        """A block with the adapter merged, giving a function that starts decoding of (prompt_ids_BP, prompt_mask_BP)."""
+        """The adapter merged for a block, which gets a function that starts decoding (prompt_ids_BP, prompt_mask_BP)."""
         kind = Seq2SeqDecoding if self.trunk.is_encoder_decoder else CausalDecoding
         was_training = self.trunk.training
         self.trunk.eval()

@@ -1,11 +1,11 @@
 """Reward models: a scalar head, and an adapter or a whole trunk, saved and loaded together.
 
-    model/
-      reward.json            kind, base model, adapter or full, what it was trained on
-      head.safetensors       the head; a folder without it is refused
-      adapter_model.safetensors, adapter_config.json      LoRA, in peft's format; or
-      model.safetensors, config.json                      a fully trained trunk
-      tokenizer files
+model/
+  reward.json            kind, base model, adapter or full, what it was trained on
+  head.safetensors       the head; a folder without it is refused
+  adapter_model.safetensors, adapter_config.json      LoRA, in peft's format; or
+  model.safetensors, config.json                      a fully trained trunk
+  tokenizer files
 """
 
 from __future__ import annotations
@@ -101,9 +101,14 @@ def load_reward(folder: str | Path, *, trunk: Trunk | None = None, budget: int =
 def read_description(folder: Path) -> dict[str, Any]:
     """What `reward.json` says. Raises InputError when the folder is not a whole reward model."""
     if not (folder / DESCRIPTION).is_file():
-        raise InputError(f"{folder} is not a reward model (no {DESCRIPTION}); make one with the stage `reward` or `homestretch reward fit`.")
+        raise InputError(
+            f"{folder} is not a reward model (no {DESCRIPTION}); "
+            "make one with the stage `reward` or `homestretch reward fit`."
+        )
     if not (folder / HEAD).is_file():
-        raise InputError(f"{folder} has no {HEAD}: a reward model without its head scores at random; train or copy it again.")
+        raise InputError(
+            f"{folder} has no {HEAD}: a reward model without its head scores at random; train or copy it again."
+        )
     return json.loads((folder / DESCRIPTION).read_text())
 
 

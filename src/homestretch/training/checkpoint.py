@@ -16,6 +16,7 @@ from torch import Tensor
 from homestretch.errors import CheckpointError
 
 PREFIX = "checkpoint-"
+REMEDY = "delete this folder and start the same command again."
 
 
 def save(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -44,10 +45,10 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         state = json.loads((folder / "state.json").read_text())
         if state.pop("sha256") != _digest(folder / "tensors.safetensors"):
-            raise CheckpointError(f"{folder}: the checkpoint is damaged (digest mismatch); delete this folder and start the same command again.")
+            raise CheckpointError(f"{folder}: the checkpoint is damaged (digest mismatch); {REMEDY}")
         return load_file(folder / "tensors.safetensors"), state
     except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: the checkpoint cannot be read ({error}); delete this folder and start the same command again.") from None
+        raise CheckpointError(f"{folder}: the checkpoint cannot be read ({error}); {REMEDY}") from None
 
 
 def latest(folder: Path) -> Path | None:

@@ -54,11 +54,12 @@ class Context:
 
     def load_trunk(self, model: str | Path | None = None) -> Trunk:
         """A fresh trunk of the current model (or another one) on the run's device."""
+        name = str(model or self.model)
         return load_trunk(
-            str(model or self.model),
+            name,
             device=self.device,
-            dtype=torch.float32,
-            revision=self.recipe.model_revision if model is None and self.model == self.recipe.model_name_or_path else None,
+            dtype=torch.float32 if self.recipe.dtype == "auto" else getattr(torch, self.recipe.dtype),
+            revision=self.recipe.model_revision if name == self.recipe.model_name_or_path else None,
             trust_remote_code=self.recipe.trust_remote_code,
         )
 
@@ -71,7 +72,9 @@ class Context:
         if "reward" in self.folders:
             folder = str(self.folders["reward"] / "model")
         if folder is None:
-            raise RecipeError("There is no reward model: put a stage `reward` before, or set `reward_model_name_or_path`.")
+            raise RecipeError(
+                "There is no reward model: put a stage `reward` before, or set `reward_model_name_or_path`."
+            )
         return load_reward(folder, trunk=trunk, device=self.device)
 
     def tokens(self, examples: list[Example], *, is_encoder_decoder: bool) -> list[TokenizedExample]:
@@ -95,18 +98,60 @@ class Context:
             max_completion_length=self.recipe.dataset.max_completion_length,
         )
 
-    def accelerator(self, config: TrainingConfig) -> Accelerator:
-        """Accelerate with the stage's precision, on the run's device."""
+    def accelerator(self, config: TrainingConfig, label: str) -> Accelerator:
+        """Accelerate with the stage's precision and the recipe's tracker, on the run's device."""
         bf16 = bf16_pays(self.device) if config.bf16 is None else config.bf16
-        return Accelerator(cpu=self.device.type == "cpu", mixed_precision="bf16" if bf16 else "no")
+        tracker = None if self.recipe.report_to == "none" else self.recipe.report_to
+        accelerator = Accelerator(
+            cpu=self.device.type == "cpu",
+            mixed_precision="bf16" if bf16 else "no",
+            log_with=tracker,
+            project_dir=str(self.run.path / "tracking"),
+        )
+        if tracker:
+            accelerator.init_trackers(f"{self.run.path.name}-{label}")
+        return accelerator
 
     def budget(self, config: TrainingConfig) -> int:
         """Padded tokens of one forward pass."""
-        return config.micro_batch_tokens or (2048 if self.device.type == "cpu" else 16_384)
+        return config.micro_batch_tokens or (1024 if self.device.type == "cpu" else 16_384)
 
     def policy(self, trunk: Trunk, adapter: str | None, accelerator: Accelerator, config: TrainingConfig) -> Policy:
         """A view of the trunk with the stage's precision and budget."""
         return Policy(trunk, adapter, budget=self.budget(config), autocast=accelerator.autocast)
+
+    def learner(self, config: TrainingConfig, label: str, adapter: str, *, trunk: Trunk | None = None) -> Learner:
+        """The current model made trainable: with a new adapter of that name, or in full."""
+        trunk = trunk or self.load_trunk()
+        if config.use_peft:
+            trunk.add_adapter(adapter, config)
+        if config.gradient_checkpointing:
+            trunk.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        accelerator = self.accelerator(config, label)
+        name = adapter if config.use_peft else None
+        return Learner(trunk, name, accelerator, self.policy(trunk, name, accelerator, config))
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A trunk in training, the view of it that learns, and its accelerator. `adapter` is None in full fine-tuning."""
+
+    trunk: Trunk
+    adapter: str | None
+    accelerator: Accelerator
+    policy: Policy
+
+    def parameters(self, head: str | None = None) -> dict[str, Any]:
+        """What is trained, by name: the adapter or every weight, and one head; everything else is frozen."""
+        chosen = {
+            name: p
+            for name, p in self.trunk.named_parameters()
+            if (f".{self.adapter}." in name if self.adapter else name.startswith("model."))
+            or (head is not None and name.startswith(f"heads.{head}."))
+        }
+        for name, parameter in self.trunk.named_parameters():
+            parameter.requires_grad_(name in chosen)
+        return chosen
 
 
 def bf16_pays(device: torch.device) -> bool:
@@ -114,19 +159,6 @@ def bf16_pays(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
-
-
-def trainable(trunk: Trunk, config: TrainingConfig, adapter: str, head: str | None = None) -> dict[str, Any]:
-    """Parameters that a stage trains, by name: one adapter (or every weight), and one head."""
-    chosen = {
-        name: p
-        for name, p in trunk.named_parameters()
-        if (f".{adapter}." in name if config.use_peft else name.startswith("model."))
-        or (head is not None and name.startswith(f"heads.{head}."))
-    }
-    for name, parameter in trunk.named_parameters():
-        parameter.requires_grad_(name in chosen)
-    return chosen
 
 
 def set_threads() -> None:

@@ -54,8 +54,6 @@ class Plan:
     validate: Callable[[int], dict[str, float]] | None = None
     greater_is_better: bool = True
     watch: Callable[[dict[str, Any]], tuple[str | None, bool]] | None = None
-    eval_steps: int = 1
-    save_steps: int = 1
 
 
 @dataclass
@@ -89,6 +87,8 @@ class _Fit:
         self.log = MetricsLog(plan.folder / "metrics.jsonl")
         self.checkpoints = plan.folder / "checkpoints"
         self.at = Progress()
+        self.eval_every = plan.config.eval_every(plan.rounds)
+        self.save_every = plan.config.save_steps or self.eval_every
 
     def run(self) -> Progress:
         plan = self.plan
@@ -111,6 +111,7 @@ class _Fit:
                 self._finish_round(row)
                 bar.advance(1, **{k: row[k] for k in ("loss", "reward", "objective/kl") if k in row})
         self._load_best()
+        self.accelerator.end_training()
         return self.at
 
     def _updates(self, updates: Any) -> dict[str, float]:
@@ -136,7 +137,9 @@ class _Fit:
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad.div_(max(count, 1))
-        norm = float(torch.nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], plan.config.max_grad_norm))
+        norm = float(
+            torch.nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], plan.config.max_grad_norm)
+        )
         finite = torch.isfinite(torch.tensor([total, norm])).all()
         if finite:
             self.optimizer.step()
@@ -161,7 +164,9 @@ class _Fit:
             return
         folder = self.plan.folder / "bad_batches"
         folder.mkdir(exist_ok=True)
-        save_file({k: v.contiguous() for k, v in batch.flat().items()}, folder / f"update-{self.at.updates}.safetensors")
+        save_file(
+            {k: v.contiguous() for k, v in batch.flat().items()}, folder / f"update-{self.at.updates}.safetensors"
+        )
         self.log.write(self.at.round, {"skipped_update": self.at.updates})
         if self.at.bad_steps >= MAX_BAD_STEPS:
             self._save()
@@ -173,24 +178,30 @@ class _Fit:
     def _finish_round(self, row: dict[str, float]) -> None:
         plan, at = self.plan, self.at
         row = {"seconds": round(at.seconds, 2), "num_tokens": at.tokens, **row}
-        self.log.write(at.round, row)
+        self._record(row)
         self._watch(row)
         last = at.round == plan.rounds
-        if at.round % plan.eval_steps == 0 or last:
+        if at.round % self.eval_every == 0 or last:
             self._validate()
-        if at.round % plan.save_steps == 0 or last or at.stopped:
+        if at.round % self.save_every == 0 or last or at.stopped:
             self._save()
+
+    def _record(self, row: dict[str, float]) -> None:
+        self.log.write(self.at.round, row)
+        self.accelerator.log(row, step=self.at.round)
 
     def _validate(self) -> None:
         if self.plan.validate is None:
             return
         metrics = self.plan.validate(self.at.round)
         row = {f"eval/{k}": v for k, v in metrics.items()}
-        self.log.write(self.at.round, row)
+        self._record(row)
         value = metrics.get(self.plan.config.metric_for_best_model)
         if value is not None and self._better(value):
             self.at.best, self.at.best_round = value, self.at.round
-            checkpoint.save(self.plan.folder / "best", dict(self.plan.parameters), {"round": self.at.round, "metric": value})
+            checkpoint.save(
+                self.plan.folder / "best", dict(self.plan.parameters), {"round": self.at.round, "metric": value}
+            )
         self._watch(row)
 
     def _better(self, value: float) -> bool:

@@ -64,7 +64,9 @@ def _claim(run: RunFolder, recipe: Recipe) -> None:
     try:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{run.path}: the folder cannot be made ({error.strerror}); choose another with --out.") from None
+        raise InputError(
+            f"{run.path}: the folder cannot be made ({error.strerror}); choose another with --out."
+        ) from None
     if run.recipe.is_file():
         if _identity(load_recipe(run.recipe)) != _identity(recipe):
             raise InputError(
@@ -101,7 +103,11 @@ def _load_data(context: Context) -> Splits:
 def fingerprint(recipe: Recipe, splits: Splits) -> str:
     """Changes when the model's name, the data or the shared settings change."""
     shared = recipe.model_dump_json(exclude={"stages", "output_dir", "report_to", "push_to_hub", "hub_model_id"})
-    texts = [repr((e.id, e.prompt, e.completion, e.references)) for s in (splits.train, splits.validation, splits.test) for e in s]
+    texts = [
+        repr((e.id, e.prompt, e.completion, e.references))
+        for s in (splits.train, splits.validation, splits.test)
+        for e in s
+    ]
     return str(fold("run", shared, *texts))
 
 
@@ -174,4 +180,6 @@ def write_environment(run: RunFolder, recipe: Recipe) -> None:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-    Environment(versions=versions, hardware=hardware, seeds={"seed": recipe.seed}, command=sys.argv).write(run.environment)
+    Environment(versions=versions, hardware=hardware, seeds={"seed": recipe.seed}, command=sys.argv).write(
+        run.environment
+    )

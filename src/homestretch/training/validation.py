@@ -20,7 +20,7 @@ class Validator:
         self.examples = context.splits.validation[:count]
         self.rows = context.tokens(self.examples, is_encoder_decoder=policy.trunk.is_encoder_decoder)
 
-    def metrics(self, round: int) -> dict[str, float]:
+    def metrics(self, number: int) -> dict[str, float]:
         """Mean ROUGE-L and length-adjusted ROUGE-L (0 to 100), share that does not end, length relative to the
         reference."""
         if not self.rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +23,10 @@ from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
 from homestretch.rewards.model import RewardModel
+from homestretch.rewards.rules import reference_overlap
 from homestretch.rewards.shaping import length_penalty, shaped_reward
 from homestretch.seeds import fold
-from homestretch.training.context import ROLE, Context, trainable
+from homestretch.training.context import ROLE, Context
 from homestretch.training.doctor import Doctor
 from homestretch.training.export import save_model
 from homestretch.training.loop import Plan, Progress, fit
@@ -37,54 +39,39 @@ BUDGET_OF_MEDIAN = 1.2
 def run(context: Context, config: PPOConfig, folder: Path) -> Progress:
     """Train, keep the best checkpoint, and make its model the run's current one."""
     trunk = context.load_trunk()
-    accelerator = context.accelerator(config)
-    adapter = ROLE if config.use_peft else None
     reward = context.reward_model(trunk if config.use_peft else None)
-    reward.policy.budget = context.budget(config)
-    reward.policy.autocast = accelerator.autocast
-    if config.use_peft:
-        trunk.add_adapter(ROLE, config)
+    learner = context.learner(config, "ppo", ROLE, trunk=trunk)
+    reward.policy.budget, reward.policy.autocast = context.budget(config), learner.accelerator.autocast
     trunk.add_head("value", zero=True)
-    policy = context.policy(trunk, adapter, accelerator, config)
+    policy = learner.policy
     reference_trunk = trunk if config.use_peft else context.load_trunk()
-    reference = context.policy(reference_trunk, None, accelerator, config)
     rows = context.tokens(context.splits.train, is_encoder_decoder=trunk.is_encoder_decoder)
     models = Models(
         policy=policy,
-        reference=reference,
+        reference=context.policy(reference_trunk, None, learner.accelerator, config),
         sample=sampler(context, policy, config),
-        reward=terminal_reward(reward, config, rows),
+        reward=terminal_reward(context, reward, config, rows),
         candidates=lambda batch, k: candidates(policy, batch, k),
     )
-    validator = Validator(context, policy, config.eval_examples)
     doctor = Doctor(config.metric_for_best_model, stop=config.doctor == "stop")
-    rounds = config.max_steps or max(
-        round(len(rows) * config.num_generations / config.rollout_batch_size * config.num_train_epochs), 1
-    )
-    every = config.eval_steps or max(-(-rounds // 4), 1)
     plan = Plan(
         label="ppo",
         folder=folder,
         config=config,
-        rounds=rounds,
+        rounds=config.rounds(math.ceil(len(rows) * config.num_generations / config.rollout_batch_size)),
         batch_of=prompts_of(rows, config, context.recipe.seed),
-        parameters=trainable(trunk, config, ROLE, head="value"),
+        parameters=learner.parameters(head="value"),
         seed=context.recipe.seed,
         budget=context.budget(config),
-        validate=validator.metrics,
+        validate=Validator(context, policy, config.eval_examples).metrics,
         watch=None if config.doctor == "off" else doctor.watch,
-        eval_steps=every,
-        save_steps=config.save_steps or every,
     )
-    progress = fit(PPO(config), models, plan, accelerator)
-    save_model(trunk, adapter, context.tokenizer, folder / "model")
-    context.model = str(folder / "model")
+    progress = fit(PPO(config), models, plan, learner.accelerator)
+    save_model(trunk, learner.adapter, context.tokenizer, folder / "model")
     return progress
 
 
-def prompts_of(
-    rows: list[TokenizedExample], config: PPOConfig, seed: int
-) -> Callable[[int], SequenceBatch]:
+def prompts_of(rows: list[TokenizedExample], config: PPOConfig, seed: int) -> Callable[[int], SequenceBatch]:
     """The prompts of a round: each `num_generations` times, copies side by side, without repeats in a pass."""
     distinct = config.rollout_batch_size // config.num_generations
 
@@ -113,7 +100,7 @@ def sampler(context: Context, policy: Policy, config: PPOConfig) -> Callable[[Se
 
 
 def terminal_reward(
-    reward: RewardModel, config: PPOConfig, rows: list[TokenizedExample]
+    context: Context, reward: RewardModel, config: PPOConfig, rows: list[TokenizedExample]
 ) -> Callable[[SequenceBatch], tuple[Tensor, dict[str, Tensor]]]:
     """The shaped reward of responses (sheet 2.4) and its parts for the log."""
     coef = LENGTH_COEF[config.length_penalty] if config.length_coef is None else config.length_coef
@@ -122,6 +109,9 @@ def terminal_reward(
     def score(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
         score_B = reward.score_ids(responses)
         assert responses.ref_length_B is not None and responses.terminated_B is not None
+        overlap_B = (
+            config.overlap_coef * overlap(context, responses) if config.overlap_coef else torch.zeros_like(score_B)
+        )
         penalty_B = length_penalty(
             responses.length_B, responses.ref_length_B, form=config.length_penalty, coef=coef, budget=budget
         )
@@ -132,6 +122,19 @@ def terminal_reward(
             reward_clip_range=config.reward_clip_range,
             missing_eos_penalty=config.missing_eos_penalty,
         )
-        return shaped_B, {"scores": score_B, "length_penalty": penalty_B}
+        parts = {"scores": score_B, "length_penalty": penalty_B}
+        return shaped_B + overlap_B, parts | ({"overlap": overlap_B} if config.overlap_coef else {})
 
     return score
+
+
+def overlap(context: Context, responses: SequenceBatch) -> Tensor:
+    """`rules.reference_overlap` (B,) of responses with the references of their training rows."""
+    assert responses.index_B is not None
+    examples = [context.splits.train[i] for i in responses.index_B.tolist()]
+    texts = [
+        context.tokenizer.decode(ids[mask.bool()], skip_special_tokens=True)
+        for ids, mask in zip(responses.ids_BT, responses.mask_BT, strict=True)
+    ]
+    scores = reference_overlap([e.prompt for e in examples], texts, [e.references for e in examples])
+    return torch.tensor(scores, device=responses.ids_BT.device)

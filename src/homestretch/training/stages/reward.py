@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections import defaultdict
 from pathlib import Path
 
@@ -16,14 +17,14 @@ from homestretch.batch import PairBatch
 from homestretch.config.reward import RewardConfig
 from homestretch.data.collate import collate_pairs
 from homestretch.data.records import Example, example_from_row
-from homestretch.data.samplers import epoch_order
+from homestretch.data.samplers import epoch_batch
 from homestretch.data.tokenize import TokenizedPair, tokenize_pairs
 from homestretch.errors import DataError, RecipeError
 from homestretch.policies.policy import Policy
 from homestretch.results import RewardMode, write_text
 from homestretch.rewards.model import ADAPTER, save_reward
 from homestretch.seeds import fold
-from homestretch.training.context import Context, trainable
+from homestretch.training.context import Context
 from homestretch.training.loop import Plan, Progress, fit
 
 MODES = "reward_model.json"
@@ -37,48 +38,35 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
     held_out_mode = json.loads((source / "audit.json").read_text())["held_out"]
     pairs = read_pairs(source / "negatives.jsonl")
     train, held = split_pairs(pairs, config, held_out_mode, seed=context.recipe.seed)
-    trunk = context.load_trunk()
-    accelerator = context.accelerator(config)
-    adapter = ADAPTER if config.use_peft else None
-    if config.use_peft:
-        trunk.add_adapter(ADAPTER, config)
+    learner = context.learner(config, "reward", ADAPTER)
     torch.manual_seed(fold("reward_head", context.recipe.seed))
-    trunk.add_head("reward", zero=False)
-    policy = context.policy(trunk, adapter, accelerator, config)
-    train_rows = _tokens(context, train, policy)
-    held_rows = _tokens(context, held, policy)
-    per_epoch = math.ceil(len(train_rows) / config.train_batch_size)
-    rounds = config.max_steps or max(round(per_epoch * config.num_train_epochs), 1)
+    learner.trunk.add_head("reward", zero=False)
+    train_rows, held_rows = _tokens(context, train, learner.policy), _tokens(context, held, learner.policy)
+    seed, size = context.recipe.seed, config.train_batch_size
 
     def batch_of(number: int) -> PairBatch:
-        epoch, at = divmod(number, per_epoch)
-        order = epoch_order(len(train_rows), seed=context.recipe.seed, epoch=epoch)
-        chosen = order[at * config.train_batch_size : (at + 1) * config.train_batch_size]
-        return collate_pairs([train_rows[i] for i in chosen])
+        return collate_pairs([train_rows[i] for i in epoch_batch(len(train_rows), size, seed=seed, number=number)])
 
     def validate(number: int) -> dict[str, float]:
-        modes = measure(policy, held_rows, held_out_mode)
+        modes = measure(learner.policy, held_rows, held_out_mode)
         aurocs = [m.auroc for m in modes.values() if m.auroc is not None and not m.held_out]
-        return {"auroc": sum(aurocs) / len(aurocs)} | {f"auroc/{k}": m.auroc for k, m in modes.items() if m.auroc}
+        return {"auroc": statistics.fmean(aurocs)} | {f"auroc/{k}": m.auroc for k, m in modes.items() if m.auroc}
 
-    every = config.eval_steps or max(math.ceil(rounds / 2), 1)
     plan = Plan(
         label="reward",
         folder=folder,
         config=config,
-        rounds=rounds,
+        rounds=config.rounds(math.ceil(len(train_rows) / size)),
         batch_of=batch_of,
-        parameters=trainable(trunk, config, ADAPTER, head="reward"),
-        seed=context.recipe.seed,
+        parameters=learner.parameters(head="reward"),
+        seed=seed,
         budget=context.budget(config),
         validate=validate,
-        eval_steps=every,
-        save_steps=config.save_steps or every,
     )
-    progress = fit(RewardModelling(config.kind), Models(policy=policy), plan, accelerator)
-    modes = measure(policy, held_rows, held_out_mode)
+    progress = fit(RewardModelling(config.kind), Models(policy=learner.policy), plan, learner.accelerator)
+    modes = measure(learner.policy, held_rows, held_out_mode)
     write_text(folder / MODES, json.dumps({k: m.model_dump() for k, m in modes.items()}, indent=1))
-    save_reward(trunk, context.tokenizer, folder / "model", base=context.model, kind=config.kind)
+    save_reward(learner.trunk, context.tokenizer, folder / "model", base=context.model, kind=config.kind)
     return progress
 
 
@@ -115,9 +103,7 @@ def _tokens(context: Context, pairs: list[Example], policy: Policy) -> list[Toke
 
 
 @torch.no_grad()
-def measure(
-    policy: Policy, rows: list[TokenizedPair], held_out_mode: str | None
-) -> dict[str, RewardMode]:
+def measure(policy: Policy, rows: list[TokenizedPair], held_out_mode: str | None) -> dict[str, RewardMode]:
     """Accuracy within pairs and area under the ROC curve, for each failure mode."""
     batch = collate_pairs(rows)
     chosen_B = policy.score(batch.chosen, want={"reward"}).reward_B
