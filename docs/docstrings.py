@@ -28,11 +28,11 @@ def docstring(module: str) -> str:
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     if not text:
         raise ValueError(f"{module} has no docstring")
-    return "\n\n".join(_paragraph(part) for part in re.split(r"\n[ ]*\n", text))
+    first, *rest = re.split(r"\n[ ]*\n", text)
+    return "\n\n".join([first, *map(_paragraph, rest)])
 
 
 def _paragraph(text: str) -> str:
     body = text.strip("\n")
-    if not body.startswith("    ") and any(COLUMNS.search(line) for line in body.splitlines()[1:] or [body]):
-        return textwrap.indent(body, "    ")
-    return body
+    wide = any(COLUMNS.search(line) for line in body.splitlines())
+    return textwrap.indent(body, "    ") if wide and not body.startswith("    ") else body

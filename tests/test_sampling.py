@@ -17,19 +17,20 @@ LAST = 1 - 2**-24  # the largest number that torch.rand gives
 LOGITS = [1.3, -0.4, 2.1, 0.2, -2.0, 0.9, 1.7]
 
 
-def kept_by_definition(logits: list[float], *, temperature: float, top_k: int, top_p: float, min_p: float) -> set[int]:
-    """Tokens that may be drawn: top-k, then min-p, then top-p on what is left, one after the other."""
-    weight = [math.exp(x / temperature) for x in logits]
+def by_definition(logits: list[float], config: SamplingConfig) -> tuple[set[int], float]:
+    """Tokens that may be drawn: top-k, then min-p, then top-p on what is left, one after the other. Also how near
+    `top_p` is to a mass at which the set changes, where rounding may decide."""
+    weight = [math.exp(x / config.temperature) for x in logits]
     ranked = sorted(range(len(logits)), key=lambda i: -weight[i])
-    left = ranked[:top_k] if top_k else ranked
-    left = [i for i in left if weight[i] >= min_p * weight[ranked[0]]]
-    total, before, kept = sum(weight[i] for i in left), 0.0, set()
-    for i in left:
-        assume(abs(before / total - top_p) > 1e-4)
-        if before / total < top_p:
+    left = ranked[: config.top_k] if config.top_k else ranked
+    left = [i for i in left if weight[i] >= config.min_p * weight[ranked[0]]]
+    total, kept, margin = sum(weight[i] for i in left), set(), 1.0
+    for place, i in enumerate(left):
+        before = sum(weight[j] for j in left[:place]) / total
+        margin = min(margin, abs(before - config.top_p))
+        if before < config.top_p:
             kept.add(i)
-        before += weight[i]
-    return kept
+    return kept, margin
 
 
 @settings(deadline=None, max_examples=200)
@@ -43,7 +44,8 @@ def kept_by_definition(logits: list[float], *, temperature: float, top_k: int, t
 def test_filters_keep_what_their_definitions_keep(steps, temperature, top_k, top_p, min_p):
     logits = [0.1 * step for step in steps]
     config = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    kept = kept_by_definition(logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    kept, margin = by_definition(logits, config)
+    assume(margin > 1e-4)
     out = filtered_logits(torch.tensor([logits, logits[::-1]]), config)
     assert {i for i, x in enumerate(out[0].tolist()) if x > -math.inf} == kept
     assert out[1].tolist() == out[0].tolist()[::-1], "a row is filtered by itself"
@@ -52,9 +54,7 @@ def test_filters_keep_what_their_definitions_keep(steps, temperature, top_k, top
 
 
 def probabilities(config: SamplingConfig) -> list[float]:
-    kept = kept_by_definition(
-        LOGITS, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p, min_p=config.min_p
-    )
+    kept, _ = by_definition(LOGITS, config)
     weight = [math.exp(x / config.temperature) if i in kept else 0.0 for i, x in enumerate(LOGITS)]
     return [w / sum(weight) for w in weight]
 

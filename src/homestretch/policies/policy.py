@@ -69,7 +69,7 @@ class Policy:
 
     @contextmanager
     def decoding(self) -> Iterator[Callable[[Tensor, Tensor], CausalDecoding | Seq2SeqDecoding]]:
-        """The adapter merged for a block, which gets a function that starts decoding (prompt_ids_BP, prompt_mask_BP)."""
+        """The adapter merged for a block, which gets a function that starts to decode prompt ids and their mask."""
         kind = Seq2SeqDecoding if self.trunk.is_encoder_decoder else CausalDecoding
         was_training = self.trunk.training
         self.trunk.eval()

@@ -72,6 +72,8 @@ class Trunk(nn.Module):
                 self.model.add_adapter(name, lora)
             else:
                 self.model = get_peft_model(self.model, lora, adapter_name=name)
+        # peft switches a first adapter on; `using` must not take it for the base weights.
+        activate(self.model, self.active)
 
     def add_head(self, name: str, *, zero: bool) -> None:
         """A new scalar head on the last hidden state."""

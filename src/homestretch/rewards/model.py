@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 from homestretch.batch import SequenceBatch
 from homestretch.data.collate import collate_texts
 from homestretch.errors import InputError
+from homestretch.policies.adapters import activate
 from homestretch.policies.load import load_tokenizer, load_trunk
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
@@ -118,6 +119,7 @@ def add_saved_adapter(trunk: Trunk, folder: Path, name: str) -> None:
         trunk.model.load_adapter(str(folder), adapter_name=name)
     else:
         trunk.model = PeftModel.from_pretrained(trunk.model, str(folder), adapter_name=name)
+    activate(trunk.model, trunk.active)
 
 
 def _flatten(folder: Path, adapter: str) -> None:

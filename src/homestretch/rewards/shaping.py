@@ -52,7 +52,7 @@ def shaped_reward(
     penalty_B: Tensor,
     terminated_B: Tensor,
     *,
-    reward_clip_range: float,
+    reward_clip_range: float | None,
     missing_eos_penalty: float,
 ) -> Tensor:
     """(B,) rewards of eq. 1, constant.
@@ -60,8 +60,10 @@ def shaped_reward(
     score_B               (B,) reward model's logits
     penalty_B             (B,) LP, >= 0, subtracted
     terminated_B          (B,) True where the response ends in an end marker
-    reward_clip_range     c_max > 0; scores are cut to [-c_max, c_max], the penalties are not
+    reward_clip_range     c_max > 0; scores are cut to [-c_max, c_max], the penalties are not; None does not cut
     missing_eos_penalty   c_eos >= 0, subtracted where there is no end marker
     """
-    clipped_B = score_B.detach().clamp(-reward_clip_range, reward_clip_range)
+    clipped_B = score_B.detach()
+    if reward_clip_range is not None:
+        clipped_B = clipped_B.clamp(-reward_clip_range, reward_clip_range)
     return clipped_B - penalty_B.detach() - missing_eos_penalty * (~terminated_B.bool()).to(clipped_B.dtype)

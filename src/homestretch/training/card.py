@@ -41,7 +41,8 @@ tags: [homestretch, {", ".join(s.kind for s in recipe.stages if s.kind in ("sft"
 
 # {context.run.path.name}
 
-{recipe.model_name_or_path}, trained further with homestretch {version}: {methods}. No human preference labels were used.
+{recipe.model_name_or_path}, trained further with homestretch {version}: {methods}.
+No human preference labels were used.
 
 **Data.** {context.splits.description}
 

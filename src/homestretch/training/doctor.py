@@ -85,7 +85,7 @@ def length_drift(rows: list[Row], metric: str) -> str | None:
         return None
     share = _mean(length[-RECENT:]) / max(_mean(length[:RECENT]), 1e-9)
     if share > 1.5:
-        return f"Samples have grown to {share:.1f} times their first length: raise length_coef, or use length_penalty ratio."
+        return f"Samples have grown to {share:.1f} times their first length: raise length_coef, or take form `ratio`."
     if share < 0.6:
         return f"Samples have shrunk to {share:.1f} times their first length: lower length_coef or raise kl_coef."
     return None
@@ -124,8 +124,8 @@ def divergence(rows: list[Row], metric: str) -> str | None:
     rewarded = bool(after) and (not before or _mean(after[-RECENT:]) > _mean(before[-RECENT:]))
     if len(later) >= 2 and max(later) < best - 0.3 and rewarded:
         return (
-            f"The reward rises ({_mean(after[-RECENT:]):.2f}) while {metric} falls ({best:.1f} to {later[-1]:.1f}): the "
-            "reward model is being exploited; raise kl_coef, add harder negatives, or keep the best checkpoint."
+            f"The reward rises ({_mean(after[-RECENT:]):.2f}) while {metric} falls ({best:.1f} to {later[-1]:.1f}): "
+            "the reward model is being exploited; raise kl_coef, add harder negatives, or keep the best checkpoint."
         )
     return None
 

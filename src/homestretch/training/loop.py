@@ -171,8 +171,8 @@ class _Fit:
         if self.at.bad_steps >= MAX_BAD_STEPS:
             self._save()
             raise TrainingDiverged(
-                f"The loss was not finite for {MAX_BAD_STEPS} updates in a row; the batches are in {folder} and a checkpoint "
-                f"was kept: lower {self.plan.label}.learning_rate or switch bf16 off and start again in a new folder."
+                f"The loss was not finite for {MAX_BAD_STEPS} updates in a row; the batches are in {folder} and a "
+                f"checkpoint was kept: lower {self.plan.label}.learning_rate or switch bf16 off, and start in a new folder."
             )
 
     def _finish_round(self, row: dict[str, float]) -> None:

@@ -1,0 +1,90 @@
+"""Last-mile RL on one task: the whole pipeline for several seeds, pooled over prompts, and its ablations.
+
+    python experiments/last_mile/run.py --task docstrings --seeds 0 1 2
+    python experiments/last_mile/run.py --task scitldr --variant no_length --data ../shared/data --quick
+
+Runs lie in `--out/TASK/VARIANT/SEED` and go on where they were killed. A variant takes every stage over from `full`
+that it has in common with it. The last line is one JSON object; `table.py` makes RESULTS.md out of such lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from homestretch import RunFolder, load_recipe
+from homestretch.config.recipe import Recipe, dump
+from homestretch.evaluate import evaluate_rows, read_rows
+from homestretch.metrics.scorers import available_scorers
+from homestretch.training.pipeline import run_recipe
+
+HERE = Path(__file__).parent
+RECIPES = {"docstrings": "docstrings.yaml", "scitldr": "scitldr.yaml", "webnlg": "webnlg.yaml"}
+CLASSES = ("random", "irrelevant", "shuffled", "repetitive", "copy", "run_on", "swapped", "near_miss", "action", "roles",
+           "opposite", "mined")  # fmt: skip
+VARIANTS: dict[str, list[str]] = {
+    "full": [],
+    "no_length": ["ppo.length_penalty=none"],
+    "no_kl": ["ppo.kl=off"],
+    "r2": ["ppo.lookahead_k=4"],
+    "no_overlap": ["ppo.overlap_coef=0.0"],
+    "pairwise": ["reward.kind=pairwise"],
+    **{f"without_{name}": [] for name in CLASSES},
+}
+QUICK = [
+    "dataset.max_train=64", "dataset.max_validation=16", "dataset.max_test=24", "sft.max_steps=8", "reward.max_steps=6",
+    "ppo.max_steps=2", "ppo.rollout_batch_size=16", "negatives.mined.max_prompts=16",
+]  # fmt: skip
+
+
+def recipe_of(task: str, variant: str, seed: int, data: Path, quick: bool) -> Recipe:
+    """The task's recipe with the variant's changes."""
+    overrides = [f"seed={seed}", *VARIANTS[variant], *(QUICK if quick else [])]
+    if task != "docstrings":
+        overrides.append(f"dataset.name={data / task}")
+    recipe = load_recipe(HERE / RECIPES[task], overrides)
+    if not variant.startswith("without_"):
+        return recipe
+    kept = [name for name in recipe.find("negatives").classes if name != variant.removeprefix("without_")]
+    return load_recipe(HERE / RECIPES[task], [*overrides, f"negatives.classes={json.dumps(kept)}"])
+
+
+def run_one(recipe: Recipe, folder: Path, shared: Path) -> RunFolder:
+    """One seed of a variant, starting from the stages of `shared` if that run is there."""
+    if not folder.exists() and (shared / "stages").is_dir() and shared != folder:
+        shutil.copytree(shared / "stages", folder / "stages")
+        (folder / "recipe.yaml").write_text(dump(recipe))
+    return run_recipe(recipe, folder)
+
+
+def pooled(runs: list[RunFolder]) -> dict[str, Any]:
+    """Arms and comparisons over the prompts of all seeds; a prompt's outputs are averaged over seeds first."""
+    rows = [row for run in runs for row in read_rows(run.generations)]
+    return evaluate_rows(rows, learned=available_scorers(["similarity"]), seed=0).model_dump(mode="json")
+
+
+def main() -> None:
+    """Run, pool and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=RECIPES, default="docstrings")
+    parser.add_argument("--variant", choices=VARIANTS, default="full")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with scitldr/ and webnlg/")
+    parser.add_argument("--out", type=Path, default=Path("runs/last_mile"))
+    parser.add_argument("--quick", action="store_true", help="a few minutes, to see that it works")
+    args = parser.parse_args()
+    root = args.out / ("quick" if args.quick else "") / args.task
+    runs = []
+    for seed in args.seeds:
+        recipe = recipe_of(args.task, args.variant, seed, args.data, args.quick)
+        runs.append(run_one(recipe, root / args.variant / str(seed), root / "full" / str(seed)))
+    reward = {run.path.name: json.loads(run.results.read_text())["reward_model"] for run in runs}
+    line = {"task": args.task, "variant": args.variant, "seeds": args.seeds, "reward_model": reward, **pooled(runs)}
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()
