@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_tokenizers import CHAT, SPECIALS, tokenizer
 
 from homestretch.data.collate import collate, collate_pairs, collate_texts, pad
 from homestretch.data.records import example_from_row
 from homestretch.data.tokenize import TokenizedExample, length_check, tokenize_examples, tokenize_pairs
 from homestretch.errors import DataError
-from tiny_tokenizers import CHAT, SPECIALS, tokenizer
 
 EOS, PAD = SPECIALS.index("</s>"), SPECIALS.index("<pad>")
 T = tokenizer()

@@ -159,3 +159,13 @@ def test_responses_are_padded_on_the_right_to_the_longest():
     assert out.ids_BT.tolist() == [[7, 8, 1], [9, 0, 0], [4, 4, 0]]
     assert out.mask_BT.tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
     assert out.terminated_B.tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bart"])
+def test_generating_does_not_switch_dropout_on(name):
+    """GPT-2 and BART drop out in training mode; a trunk is loaded without it and must stay so."""
+    policy, batch = policy_of(build(name), adapter=True), batch_of()
+    with torch.no_grad():
+        before = policy.score(batch, want={"logp"}).logp_BT
+        generate(policy, PROMPTS, eos_ids=ENDS, sampling=SAMPLED)
+        assert torch.equal(policy.score(batch, want={"logp"}).logp_BT, before)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 import mutants
+import pytest
 from mutant_table import MUTANTS, Mutant
 
 

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import pytest
+from tiny_tokenizers import CHAT, NO_END, NO_SYSTEM, SHOUTS, SPECIALS, tokenizer
 from transformers import T5Tokenizer
 
 from homestretch.data.prompts import completion_ids, end_marker, prompt_ids
 from homestretch.errors import DataError, InputError
-from tiny_tokenizers import CHAT, NO_END, NO_SYSTEM, SHOUTS, SPECIALS, tokenizer
 
 USER, ANSWER = {"role": "user", "content": "hi"}, [{"role": "assistant", "content": "yo"}]
 BOS, EOS, PAD = (SPECIALS.index(t) for t in ("<s>", "</s>", "<pad>"))

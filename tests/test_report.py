@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from report_fixture import EVIL, RIGHT_TO_LEFT, write_run
 
 import homestretch.report as package
 from homestretch.errors import InputError
@@ -16,7 +17,6 @@ from homestretch.report.page import write_report
 from homestretch.report.read import read_run
 from homestretch.report.samples import choose
 from homestretch.results import Results, RunFolder, StageRecord
-from report_fixture import EVIL, RIGHT_TO_LEFT, write_run
 
 ORDER = ("verdict", "arms", "comparisons", "failures", "lengths", "training", "reward", "samples", "making")
 

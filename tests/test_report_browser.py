@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
-
-from homestretch.report.page import write_report
 from report_fixture import EVIL, write_run
 from test_report import Page
+
+from homestretch.report.page import write_report
 
 OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars",
            "--no-first-run", "--disable-dev-shm-usage")  # fmt: skip

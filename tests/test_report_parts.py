@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
+from report_fixture import make_results, measured
 
 from homestretch.report import names
 from homestretch.report.curves import panels, remarks
@@ -15,7 +16,6 @@ from homestretch.report.sections import comparisons, environment
 from homestretch.report.table import arms_table, markdown, metric_line
 from homestretch.report.verdict import verdict
 from homestretch.results import Arm, Comparison, Environment, Results, Selection, StageRecord
-from report_fixture import make_results, measured
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,8 @@ def test_what_is_dumped_is_read_back_the_same(values: object) -> None:
 
 def test_dump_keeps_the_order_and_other_readers_get_text() -> None:
     assert dump_text({"b": "off", "a": 1e-5}) == "b: 'off'\na: 1.0e-05\n"
+    shared = [1]
+    assert "&" not in dump_text({"a": shared, "b": shared})
     assert math.isclose(load_text("a: 1.0e-05", name="r").values["a"], 1e-5)
 
 

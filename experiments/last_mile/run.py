@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from homestretch import RunFolder, load_recipe
+from homestretch import NegativesConfig, RunFolder, load_recipe
 from homestretch.config.recipe import Recipe, dump
 from homestretch.evaluate import evaluate_rows, read_rows
 from homestretch.metrics.scorers import available_scorers
@@ -23,8 +23,7 @@ from homestretch.training.pipeline import run_recipe
 
 HERE = Path(__file__).parent
 RECIPES = {"docstrings": "docstrings.yaml", "scitldr": "scitldr.yaml", "webnlg": "webnlg.yaml"}
-CLASSES = ("random", "irrelevant", "shuffled", "repetitive", "copy", "run_on", "swapped", "near_miss", "action", "roles",
-           "opposite", "mined")  # fmt: skip
+CLASSES = tuple(name for name in NegativesConfig().classes if name != NegativesConfig().held_out)
 VARIANTS: dict[str, list[str]] = {
     "full": [],
     "no_length": ["ppo.length_penalty=none"],

@@ -1,6 +1,6 @@
 """RESULTS.md's tables out of the JSON lines that `run.py` prints.
 
-    python experiments/last_mile/table.py lines.jsonl > tables.md
+python experiments/last_mile/table.py lines.jsonl > tables.md
 """
 
 from __future__ import annotations

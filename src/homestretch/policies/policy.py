@@ -71,12 +71,14 @@ class Policy:
     def decoding(self) -> Iterator[Callable[[Tensor, Tensor], CausalDecoding | Seq2SeqDecoding]]:
         """The adapter merged for a block, which gets a function that starts to decode prompt ids and their mask."""
         kind = Seq2SeqDecoding if self.trunk.is_encoder_decoder else CausalDecoding
-        was_training = self.trunk.training
+        # Each module gets its own mode back: a trunk is in training mode around a model that was loaded without.
+        modes = [(module, module.training) for module in self.trunk.modules()]
         self.trunk.eval()
         with torch.no_grad(), merged(self.trunk.model, self.adapter):
             yield lambda ids, mask: kind(self.trunk.lm, ids, mask)
         self.trunk.active = self.adapter
-        self.trunk.train(was_training)
+        for module, training in modes:
+            module.training = training
 
     def logits(self, hidden_BD: Tensor) -> Tensor:
         """Next-token logits of states, (B, D) -> (B, V), in float32."""

@@ -167,12 +167,14 @@ class _Fit:
         save_file(
             {k: v.contiguous() for k, v in batch.flat().items()}, folder / f"update-{self.at.updates}.safetensors"
         )
-        self.log.write(self.at.round, {"skipped_update": self.at.updates})
+        # The row belongs to the round under way, or a resume from its start would keep it and write it again.
+        self.log.write(self.at.round + 1, {"skipped_update": self.at.updates})
         if self.at.bad_steps >= MAX_BAD_STEPS:
             self._save()
             raise TrainingDiverged(
                 f"The loss was not finite for {MAX_BAD_STEPS} updates in a row; the batches are in {folder} and a "
-                f"checkpoint was kept: lower {self.plan.label}.learning_rate or switch bf16 off, and start in a new folder."
+                f"checkpoint was kept: lower {self.plan.label}.learning_rate or set {self.plan.label}.bf16=false, "
+                "and start in a new folder."
             )
 
     def _finish_round(self, row: dict[str, float]) -> None:

@@ -50,7 +50,8 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
     def validate(number: int) -> dict[str, float]:
         modes = measure(learner.policy, held_rows, held_out_mode)
         aurocs = [m.auroc for m in modes.values() if m.auroc is not None and not m.held_out]
-        return {"auroc": statistics.fmean(aurocs)} | {f"auroc/{k}": m.auroc for k, m in modes.items() if m.auroc}
+        by_mode = {f"auroc/{mode}": m.auroc for mode, m in modes.items() if m.auroc is not None}
+        return {"auroc": statistics.fmean(aurocs)} | by_mode
 
     plan = Plan(
         label="reward",

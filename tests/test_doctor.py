@@ -1,0 +1,147 @@
+"""The run doctor: each check speaks on a run that has its illness, once, and is silent on a healthy one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from homestretch.training.doctor import CHECKS, RECENT, Doctor
+
+METRIC = "la_rougeL"
+HEALTHY = {
+    "objective/kl": 0.5,
+    "val/ratio_tail": 0.01,
+    "completions/clipped_ratio": 0.1,
+    "completions/mean_length": 20.0,
+    "objective/entropy": 1.5,
+    "val/explained_variance": 0.3,
+    "reward": 1.0,
+}
+
+
+def row(**changes: float) -> dict[str, Any]:
+    return HEALTHY | {key.replace("__", "/"): value for key, value in changes.items()}
+
+
+def score(value: float) -> dict[str, Any]:
+    return {f"eval/{METRIC}": value}
+
+
+def told(rows: list[dict[str, Any]], *, stop: bool = False) -> list[tuple[str | None, bool]]:
+    doctor = Doctor(METRIC, stop=stop)
+    return [doctor.watch(one) for one in rows]
+
+
+def sentences(rows: list[dict[str, Any]]) -> list[str]:
+    return [sentence for sentence, _ in told(rows) if sentence]
+
+
+def rising(rewards: list[float], scores: list[float]) -> list[dict[str, Any]]:
+    """A validation before the first round and after each."""
+    rows = [score(scores[0])]
+    for reward, value in zip(rewards, scores[1:], strict=True):
+        rows += [row(reward=reward), score(value)]
+    return rows
+
+
+def test_a_healthy_run_is_left_alone() -> None:
+    rows: list[dict[str, Any]] = []
+    for i in range(15):
+        rows += [row(reward=1 + i / 10, objective__kl=i / 10, objective__entropy=1.5 - i / 20), score(30 + i / 5)]
+    assert sentences(rows) == []
+
+
+SICK = {
+    "negative_kl": ([row(objective__kl=-0.2)] * RECENT, "temperature to 1"),
+    "ratio_tail": ([row(val__ratio_tail=0.06)], "halve learning_rate"),
+    "missing_ends": ([row()] * 2 + [row(completions__clipped_ratio=0.3)] * 2, "missing_eos_penalty"),
+    "length_drift": ([row()] * RECENT + [row(completions__mean_length=31.0)] * RECENT, "raise length_coef"),
+    "entropy_collapse": ([row()] + [row(objective__entropy=0.4)] * RECENT, "ent_coef"),
+    "useless_value": ([row(val__explained_variance=-0.1)] * 10, "value_warmup_steps"),
+    "divergence": (rising([1.0, 2.0, 3.0], [30.0, 31.0, 30.5, 30.0]), "keep the best checkpoint"),
+}
+
+
+def test_each_check_has_a_case() -> None:
+    assert SICK.keys() == CHECKS.keys()
+
+
+@pytest.mark.parametrize("name", SICK)
+def test_a_sick_run_hears_one_sentence_at_its_last_row(name: str) -> None:
+    rows, knob = SICK[name]
+    answers = told(rows)
+    assert [sentence for sentence, _ in answers[:-1]] == [None] * (len(rows) - 1)
+    last = answers[-1][0]
+    assert last is not None and knob in last and last.endswith(".")
+    assert [other for other, check in CHECKS.items() if check(rows, METRIC)] == [name]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([row(objective__kl=-0.05)] * RECENT, id="rounding below zero"),
+        pytest.param([row(objective__kl=-0.2)] * 2 + [row(objective__kl=0.1)], id="KL back above zero"),
+        pytest.param([row(val__ratio_tail=0.05)], id="5 % of ratios"),
+        pytest.param([row(completions__clipped_ratio=0.45)] * 5, id="many missing ends from the start"),
+        pytest.param([row()] + [row(completions__clipped_ratio=0.19)] * 4, id="9 points more missing ends"),
+        pytest.param([row()] * RECENT + [row(completions__mean_length=29.0)] * RECENT, id="1.45 times longer"),
+        pytest.param([row()] * RECENT + [row(completions__mean_length=13.0)] * RECENT, id="0.65 times shorter"),
+        pytest.param([row()] + [row(objective__entropy=0.55)] * RECENT, id="entropy above a third"),
+        pytest.param([row(val__explained_variance=-0.5)] * 9, id="a young value head"),
+        pytest.param([row(val__explained_variance=-0.5)] * 7 + [row()] * RECENT, id="a value head that learned"),
+        pytest.param(rising([1.0, 2.0, 3.0], [30.0, 31.0, 30.9, 30.8]), id="a metric that wavers"),
+        pytest.param(rising([1.0, 2.0, 3.0], [30.0, 31.0, 30.0, 32.0]), id="a metric that came back"),
+        pytest.param(rising([2.0, 1.0, 0.5], [30.0, 31.0, 30.0, 29.0]), id="reward falls as well"),
+        pytest.param(rising([1.0, 2.0], [30.0, 31.0, 30.0]), id="one bad validation"),
+    ],
+)
+def test_on_this_side_of_the_limit_it_is_silent(rows: list[dict[str, Any]]) -> None:
+    assert sentences(rows) == []
+
+
+def test_samples_that_mostly_do_not_end_are_named_even_if_it_was_always_so() -> None:
+    (sentence,) = sentences([row(completions__clipped_ratio=0.6)] * RECENT)
+    assert "60% of the samples do not end (at first 60%)" in sentence
+
+
+def test_shrinking_samples_get_the_other_advice() -> None:
+    (sentence,) = sentences([row()] * RECENT + [row(completions__mean_length=11.0)] * RECENT)
+    assert "0.6 times" in sentence and "lower length_coef" in sentence
+
+
+def test_a_metric_that_is_best_before_training_counts() -> None:
+    (sentence,) = sentences(rising([1.0, 2.0], [31.0, 30.5, 30.0]))
+    assert "31.0 to 30.0" in sentence
+
+
+def test_a_sentence_is_said_once_until_its_cause_has_gone() -> None:
+    doctor = Doctor(METRIC)
+    tails = [0.2, 0.3, 0.01, 0.2]
+    heard = [doctor.watch(row(val__ratio_tail=tail))[0] for tail in tails]
+    assert [bool(sentence) for sentence in heard] == [True, False, False, True]
+    assert heard[0] is not None and heard[0].startswith("20%")
+
+
+def test_two_causes_at_once_are_both_named_and_an_old_one_is_not_repeated() -> None:
+    doctor = Doctor(METRIC)
+    first, _ = doctor.watch(row(val__ratio_tail=0.2))
+    for _ in range(RECENT - 1):
+        doctor.watch(row(val__ratio_tail=0.2, objective__kl=-1.0))
+    second, _ = doctor.watch(row(val__ratio_tail=0.2, objective__kl=-1.0))
+    assert first and "learning_rate" in first
+    assert second and "temperature" in second and "learning_rate" not in second
+
+
+def test_stop_ends_a_run_that_exploits_its_reward_and_no_other() -> None:
+    exploited, _ = SICK["divergence"]
+    assert [stop for _, stop in told(exploited, stop=True)] == [False] * (len(exploited) - 1) + [True]
+    assert not any(stop for _, stop in told(exploited))
+    for name in SICK.keys() - {"divergence"}:
+        assert not any(stop for _, stop in told(SICK[name][0], stop=True)), name
+
+
+def test_numbers_that_are_missing_or_null_are_passed_over() -> None:
+    rows = [row(objective__kl=-1.0), row() | {"objective/kl": None}, {"doctor": "a sentence"}, row(objective__kl=-1.0)]
+    assert sentences(rows) == []
+    assert len(sentences([*rows, row(objective__kl=-1.0)])) == 1

@@ -1,0 +1,116 @@
+"""Toy tasks for tests of training: tiny models, rows that they can learn in seconds, and plans of the real loop."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from tiny import BUILDERS, EOS, VOCAB
+from torch import Tensor
+
+from homestretch.algorithms.base import Models
+from homestretch.batch import SequenceBatch
+from homestretch.config.training import TrainingConfig
+from homestretch.data.collate import collate, collate_pairs
+from homestretch.data.tokenize import TokenizedExample, TokenizedPair
+from homestretch.generation.candidates import candidates
+from homestretch.generation.rollout import rollout
+from homestretch.generation.sampling import SamplingConfig
+from homestretch.policies.policy import Policy
+from homestretch.policies.trunk import Trunk
+from homestretch.seeds import fold
+from homestretch.training.loop import Plan
+
+KINDS = 6
+
+
+def trunk_of(name: str = "llama", *, seed: int = 0, std: float = 0.1, heads: tuple[str, ...] = ()) -> Trunk:
+    """A tiny model, fully trained, with zero `value` or random other heads; the same bits for the same seed."""
+    torch.manual_seed(seed)
+    trunk = Trunk(BUILDERS[name]().float().eval())
+    with torch.no_grad():
+        for parameter in trunk.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=std)
+    for head in heads:
+        trunk.add_head(head, zero=head == "value")
+    return trunk
+
+
+def row(index: int, *, reward: float | None = None) -> TokenizedExample:
+    """One to three times a token x, answered by x + 10, x + 20 and the end; longer or shorter by the index."""
+    x = 4 + index % KINDS
+    answer = [x + 10, x + 20, EOS][(index % 4 == 3) :]
+    return TokenizedExample(index, [x] * (1 + index % 3), answer, len(answer), reward=reward)
+
+
+def batch_of(number: int, *, size: int = 8) -> SequenceBatch:
+    """The batch of a round."""
+    return collate([row(number * size + i) for i in range(size)])
+
+
+def pair(index: int) -> TokenizedPair:
+    """The answer against as many tokens from the end of the vocabulary."""
+    rng, chosen = random.Random(index), row(index)
+    noise = [rng.randrange(36, VOCAB) for _ in chosen.completion_ids[1:]] + [EOS]
+    return TokenizedPair(chosen, TokenizedExample(index, chosen.prompt_ids, noise, len(noise)), "noise")
+
+
+def pairs_of(number: int, *, size: int = 8):
+    """The batch of pairs of a round."""
+    return collate_pairs([pair(number * size + i) for i in range(size)])
+
+
+def share_of_even(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    """A reward: the share of a response's tokens that are even numbers."""
+    even_BT = (responses.ids_BT % 2 == 0) & responses.mask_BT.bool()
+    return even_BT.sum(1) / responses.length_B, {}
+
+
+def ppo_models(trunk: Trunk, *, tokens: int, reward: Callable[..., Any] = share_of_even, seed: int = 0) -> Models:
+    """The models of a `ppo` stage around a fully trained trunk with a value head."""
+    policy = Policy(trunk, None, budget=4096)
+    sampling = SamplingConfig(max_new_tokens=tokens)
+
+    def sample(prompts: SequenceBatch, number: int) -> SequenceBatch:
+        return rollout(policy, prompts, eos_ids=[EOS], sampling=sampling, seed=fold(seed, number))
+
+    return Models(
+        policy=policy,
+        reference=Policy(copy.deepcopy(trunk), None, budget=4096),
+        sample=sample,
+        reward=reward,
+        candidates=lambda batch, k: candidates(policy, batch, k),
+    )
+
+
+def prompts_of(number: int, *, size: int = 16, copies: int = 4) -> SequenceBatch:
+    """Prompts of a round of rollouts, copies side by side."""
+    return collate([row(number * size + i // copies) for i in range(size)])
+
+
+def plan(
+    folder: Path, trunk: Trunk, config: TrainingConfig, *, rounds: int, every: int | None = None, **options: Any
+) -> Plan:
+    """A plan that trains every parameter of the trunk; it validates and saves `every` so many rounds, or at the end."""
+    defaults = {"eval_steps": every or rounds, "save_steps": config.save_steps or every or rounds}
+    config = config.model_copy(update=defaults)
+    settings = {
+        "label": "toy",
+        "batch_of": batch_of,
+        "parameters": dict(trunk.named_parameters()),
+        "seed": 0,
+        "budget": 4096,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    return Plan(folder=folder, config=config, rounds=rounds, **settings | options)
+
+
+def accelerator() -> Accelerator:
+    """Plain float32 on the CPU."""
+    return Accelerator(cpu=True)
