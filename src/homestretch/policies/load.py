@@ -11,6 +11,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -42,15 +43,12 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda", "mps"] = "auto") -> tor
     return torch.device(wanted)
 
 
-def is_encoder_decoder(name_or_path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> bool:
-    """Whether a model's prompts go through an encoder; reads its configuration only."""
+def load_config(name_or_path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> PretrainedConfig:
+    """A model's configuration, without its weights. Raises InputError when it cannot be found."""
     try:
-        config = AutoConfig.from_pretrained(
-            resolve(name_or_path), revision=revision, trust_remote_code=trust_remote_code
-        )
+        return AutoConfig.from_pretrained(resolve(name_or_path), revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(_no_model(name_or_path, error)) from None
-    return bool(config.is_encoder_decoder)
 
 
 def load_lm(
@@ -68,7 +66,7 @@ def load_lm(
     path = resolve(name_or_path)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
-        config = AutoConfig.from_pretrained(path, **options)
+        config = load_config(name_or_path, **options)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         lm = kind.from_pretrained(path, dtype=dtype, attn_implementation=_attention(device), **options)
     except (OSError, ValueError, KeyError) as error:

@@ -26,7 +26,7 @@ def write_card(context: Context) -> None:
     recipe = context.recipe
     example = context.splits.validation or context.splits.train
     prompt = repr(example[0].prompt) if example else '"..."'
-    encoder_decoder = context.tokenizer is not None and _is_encoder_decoder(context)
+    encoder_decoder = bool(context.config.is_encoder_decoder)
     use = USE[encoder_decoder].format(
         name=recipe.hub_model_id or context.run.model, prompt=prompt, length=recipe.dataset.max_completion_length
     )
@@ -59,12 +59,6 @@ on references against made and mined failure modes, with a length term. Seed {re
 """
     # The file may share its bytes with the stage's copy: write_text replaces it rather than writing into it.
     write_text(context.run.model / "README.md", text)
-
-
-def _is_encoder_decoder(context: Context) -> bool:
-    from transformers import AutoConfig
-
-    return bool(AutoConfig.from_pretrained(context.run.model).is_encoder_decoder)
 
 
 def _results(context: Context) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from homestretch.config.recipe import Recipe
 from homestretch.config.training import TrainingConfig
@@ -19,7 +19,7 @@ from homestretch.data.records import Example
 from homestretch.data.sources import Splits
 from homestretch.data.tokenize import TokenizedExample, length_check, tokenize_examples
 from homestretch.errors import RecipeError
-from homestretch.policies.load import choose_device, is_encoder_decoder, load_tokenizer, load_trunk
+from homestretch.policies.load import choose_device, load_config, load_tokenizer, load_trunk
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
 from homestretch.results import RunFolder
@@ -51,6 +51,30 @@ class Context:
             revision=self.recipe.model_revision,
             trust_remote_code=self.recipe.trust_remote_code,
         )
+
+    @cached_property
+    def config(self) -> PretrainedConfig:
+        """The configuration of the recipe's model."""
+        return load_config(
+            self.recipe.model_name_or_path,
+            revision=self.recipe.model_revision,
+            trust_remote_code=self.recipe.trust_remote_code,
+        )
+
+    @property
+    def max_prompt_length(self) -> int:
+        """Tokens of a prompt at most: the recipe's limit, or what the model's positions leave beside a completion."""
+        data = self.recipe.dataset
+        positions = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+        if positions is None:
+            return data.max_prompt_length
+        room = positions if self.config.is_encoder_decoder else positions - data.max_completion_length
+        if room < 1:
+            raise RecipeError(
+                f"dataset.max_completion_length {data.max_completion_length} leaves no room for a prompt: the model "
+                f"has {positions} positions; lower it."
+            )
+        return min(data.max_prompt_length, room)
 
     def load_trunk(self, model: str | Path | None = None) -> Trunk:
         """A fresh trunk of the current model (or another one) on the run's device."""
@@ -84,7 +108,7 @@ class Context:
             examples,
             self.tokenizer,
             is_encoder_decoder=is_encoder_decoder,
-            max_prompt_length=data.max_prompt_length,
+            max_prompt_length=self.max_prompt_length,
             max_completion_length=data.max_completion_length,
             truncate=data.truncate,
         )
@@ -93,8 +117,8 @@ class Context:
         """Raises DataError for an example that is longer than the recipe's lengths."""
         return length_check(
             self.tokenizer,
-            is_encoder_decoder=is_encoder_decoder(self.recipe.model_name_or_path),
-            max_prompt_length=self.recipe.dataset.max_prompt_length,
+            is_encoder_decoder=bool(self.config.is_encoder_decoder),
+            max_prompt_length=self.max_prompt_length,
             max_completion_length=self.recipe.dataset.max_completion_length,
         )
 

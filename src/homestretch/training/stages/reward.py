@@ -97,7 +97,7 @@ def _tokens(context: Context, pairs: list[Example], policy: Policy) -> list[Toke
         pairs,
         context.tokenizer,
         is_encoder_decoder=policy.trunk.is_encoder_decoder,
-        max_prompt_length=data.max_prompt_length,
+        max_prompt_length=context.max_prompt_length,
         max_completion_length=data.max_completion_length,
         truncate=True,
     )

@@ -1,0 +1,309 @@
+"""Proximal policy optimisation on policies that are tables: the sheet's numbers, identities, what is constant."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from homestretch.algorithms.base import Models
+from homestretch.algorithms.ppo import (
+    PPO,
+    lookahead_advantages,
+    lookahead_policy_loss,
+    lookahead_weights,
+    others_mean,
+    ppo_policy_loss,
+)
+from homestretch.batch import LossTerms, RolloutBatch, Scored, SequenceBatch
+from homestretch.config.ppo import PPOConfig
+from homestretch.errors import RecipeError
+from homestretch.ops.reduce import aggregate, denominator
+
+PLAIN = {"whiten": False, "reward_baseline": "none", "kl": "off", "value_warmup_steps": 0, "num_generations": 1}
+
+
+@dataclass
+class Table:
+    """A policy whose next token depends on the place alone: logits (T, V), values (T,)."""
+
+    logits_TV: Tensor
+    value_T: Tensor
+
+    def score(self, batch, *, want, candidate_BTK=None, heads_only=False, inputs_embeds=None) -> Scored:
+        logp_TV = self.logits_TV.log_softmax(-1)[: batch.ids_BT.shape[1]]
+        logp_BTV = logp_TV.expand(len(batch), -1, -1)
+        return Scored(
+            logp_BT=logp_BTV.gather(-1, batch.ids_BT[..., None]).squeeze(-1),
+            entropy_BT=-(logp_BTV.exp() * logp_BTV).sum(-1),
+            logp_BTK=None if candidate_BTK is None else logp_BTV.gather(-1, candidate_BTK),
+            value_BT=self.value_T[: batch.ids_BT.shape[1]].expand(len(batch), -1),
+        )
+
+
+def responses(ids: list[list[int]], *, index: list[int] | None = None) -> SequenceBatch:
+    width = max(map(len, ids))
+    one_BP = torch.ones(len(ids), 1, dtype=torch.long)
+    return SequenceBatch(
+        prompt_ids_BP=one_BP,
+        prompt_mask_BP=one_BP,
+        ids_BT=torch.tensor([row + [0] * (width - len(row)) for row in ids]),
+        mask_BT=torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids]),
+        index_B=torch.tensor(index or list(range(len(ids)))),
+        terminated_B=torch.tensor([len(row) < width for row in ids]),
+    )
+
+
+def table(width: int = 3, vocabulary: int = 5, *, seed: int = 0) -> Table:
+    generator = torch.Generator().manual_seed(seed)
+    logits_TV = torch.randn(width, vocabulary, generator=generator, dtype=torch.float64)
+    return Table(
+        logits_TV.requires_grad_(), torch.randn(width, generator=generator, dtype=torch.float64).requires_grad_()
+    )
+
+
+def models_of(policy: Table, made: SequenceBatch, reward: list[float], reference: Table | None = None) -> Models:
+    def candidates(rollout: SequenceBatch, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        token_TK = policy.logits_TV.topk(k).indices[: rollout.ids_BT.shape[1]]
+        token_BTK = token_TK.expand(len(rollout), -1, -1).clone()
+        missing_BT = ~(token_BTK == rollout.ids_BT[..., None]).any(-1)
+        token_BTK[..., -1] = torch.where(missing_BT, rollout.ids_BT, token_BTK[..., -1])
+        next_T = torch.cat([policy.value_T[1:], torch.zeros(1, dtype=torch.float64)])[: token_BTK.shape[1]]
+        logp_BTK = policy.score(rollout, want=(), candidate_BTK=token_BTK).logp_BTK
+        return token_BTK, logp_BTK, next_T[None, :, None].expand_as(token_BTK)
+
+    reward_B = torch.tensor(reward, dtype=torch.float64)
+    return Models(
+        policy=policy,
+        reference=reference or policy,
+        sample=lambda prompts, number: made,
+        reward=lambda batch: (reward_B, {"scores": reward_B}),
+        candidates=candidates,
+    )
+
+
+def collected(models: Models, **changes) -> tuple[PPO, RolloutBatch, dict[str, float]]:
+    algorithm = PPO(PPOConfig(**(PLAIN | changes)))
+    rollout, stats = algorithm.collect(models, models.sample(None, 0), 0)
+    return algorithm, rollout, stats
+
+
+def value(terms: LossTerms) -> Tensor:
+    count = denominator(terms.mask, terms.average)
+    return aggregate(terms.terms, terms.mask, average=terms.average, denominator=count)
+
+
+P_OLD = torch.tensor([[[0.5, 0.3, 0.1]]], dtype=torch.float64)
+NEXT = torch.tensor([[[0.4, 0.1, -0.3]]], dtype=torch.float64)
+STATE = torch.tensor([[0.2]], dtype=torch.float64)
+
+
+def test_lookahead_of_the_sheet_in_value_and_gradient() -> None:
+    weight = lookahead_weights(P_OLD.log())
+    assert weight.flatten().tolist() == pytest.approx([5 / 9, 3 / 9, 1 / 9])
+    adv = lookahead_advantages(NEXT, STATE, weight, baseline="value")
+    assert adv.flatten().tolist() == pytest.approx([0.2, -0.1, -0.5])
+    logits = torch.tensor([0.5, 0.3, 0.1, 0.1], dtype=torch.float64).log().requires_grad_()
+    logp = logits.log_softmax(-1)[:3].reshape(1, 1, 3)
+    loss = lookahead_policy_loss(logp, P_OLD.log(), adv, weight, cliprange=0.2)
+    assert loss.item() == pytest.approx(-0.0222222, abs=1e-7)
+    loss.sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.tolist() == pytest.approx([-0.1, 0.04, 0.0577778, 0.0022222], abs=1e-7)
+
+
+def test_baseline_set_of_the_sheet() -> None:
+    weight = lookahead_weights(P_OLD.log())
+    adv = lookahead_advantages(NEXT, STATE, weight, baseline="set")
+    assert adv.flatten().tolist() == pytest.approx([0.1777778, -0.1222222, -0.5222222], abs=1e-7)
+    assert lookahead_policy_loss(P_OLD.log(), P_OLD.log(), adv, weight, cliprange=0.2).item() == pytest.approx(0)
+
+
+def test_baseline_set_with_one_candidate_is_refused_in_function_and_settings() -> None:
+    with pytest.raises(ValueError, match="at least two candidates"):
+        lookahead_advantages(NEXT[..., :1], STATE, torch.ones(1, 1, 1), baseline="set")
+    with pytest.raises(RecipeError, match="zero at lookahead_k 1"):
+        PPOConfig.parse({"lookahead_k": 1, "lookahead_baseline": "set"}, where="here")
+
+
+def test_whitened_advantages_of_the_sheet() -> None:
+    policy = Table(torch.zeros(3, 2, dtype=torch.float64), torch.tensor([0.2, 0.4, 0.5], dtype=torch.float64))
+    models = models_of(policy, responses([[1, 1, 0]]), [1.0])
+    _, rollout, _ = collected(models, whiten=True)
+    assert rollout.adv_BT[0].tolist() == pytest.approx([1.350358, -0.311310, -1.039048], abs=1e-6)
+    assert rollout.ret_BT[0].tolist() == pytest.approx([0.94625, 0.975, 1.0])
+
+
+def test_divergence_goes_into_the_rewards_of_the_sheet() -> None:
+    policy = Table(torch.zeros(3, 2, dtype=torch.float64), torch.tensor([0.2, 0.4, 0.5], dtype=torch.float64))
+    p_ref = 0.5 * torch.tensor([-0.1, 0.2, -0.3], dtype=torch.float64).exp()
+    reference = Table(torch.stack([1 - p_ref, p_ref], -1).log(), policy.value_T)
+    models = models_of(policy, responses([[1, 1, 1]]), [1.0], reference)
+    _, rollout, stats = collected(models, kl="fixed", kl_coef=0.05)
+    assert rollout.adv_BT[0].tolist() == pytest.approx([0.7372125, 0.57075, 0.485])
+    assert stats["objective/kl"] == pytest.approx(0.2) and stats["objective/kl_coef"] == 0.05
+
+
+IDS = [[1, 4, 2], [3], [0, 2]]
+REWARDS = [1.0, -0.5, 2.0]
+
+
+@pytest.mark.parametrize("kl", ["off", "fixed"])
+def test_lookahead_over_the_sampled_token_alone_is_the_one_step_error(kl: str) -> None:
+    """k = 1 with baseline `value` equals R1 with lam = 0, in value and gradient, also away from ratio 1."""
+    results = []
+    for changes in ({"lam": 0.0}, {"lookahead_k": 1}):
+        policy, reference = table(), table(seed=1)
+        models = models_of(policy, responses(IDS), REWARDS, reference)
+        algorithm, rollout, _ = collected(models, kl=kl, gamma=0.9, **changes)
+        assert (rollout.candidate_BTK is None) == (changes == {"lam": 0.0})
+        with torch.no_grad():
+            policy.logits_TV += 0.1 * table(seed=2).logits_TV
+        algorithm.config = algorithm.config.model_copy(update={"vf_coef": 0.0})
+        loss = value(algorithm.loss(models, rollout))
+        loss.backward()
+        results.append((loss.detach(), policy.logits_TV.grad))
+    torch.testing.assert_close(results[0][0], results[1][0])
+    torch.testing.assert_close(results[0][1], results[1][1])
+    assert results[0][1].abs().max() > 1e-3
+
+
+def test_lookahead_advantages_by_hand() -> None:
+    """Every candidate has its own divergence; the reward goes to the sampled last token alone."""
+    policy, reference = table(2, 4), table(2, 4, seed=1)
+    models = models_of(policy, responses([[1, 2]]), [3.0], reference)
+    _, rollout, _ = collected(models, kl="fixed", kl_coef=0.3, gamma=0.9, lookahead_k=3, whiten=True)
+    ours, theirs = policy.logits_TV.log_softmax(-1), reference.logits_TV.log_softmax(-1)
+    for t, sampled in enumerate([1, 2]):
+        assert sampled in rollout.candidate_BTK[0, t].tolist()
+        for j, token in enumerate(rollout.candidate_BTK[0, t].tolist()):
+            behind = 0.9 * float(policy.value_T[1]) if t == 0 else 0.0
+            behind = 3.0 if (t, token) == (1, 2) else behind
+            expected = behind - 0.3 * float(ours[t, token] - theirs[t, token]) - float(policy.value_T[t])
+            assert float(rollout.adv_BTK[0, t, j]) == pytest.approx(expected)
+
+
+def test_at_ratio_one_the_gradient_is_that_of_the_policy_gradient() -> None:
+    logp_BT = torch.tensor([[-0.5, -1.0], [-2.0, -0.1]], requires_grad=True)
+    adv_BT = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
+    loss_BT = ppo_policy_loss(logp_BT, logp_BT.detach(), adv_BT, cliprange=0.2)
+    torch.testing.assert_close(loss_BT, -adv_BT)
+    (got,) = torch.autograd.grad(loss_BT.sum(), logp_BT)
+    (plain,) = torch.autograd.grad(-(logp_BT * adv_BT).sum(), logp_BT)
+    torch.testing.assert_close(got, plain)
+
+
+@pytest.mark.parametrize("lookahead", [False, True])
+def test_beyond_the_interval_the_gradient_is_zero(lookahead: bool) -> None:
+    ratio = torch.tensor([[1.5, 0.5, 1.5, 0.5]])
+    logp = ratio.log().requires_grad_()
+    adv = torch.tensor([[1.0, 1.0, -1.0, -1.0]])
+    if lookahead:
+        one = torch.ones(1, 4, 1)
+        loss = lookahead_policy_loss(logp[..., None], 0 * one, adv[..., None], one, cliprange=0.2)
+    else:
+        loss = ppo_policy_loss(logp, torch.zeros(1, 4), adv, cliprange=0.2)
+    assert loss[0].tolist() == pytest.approx([-1.2, -0.5, 1.5, 0.8])
+    loss.sum().backward()
+    assert logp.grad is not None and logp.grad[0].tolist() == pytest.approx([0.0, -0.5, 1.5, 0.0])
+
+
+def test_what_is_constant_gets_no_gradient() -> None:
+    live = [torch.rand(1, 2, 3, requires_grad=True) for _ in range(5)]
+    logp, old, adv, weight, q = live
+    assert not lookahead_weights(old).requires_grad
+    assert not lookahead_advantages(q, old[..., 0], weight, baseline="set").requires_grad
+    lookahead_policy_loss(logp, old, adv, weight.detach(), cliprange=0.2).sum().backward()
+    ppo_policy_loss(logp[..., 0], old[..., 0], adv[..., 0], cliprange=0.2).sum().backward()
+    assert logp.grad is not None and [old.grad, adv.grad] == [None, None]
+    policy = table()
+    _, rollout, _ = collected(models_of(policy, responses(IDS), REWARDS), lookahead_k=2)
+    assert not any(tensor.requires_grad for tensor in rollout.flat().values())
+
+
+def test_the_loss_adds_value_and_entropy_with_their_weights() -> None:
+    policy = table()
+    models = models_of(policy, responses(IDS), REWARDS)
+    algorithm, rollout, _ = collected(models, vf_coef=0.3, ent_coef=0.7, cliprange_value=0.1)
+    with torch.no_grad():
+        policy.value_T += 0.4
+    terms = algorithm.loss(models, rollout)
+    scored, mask = policy.score(rollout, want=()), rollout.mask_BT.bool()
+    far, near = (scored.value_BT - rollout.ret_BT) ** 2, (rollout.value_old_BT + 0.1 - rollout.ret_BT) ** 2
+    expected = -rollout.adv_BT + 0.3 * 0.5 * torch.maximum(far, near) - 0.7 * scored.entropy_BT
+    torch.testing.assert_close(terms.terms[mask], expected[mask])
+
+
+def test_mean_of_the_others_by_hand() -> None:
+    reward_B, index_B = torch.tensor([1.0, 2.0, 6.0, 5.0, 7.0, 9.0]), torch.tensor([3, 3, 3, 8, 8, 1])
+    assert others_mean(reward_B, index_B).tolist() == [4.0, 3.5, 1.5, 7.0, 5.0, 0.0]
+
+
+@pytest.mark.parametrize("baseline", ["prompt", "none"])
+def test_the_baseline_leaves_the_expected_gradient_as_it_is(baseline: str) -> None:
+    """A bandit with three arms, two samples a prompt: the average over all nine outcomes is -grad E[R]."""
+    policy, arms = table(1, 3), torch.tensor([1.0, -2.0, 5.0], dtype=torch.float64)
+    policy.value_T.data.zero_()
+    pairs = [(a, b) for a in range(3) for b in range(3)]
+    made = responses([[arm] for pair in pairs for arm in pair], index=[i for i in range(9) for _ in range(2)])
+    models = models_of(policy, made, arms[made.ids_BT[:, 0]].tolist())
+    algorithm, rollout, stats = collected(models, reward_baseline=baseline, vf_coef=0.0)
+    assert stats["reward"] == pytest.approx(float(arms[made.ids_BT[:, 0]].mean()))
+    probability = policy.logits_TV[0].softmax(-1)
+    weight_B = torch.tensor([float(probability[a] * probability[b]) / 2 for a, b in pairs for _ in range(2)])
+    (algorithm.loss(models, rollout).terms[:, 0] * weight_B).sum().backward()
+    (expected,) = torch.autograd.grad(-(policy.logits_TV[0].softmax(-1) * arms).sum(), policy.logits_TV)
+    torch.testing.assert_close(policy.logits_TV.grad, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_the_adaptive_coefficient_changes_before_the_next_round_and_is_saved() -> None:
+    policy, reference = table(), table(seed=1)
+    models = models_of(policy, responses(IDS), REWARDS, reference)
+    config = PPOConfig(**(PLAIN | {"kl": "adaptive", "kl_coef": 0.2, "kl_target": 0.01, "kl_horizon": 10}))
+    whole = PPO(config)
+    stream = whole.stream(models, [(n, responses(IDS)) for n in range(2)])
+    first = next(stream)
+    assert first.stats["objective/kl_coef"] == 0.2
+    saved = whole.state()
+    assert saved["kl_coef"] != 0.2
+    error = min(max(first.stats["objective/kl"] / 0.01 - 1, -0.2), 0.2)
+    assert saved["kl_coef"] == pytest.approx(0.2 * (1 + error * 3 / 10))
+    resumed = PPO(config)
+    resumed.load_state(saved)
+    second, again = next(stream), next(resumed.stream(models, [(1, responses(IDS))]))
+    assert second.stats == again.stats and second.stats["objective/kl_coef"] == saved["kl_coef"]
+    assert whole.state() == resumed.state()
+
+
+def test_a_fixed_or_absent_penalty_stays() -> None:
+    models = models_of(table(), responses(IDS), REWARDS, table(seed=1))
+    for kl, coef in (("fixed", 0.2), ("off", 0.0)):
+        algorithm = PPO(PPOConfig(**(PLAIN | {"kl": kl, "kl_coef": 0.2})))
+        assert next(algorithm.stream(models, [(0, responses(IDS))])).stats["objective/kl_coef"] == coef
+        assert algorithm.state()["kl_coef"] == coef
+
+
+def test_each_epoch_replays_every_row_once_in_an_order_of_its_round() -> None:
+    models = models_of(table(), responses(IDS), REWARDS)
+    algorithm = PPO(PPOConfig(**(PLAIN | {"num_ppo_epochs": 3, "train_batch_size": 2})))
+    made = next(algorithm.stream(models, [(4, responses(IDS))]))
+    sizes, rows = zip(*[(len(b), b.index_B.tolist()) for b in made.updates], strict=True)
+    assert sizes == (2, 1) * 3
+    assert [sorted(rows[i] + rows[i + 1]) for i in (0, 2, 4)] == [[0, 1, 2]] * 3
+
+
+def test_the_log_counts_ends_lengths_and_what_the_value_explains() -> None:
+    policy = table()
+    made = replace(responses(IDS), terminated_B=torch.tensor([False, True, True]))
+    _, rollout, stats = collected(models_of(policy, made, REWARDS))
+    assert stats["completions/mean_length"] == 2.0 and stats["completions/clipped_ratio"] == pytest.approx(1 / 3)
+    assert stats["reward"] == pytest.approx(2.5 / 3) and stats["objective/scores"] == pytest.approx(2.5 / 3)
+    mask = rollout.mask_BT.bool()
+    ret, error = rollout.ret_BT[mask], (rollout.ret_BT - rollout.value_old_BT)[mask]
+    assert stats["val/explained_variance"] == pytest.approx(
+        1 - float(error.var(unbiased=False) / ret.var(unbiased=False))
+    )
+    assert math.isfinite(stats["objective/entropy"])
