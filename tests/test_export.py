@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
@@ -27,34 +25,32 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 from peft import AutoPeftModelForCausalLM, AutoPeftModelForSeq2SeqLM
 
-folder, out, ids = sys.argv[1], sys.argv[2], torch.tensor(json.loads(sys.argv[3]))
-seq2seq = sys.argv[4] == "t5"
-auto, peft = (
-    (AutoModelForSeq2SeqLM, AutoPeftModelForSeq2SeqLM) if seq2seq else (AutoModelForCausalLM, AutoPeftModelForCausalLM)
-)
-inputs = {"input_ids": ids} | ({"decoder_input_ids": ids} if seq2seq else {})
-models = {"merged": auto.from_pretrained(folder)}
-if sys.argv[5] == "adapter":
-    models["adapter"] = peft.from_pretrained(folder + "/adapter")
-with torch.no_grad():
-    save_file({name: model.eval()(**inputs).logits.contiguous() for name, model in models.items()}, out)
-tokenizer = AutoTokenizer.from_pretrained(folder)
-if seq2seq:
-    made = models["merged"].generate(**tokenizer("abc", return_tensors="pt"), max_new_tokens=5)
-    text = tokenizer.decode(made[0])
-else:
-    text = pipeline("text-generation", model=folder)("abc", max_new_tokens=5, do_sample=False)[0]["generated_text"]
-print(json.dumps({"text": text, "homestretch": "homestretch" in sys.modules}))
+CLASSES = {
+    "llama": (AutoModelForCausalLM, AutoPeftModelForCausalLM),
+    "t5": (AutoModelForSeq2SeqLM, AutoPeftModelForSeq2SeqLM),
+}
+ids = torch.tensor(json.loads(sys.argv[2]))
+
+def read(run, name, kind):
+    auto, peft = CLASSES[name]
+    inputs = {"input_ids": ids} | ({"decoder_input_ids": ids} if name == "t5" else {})
+    models = {"merged": auto.from_pretrained(run + "/model")}
+    if kind == "adapter":
+        models["adapter"] = peft.from_pretrained(run + "/model/adapter")
+    with torch.no_grad():
+        logits = {key: model.eval()(**inputs).logits.contiguous() for key, model in models.items()}
+    save_file(logits, run + "/logits")
+    tokenizer = AutoTokenizer.from_pretrained(run + "/model")
+    if name == "t5":
+        made = models["merged"].generate(**tokenizer("abc", return_tensors="pt"), max_new_tokens=5)
+        return tokenizer.decode(made[0])
+    speak = pipeline("text-generation", model=run + "/model")
+    return speak("abc", max_new_tokens=5, do_sample=False)[0]["generated_text"]
+
+runs = [(name, kind) for name in CLASSES for kind in ("adapter", "full")]
+texts = {f"{name}-{kind}": read(f"{sys.argv[1]}/{name}-{kind}", name, kind) for name, kind in runs}
+print(json.dumps({"texts": texts, "homestretch": "homestretch" in sys.modules}))
 """
-
-
-def in_a_fresh_process(folder: Path, out: Path, name: str, kind: str) -> dict:
-    arguments = [str(folder), str(out), json.dumps(IDS), name, kind]
-    done = subprocess.run(
-        [sys.executable, "-c", READER, *arguments], capture_output=True, text=True, env=os.environ, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def logits_of(trunk: Trunk, adapter: str | None) -> torch.Tensor:
@@ -84,18 +80,25 @@ def exported(folder: Path, name: str, *, adapter: bool) -> torch.Tensor:
     return expected
 
 
-@pytest.mark.parametrize("kind", ["adapter", "full"])
-@pytest.mark.parametrize("name", ["llama", "t5"])
-def test_the_model_of_a_run_is_the_one_that_was_trained(tmp_path, name, kind):
-    expected = exported(tmp_path, name, adapter=kind == "adapter")
-    said = in_a_fresh_process(tmp_path / "model", tmp_path / "logits", name, kind)
-    found = load_file(tmp_path / "logits")
-    assert set(found) == ({"merged", "adapter"} if kind == "adapter" else {"merged"})
-    for logits in found.values():
-        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
-    assert said["text"] and not said["homestretch"]
-    assert (tmp_path / "model" / "adapter" / "adapter_model.safetensors").is_file() == (kind == "adapter")
-    assert not list(tmp_path.glob(".*"))
+def test_the_model_of_a_run_is_the_one_that_was_trained(tmp_path):
+    expected = {
+        (name, kind): exported(tmp_path / f"{name}-{kind}", name, adapter=kind == "adapter")
+        for name in ("llama", "t5")
+        for kind in ("adapter", "full")
+    }
+    arguments = [str(tmp_path), json.dumps(IDS)]
+    done = subprocess.run([sys.executable, "-c", READER, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert len(said["texts"]) == 4 and all(said["texts"].values()) and not said["homestretch"]
+    for (name, kind), logits in expected.items():
+        run = tmp_path / f"{name}-{kind}"
+        found = load_file(run / "logits")
+        assert set(found) == ({"merged", "adapter"} if kind == "adapter" else {"merged"})
+        for value in found.values():
+            torch.testing.assert_close(value, logits, atol=1e-5, rtol=0)
+        assert (run / "model" / "adapter" / "adapter_model.safetensors").is_file() == (kind == "adapter")
+        assert not list(run.glob(".*"))
 
 
 def test_tokenizer_chat_template_and_end_marker_come_along(tmp_path):

@@ -84,4 +84,4 @@ def test_ppo_raises_the_reward(tmp_path, name, lookahead_k):
 def test_the_toy_answers_are_what_they_are_said_to_be():
     batch = batch_of(0)
     assert batch.ids_BT[:4].tolist() == [[14, 24, 1], [15, 25, 1], [16, 26, 1], [27, 1, 0]]
-    assert batch.prompt_mask_BP.sum(1).tolist() == [1, 2, 3, 1, 2, 3, 1, 2]
+    assert batch.prompt_ids_BP[:3].tolist() == [[0, 0, 4], [0, 31, 5], [32, 36, 6]]

@@ -20,7 +20,6 @@ from homestretch.algorithms.ppo import (
 )
 from homestretch.batch import LossTerms, RolloutBatch, Scored, SequenceBatch
 from homestretch.config.ppo import PPOConfig
-from homestretch.errors import RecipeError
 from homestretch.ops.reduce import aggregate, denominator
 
 PLAIN = {"whiten": False, "reward_baseline": "none", "kl": "off", "value_warmup_steps": 0, "num_generations": 1}
@@ -40,7 +39,7 @@ class Table:
             logp_BT=logp_BTV.gather(-1, batch.ids_BT[..., None]).squeeze(-1),
             entropy_BT=-(logp_BTV.exp() * logp_BTV).sum(-1),
             logp_BTK=None if candidate_BTK is None else logp_BTV.gather(-1, candidate_BTK),
-            value_BT=self.value_T[: batch.ids_BT.shape[1]].expand(len(batch), -1),
+            value_BT=self.value_T[: batch.ids_BT.shape[1]].repeat(len(batch), 1),
         )
 
 
@@ -96,45 +95,29 @@ def value(terms: LossTerms) -> Tensor:
     return aggregate(terms.terms, terms.mask, average=terms.average, denominator=count)
 
 
-P_OLD = torch.tensor([[[0.5, 0.3, 0.1]]], dtype=torch.float64)
-NEXT = torch.tensor([[[0.4, 0.1, -0.3]]], dtype=torch.float64)
-STATE = torch.tensor([[0.2]], dtype=torch.float64)
-
-
-def test_lookahead_of_the_sheet_in_value_and_gradient() -> None:
-    weight = lookahead_weights(P_OLD.log())
-    assert weight.flatten().tolist() == pytest.approx([5 / 9, 3 / 9, 1 / 9])
-    adv = lookahead_advantages(NEXT, STATE, weight, baseline="value")
-    assert adv.flatten().tolist() == pytest.approx([0.2, -0.1, -0.5])
-    logits = torch.tensor([0.5, 0.3, 0.1, 0.1], dtype=torch.float64).log().requires_grad_()
-    logp = logits.log_softmax(-1)[:3].reshape(1, 1, 3)
-    loss = lookahead_policy_loss(logp, P_OLD.log(), adv, weight, cliprange=0.2)
-    assert loss.item() == pytest.approx(-0.0222222, abs=1e-7)
-    loss.sum().backward()
-    assert logits.grad is not None
-    assert logits.grad.tolist() == pytest.approx([-0.1, 0.04, 0.0577778, 0.0022222], abs=1e-7)
-
-
-def test_baseline_set_of_the_sheet() -> None:
-    weight = lookahead_weights(P_OLD.log())
-    adv = lookahead_advantages(NEXT, STATE, weight, baseline="set")
-    assert adv.flatten().tolist() == pytest.approx([0.1777778, -0.1222222, -0.5222222], abs=1e-7)
-    assert lookahead_policy_loss(P_OLD.log(), P_OLD.log(), adv, weight, cliprange=0.2).item() == pytest.approx(0)
-
-
-def test_baseline_set_with_one_candidate_is_refused_in_function_and_settings() -> None:
-    with pytest.raises(ValueError, match="at least two candidates"):
-        lookahead_advantages(NEXT[..., :1], STATE, torch.ones(1, 1, 1), baseline="set")
-    with pytest.raises(RecipeError, match="zero at lookahead_k 1"):
-        PPOConfig.parse({"lookahead_k": 1, "lookahead_baseline": "set"}, where="here")
-
-
 def test_whitened_advantages_of_the_sheet() -> None:
     policy = Table(torch.zeros(3, 2, dtype=torch.float64), torch.tensor([0.2, 0.4, 0.5], dtype=torch.float64))
     models = models_of(policy, responses([[1, 1, 0]]), [1.0])
     _, rollout, _ = collected(models, whiten=True)
     assert rollout.adv_BT[0].tolist() == pytest.approx([1.350358, -0.311310, -1.039048], abs=1e-6)
     assert rollout.ret_BT[0].tolist() == pytest.approx([0.94625, 0.975, 1.0])
+
+
+def test_whitening_counts_tokens_and_not_padding() -> None:
+    _, rollout, _ = collected(models_of(table(), responses(IDS), REWARDS), whiten=True)
+    mask = rollout.mask_BT.bool()
+    adv_N = rollout.adv_BT[mask]
+    assert float(adv_N.mean()) == pytest.approx(0, abs=1e-7) and float(adv_N.std(unbiased=False)) == pytest.approx(1)
+    assert not rollout.adv_BT[~mask].any() and not mask.all()
+
+
+def test_the_last_token_earns_what_its_sample_has_over_the_others_of_its_prompt() -> None:
+    policy = Table(torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
+    models = models_of(policy, responses([[1, 0], [1, 1], [0]], index=[4, 4, 5]), [1.0, 4.0, 7.0])
+    for changes, last in (({"reward_baseline": "prompt"}, [-3.0, 3.0, 7.0]), ({}, [1.0, 4.0, 7.0])):
+        _, rollout, _ = collected(models, **changes)
+        assert [float(rollout.ret_BT[i, n]) for i, n in enumerate([1, 1, 0])] == last
+        assert rollout.reward_B is not None and rollout.reward_B.tolist() == [1.0, 4.0, 7.0]
 
 
 def test_divergence_goes_into_the_rewards_of_the_sheet() -> None:
@@ -176,13 +159,14 @@ def test_lookahead_advantages_by_hand() -> None:
     policy, reference = table(2, 4), table(2, 4, seed=1)
     models = models_of(policy, responses([[1, 2]]), [3.0], reference)
     _, rollout, _ = collected(models, kl="fixed", kl_coef=0.3, gamma=0.9, lookahead_k=3, whiten=True)
-    ours, theirs = policy.logits_TV.log_softmax(-1), reference.logits_TV.log_softmax(-1)
+    ours, theirs = (one.logits_TV.detach().log_softmax(-1) for one in (policy, reference))
+    value_T = policy.value_T.tolist()
     for t, sampled in enumerate([1, 2]):
         assert sampled in rollout.candidate_BTK[0, t].tolist()
         for j, token in enumerate(rollout.candidate_BTK[0, t].tolist()):
-            behind = 0.9 * float(policy.value_T[1]) if t == 0 else 0.0
+            behind = 0.9 * value_T[1] if t == 0 else 0.0
             behind = 3.0 if (t, token) == (1, 2) else behind
-            expected = behind - 0.3 * float(ours[t, token] - theirs[t, token]) - float(policy.value_T[t])
+            expected = behind - 0.3 * float(ours[t, token] - theirs[t, token]) - value_T[t]
             assert float(rollout.adv_BTK[0, t, j]) == pytest.approx(expected)
 
 
@@ -252,7 +236,7 @@ def test_the_baseline_leaves_the_expected_gradient_as_it_is(baseline: str) -> No
     models = models_of(policy, made, arms[made.ids_BT[:, 0]].tolist())
     algorithm, rollout, stats = collected(models, reward_baseline=baseline, vf_coef=0.0)
     assert stats["reward"] == pytest.approx(float(arms[made.ids_BT[:, 0]].mean()))
-    probability = policy.logits_TV[0].softmax(-1)
+    probability = policy.logits_TV[0].detach().softmax(-1)
     weight_B = torch.tensor([float(probability[a] * probability[b]) / 2 for a, b in pairs for _ in range(2)])
     (algorithm.loss(models, rollout).terms[:, 0] * weight_B).sum().backward()
     (expected,) = torch.autograd.grad(-(policy.logits_TV[0].softmax(-1) * arms).sum(), policy.logits_TV)

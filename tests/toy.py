@@ -37,16 +37,18 @@ def trunk_of(name: str = "llama", *, seed: int = 0, std: float = 0.1, heads: tup
         for parameter in trunk.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(std=std)
+        if name == "t5":  # its logits are scaled down by the square root of the width
+            trunk.lm.get_input_embeddings().weight.normal_()
     for head in heads:
         trunk.add_head(head, zero=head == "value")
     return trunk
 
 
 def row(index: int, *, reward: float | None = None) -> TokenizedExample:
-    """One to three times a token x, answered by x + 10, x + 20 and the end; longer or shorter by the index."""
+    """Up to two other tokens and a token x, answered by x + 10, x + 20 and the end; shorter by the index."""
     x = 4 + index % KINDS
     answer = [x + 10, x + 20, EOS][(index % 4 == 3) :]
-    return TokenizedExample(index, [x] * (1 + index % 3), answer, len(answer), reward=reward)
+    return TokenizedExample(index, [*[30 + index % 5, 36][: index % 3], x], answer, len(answer), reward=reward)
 
 
 def batch_of(number: int, *, size: int = 8) -> SequenceBatch:

@@ -75,7 +75,7 @@ def lookahead_policy_loss(
 
 def others_mean(reward_B: Tensor, index_B: Tensor) -> Tensor:
     """Mean reward (B,) of the other rows with the same index; 0 where there is none."""
-    same_BB = (index_B[:, None] == index_B[None, :]).float()
+    same_BB = (index_B[:, None] == index_B[None, :]).to(reward_B.dtype)
     same_BB.fill_diagonal_(0)
     return (same_BB @ reward_B) / same_BB.sum(1).clamp(min=1)
 
