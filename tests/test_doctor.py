@@ -91,7 +91,7 @@ def test_a_sick_run_hears_one_sentence_at_its_last_row(name: str) -> None:
         pytest.param([row(val__explained_variance=-0.5)] * 9, id="a young value head"),
         pytest.param([row(val__explained_variance=-0.5)] * 7 + [row()] * RECENT, id="a value head that learned"),
         pytest.param(rising([1.0, 2.0, 3.0], [30.0, 31.0, 30.9, 30.8]), id="a metric that wavers"),
-        pytest.param(rising([1.0, 2.0, 3.0], [30.0, 31.0, 30.0, 32.0]), id="a metric that came back"),
+        pytest.param(rising([1.0, 2.0, 3.0], [30.0, 31.0, 30.0, 30.9]), id="a metric that came back"),
         pytest.param(rising([2.0, 1.0, 0.5], [30.0, 31.0, 30.0, 29.0]), id="reward falls as well"),
         pytest.param(rising([1.0, 2.0], [30.0, 31.0, 30.0]), id="one bad validation"),
     ],

@@ -233,7 +233,7 @@ def test_the_best_round_is_put_back_at_the_end_as_the_metric_says(tmp_path):
         at = fit(SFT(), Models(policy=Policy(trunk, None, budget=4096)), made, accelerator())
         assert (at.best_round, at.best) == (best, SCORES[best])
         assert same(dict(trunk.named_parameters()), kept[best]) and not same(kept[best], kept[6])
-        assert json.loads((made.folder / "best" / "state.json").read_text())["round"] == best
+        assert checkpoint.read_state(made.folder / "best")["round"] == best
 
 
 def test_a_watcher_is_heard_and_may_stop_the_run_for_good(tmp_path):

@@ -35,7 +35,9 @@ class CausalDecoding:
 
     def __init__(self, lm: PreTrainedModel, prompt_ids_BP: Tensor, prompt_mask_BP: Tensor) -> None:
         self.decoder = decoder_of(lm)
-        self.cache = DynamicCache(config=lm.config)
+        # Without the configuration every layer keeps all its tokens: a layer that keeps only its attention window
+        # cannot take the last token back.
+        self.cache = DynamicCache()
         order_BP = prompt_mask_BP.argsort(dim=1, stable=True)
         self.mask_BL = prompt_mask_BP.gather(1, order_BP)
         self.hidden_BD = self._forward(prompt_ids_BP.gather(1, order_BP))

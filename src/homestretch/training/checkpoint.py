@@ -28,8 +28,8 @@ def save(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> Non
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside / "tensors.safetensors")
-    digest = _digest(beside / "tensors.safetensors")
-    (beside / "state.json").write_text(json.dumps({"sha256": digest, **state}, indent=1))
+    digest = _digest(beside / "tensors.safetensors", state)
+    (beside / "state.json").write_text(json.dumps({"sha256": digest, "state": state}, indent=1))
     for file in beside.iterdir():
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
@@ -43,11 +43,11 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises CheckpointError when a file is missing or does not match its digest.
     """
     try:
-        state = json.loads((folder / "state.json").read_text())
-        if state.pop("sha256") != _digest(folder / "tensors.safetensors"):
+        found = json.loads((folder / "state.json").read_text())
+        if found["sha256"] != _digest(folder / "tensors.safetensors", found["state"]):
             raise CheckpointError(f"{folder}: the checkpoint is damaged (digest mismatch); {REMEDY}")
-        return load_file(folder / "tensors.safetensors"), state
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        return load_file(folder / "tensors.safetensors"), found["state"]
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: the checkpoint cannot be read ({error}); {REMEDY}") from None
 
 
@@ -64,6 +64,13 @@ def keep_only(folder: Path, newest: Path) -> None:
             shutil.rmtree(other)
 
 
-def _digest(file: Path) -> str:
+def read_state(folder: Path) -> dict[str, Any]:
+    """The plain values of a checkpoint, unchecked."""
+    return json.loads((folder / "state.json").read_text())["state"]
+
+
+def _digest(file: Path, state: dict[str, Any]) -> str:
     with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        digest = hashlib.file_digest(handle, "sha256")
+    digest.update(json.dumps(state, sort_keys=True).encode())
+    return digest.hexdigest()

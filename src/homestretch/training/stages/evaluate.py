@@ -22,6 +22,7 @@ from homestretch.progress import progress
 from homestretch.results import RewardMode, Selection, StageRecord, Timing, write_text
 from homestretch.rewards.model import RewardModel
 from homestretch.seeds import fold
+from homestretch.training import checkpoint
 from homestretch.training.context import Context
 from homestretch.training.stages.reward import MODES
 
@@ -115,9 +116,8 @@ def selections(context: Context) -> list[Selection]:
     """Which checkpoint each stage kept, and by what."""
     found = []
     for stage, folder in context.folders.items():
-        best = folder / "best" / "state.json"
-        if best.is_file():
-            state = json.loads(best.read_text())
+        if (folder / "best").is_dir():
+            state = checkpoint.read_state(folder / "best")
             config = context.recipe.find(stage)
             metric = getattr(config, "metric_for_best_model", "")
             found.append(Selection(stage=stage, metric=metric, step=state["round"], value=state["metric"]))

@@ -88,7 +88,13 @@ def split_pairs(
     count = min(max(round(len(ids) * config.held_out_fraction), 1), config.max_held_out)
     held = set(ids[:count])
     train = [row for row in pairs if row.id not in held and row.columns["failure_mode"] != held_out_mode]
-    return train, [row for row in pairs if row.id in held]
+    measured = [row for row in pairs if row.id in held]
+    if not train or all(row.columns["failure_mode"] == held_out_mode for row in measured):
+        raise DataError(
+            f"{len(pairs)} pairs are too few to train a reward model on and to measure it: give more training pairs, "
+            "or raise negatives.classes_per_example."
+        )
+    return train, measured
 
 
 def _tokens(context: Context, pairs: list[Example], policy: Policy) -> list[TokenizedPair]:
