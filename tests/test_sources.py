@@ -287,18 +287,3 @@ def test_a_sample_keeps_the_order(count, n, seed):
     rows = examples(str(i) for i in range(count))
     drawn = sample(rows, n, seed=seed, name="train")
     assert len(drawn) == min(n, count) and drawn == sorted(drawn, key=rows.index)
-
-
-def test_hub_names_end_in_one_sentence(monkeypatch):
-    import datasets
-
-    def absent(_):
-        raise ConnectionError("no network\nsecond line")
-
-    monkeypatch.setattr(datasets, "load_dataset", absent)
-    with pytest.raises(InputError) as error:
-        load("someone/something")
-    assert (
-        str(error.value)
-        == "someone/something: no such file or folder here, and the Hub does not give it (no network); check the name."
-    )

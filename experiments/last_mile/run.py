@@ -1,6 +1,6 @@
 """Last-mile RL on one task: the whole pipeline for several seeds, pooled over prompts, and its ablations.
 
-    python experiments/last_mile/run.py --task docstrings --seeds 0 1 2
+    python experiments/last_mile/run.py --task quickstart --seeds 0 1 2
     python experiments/last_mile/run.py --task scitldr --variant no_length --data ../shared/data --quick
 
 Runs lie in `--out/TASK/VARIANT/SEED` and go on where they were killed. A variant takes every stage over from `full`
@@ -17,19 +17,19 @@ from typing import Any
 
 from homestretch import NegativesConfig, RunFolder, load_recipe
 from homestretch.config.recipe import Recipe, dump
+from homestretch.config.shipped import find_recipe
 from homestretch.evaluate import evaluate_rows, read_rows
 from homestretch.metrics.scorers import available_scorers
 from homestretch.training.pipeline import run_recipe
 
-HERE = Path(__file__).parent
-RECIPES = {"docstrings": "docstrings.yaml", "scitldr": "scitldr.yaml", "webnlg": "webnlg.yaml"}
+TASKS = ("quickstart", "scitldr", "webnlg")
 CLASSES = tuple(name for name in NegativesConfig().classes if name != NegativesConfig().held_out)
 VARIANTS: dict[str, list[str]] = {
     "full": [],
     "no_length": ["ppo.length_penalty=none"],
     "no_kl": ["ppo.kl=off"],
     "r2": ["ppo.lookahead_k=4"],
-    "no_overlap": ["ppo.overlap_coef=0.0"],
+    "overlap": ["ppo.overlap_coef=6.0"],
     "pairwise": ["reward.kind=pairwise"],
     **{f"without_{name}": [] for name in CLASSES},
 }
@@ -40,15 +40,16 @@ QUICK = [
 
 
 def recipe_of(task: str, variant: str, seed: int, data: Path, quick: bool) -> Recipe:
-    """The task's recipe with the variant's changes."""
+    """The task's shipped recipe with the variant's changes."""
+    source = find_recipe(f"last_mile/{task}")
     overrides = [f"seed={seed}", *VARIANTS[variant], *(QUICK if quick else [])]
-    if task != "docstrings":
+    if task != "quickstart":
         overrides.append(f"dataset.name={data / task}")
-    recipe = load_recipe(HERE / RECIPES[task], overrides)
+    recipe = load_recipe(source, overrides)
     if not variant.startswith("without_"):
         return recipe
     kept = [name for name in recipe.find("negatives").classes if name != variant.removeprefix("without_")]
-    return load_recipe(HERE / RECIPES[task], [*overrides, f"negatives.classes={json.dumps(kept)}"])
+    return load_recipe(source, [*overrides, f"negatives.classes={json.dumps(kept)}"])
 
 
 def run_one(recipe: Recipe, folder: Path, shared: Path) -> RunFolder:
@@ -68,7 +69,7 @@ def pooled(runs: list[RunFolder]) -> dict[str, Any]:
 def main() -> None:
     """Run, pool and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=RECIPES, default="docstrings")
+    parser.add_argument("--task", choices=TASKS, default="quickstart")
     parser.add_argument("--variant", choices=VARIANTS, default="full")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with scitldr/ and webnlg/")

@@ -24,6 +24,7 @@ from homestretch.rewards.model import RewardModel
 from homestretch.seeds import fold
 from homestretch.training import checkpoint
 from homestretch.training.context import Context
+from homestretch.training.stages.negatives import AUDIT
 from homestretch.training.stages.reward import MODES
 
 ARMS = {"sft": "ml", "ppo": "rl"}
@@ -52,6 +53,7 @@ def run(context: Context, config: EvaluateConfig, folder: Path) -> None:
         update={
             "dataset": context.splits.description,
             "reward_model": reward_modes(context),
+            "baselines": baselines(context),
             "selection": selections(context),
             "timings": timings(context),
         }
@@ -110,6 +112,15 @@ def reward_modes(context: Context) -> dict[str, RewardMode]:
         return {}
     table = json.loads((context.folders["reward"] / MODES).read_text())
     return {mode: RewardMode(**values) for mode, values in table.items()}
+
+
+def baselines(context: Context) -> dict[str, dict[str, RewardMode]]:
+    """What length alone makes of the reward model's pairs, where the run made them."""
+    if "reward" not in context.folders or "negatives" not in context.folders:
+        return {}
+    classes = json.loads((context.folders["negatives"] / AUDIT).read_text())["classes"]
+    alone = {c["name"]: RewardMode(n=c["n"], auroc=c["length"]) for c in classes if c["length"] is not None}
+    return {"length alone": alone}
 
 
 def selections(context: Context) -> list[Selection]:

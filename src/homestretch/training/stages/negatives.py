@@ -50,7 +50,8 @@ def run(context: Context, config: NegativesConfig, folder: Path) -> None:
         length=length,
     )
     found = audit(rows, length=length)
-    summary = {"held_out": config.held_out, "verdict": found.verdict(), "rows": found.rows()}
+    classes = [dataclasses.asdict(c) for c in found.classes]
+    summary = {"held_out": config.held_out, "verdict": found.verdict(), "classes": classes}
     write_text(folder / AUDIT, json.dumps(summary, indent=1))
     write_text(folder / FILE, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
