@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
@@ -16,6 +17,8 @@ from homestretch.config.training import TrainingConfig
 from homestretch.policies.load import load_tokenizer, load_trunk
 from homestretch.policies.trunk import Trunk
 from homestretch.training.export import link_tree, save_model
+
+pytestmark = pytest.mark.slow
 
 IDS = [[9, 4, 17, 23], [30, 31, 32, 33]]
 READER = """

@@ -18,6 +18,8 @@ from homestretch.policies.policy import Policy
 from homestretch.training.loop import fit
 from homestretch.training.stages.reward import measure
 
+pytestmark = pytest.mark.slow
+
 CONFIG = TrainingConfig(learning_rate=5e-3, metric_for_best_model="none", warmup_steps=3)
 
 

@@ -18,6 +18,8 @@ from homestretch.config.recipe import load_recipe
 from homestretch.errors import InputError
 from homestretch.training.pipeline import run_recipe
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["cat", "dog", "sun", "sky", "red", "big", "old", "new", "box", "cup", "hat", "pen"]
 
 
@@ -130,7 +132,6 @@ def start(recipe_file: Path, out: Path) -> subprocess.Popen:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lookahead_k", [None, 2])
 def test_killed_and_started_again_gives_the_same_bits(tmp_path, lookahead_k):
     from homestretch.config.recipe import dump

@@ -15,6 +15,8 @@ from test_report import Page
 
 from homestretch.report.page import write_report
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars",
            "--no-first-run", "--disable-dev-shm-usage")  # fmt: skip
 
