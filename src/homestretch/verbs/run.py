@@ -39,7 +39,7 @@ def own_pairs(data: str | Path, model: str | Path, on_bad_row: str, overrides: O
 
 
 def quickstart(*, fast: bool = False, out: str | Path = "runs/quickstart", overrides: Overrides = ()) -> RunFolder:
-    """The whole pipeline on data and a model that need no download; `fast` shows every stage in a third of the time."""
+    """The whole pipeline on data and a model that need no download; `fast` shows every stage with much less."""
     return train("last_mile/quickstart_fast" if fast else "last_mile/quickstart", out=out, overrides=overrides)
 
 
