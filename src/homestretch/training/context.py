@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
 from homestretch.results import RunFolder
 from homestretch.rewards.model import RewardModel, load_reward
+from homestretch.seeds import fold
 
 ROLE = "policy"
 
@@ -122,38 +124,45 @@ class Context:
             max_completion_length=self.recipe.dataset.max_completion_length,
         )
 
-    def accelerator(self, config: TrainingConfig, label: str) -> Accelerator:
-        """Accelerate with the stage's precision and the recipe's tracker, on the run's device."""
-        bf16 = bf16_pays(self.device) if config.bf16 is None else config.bf16
+    def accelerator(self, label: str) -> Accelerator:
+        """Accelerate with the recipe's tracker, on the run's device.
+
+        Its precision stays off: accelerate keeps one for the whole process, and stages may differ (see `policy`).
+        """
         tracker = None if self.recipe.report_to == "none" else self.recipe.report_to
         accelerator = Accelerator(
-            cpu=self.device.type == "cpu",
-            mixed_precision="bf16" if bf16 else "no",
-            log_with=tracker,
-            project_dir=str(self.run.path / "tracking"),
+            cpu=self.device.type == "cpu", log_with=tracker, project_dir=str(self.run.path / "tracking")
         )
         if tracker:
             accelerator.init_trackers(f"{self.run.path.name}-{label}")
         return accelerator
 
+    def autocast(self, config: TrainingConfig) -> Callable[[], AbstractContextManager[None]]:
+        """Gives the precision of a stage's forward passes."""
+        bf16 = bf16_pays(self.device) if config.bf16 is None else config.bf16
+        return lambda: torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16)
+
     def budget(self, config: TrainingConfig) -> int:
         """Padded tokens of one forward pass."""
         return config.micro_batch_tokens or (1024 if self.device.type == "cpu" else 16_384)
 
-    def policy(self, trunk: Trunk, adapter: str | None, accelerator: Accelerator, config: TrainingConfig) -> Policy:
+    def policy(self, trunk: Trunk, adapter: str | None, config: TrainingConfig) -> Policy:
         """A view of the trunk with the stage's precision and budget."""
-        return Policy(trunk, adapter, budget=self.budget(config), autocast=accelerator.autocast)
+        return Policy(trunk, adapter, budget=self.budget(config), autocast=self.autocast(config))
 
     def learner(self, config: TrainingConfig, label: str, adapter: str, *, trunk: Trunk | None = None) -> Learner:
-        """The current model made trainable: with a new adapter of that name, or in full."""
+        """The current model made trainable: with a new adapter of that name, or in full.
+
+        New weights, those of heads added afterwards included, are drawn from the recipe's seed.
+        """
         trunk = trunk or self.load_trunk()
+        torch.manual_seed(fold("new weights", self.recipe.seed, label))
         if config.use_peft:
             trunk.add_adapter(adapter, config)
         if config.gradient_checkpointing:
             trunk.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        accelerator = self.accelerator(config, label)
         name = adapter if config.use_peft else None
-        return Learner(trunk, name, accelerator, self.policy(trunk, name, accelerator, config))
+        return Learner(trunk, name, self.accelerator(label), self.policy(trunk, name, config))
 
 
 @dataclass(frozen=True)

@@ -126,8 +126,7 @@ class _Fit:
         total, count = 0.0, 0
         for rows in token_budget_batches(batch.tokens_B.tolist(), budget=plan.budget):
             part = batch.select(rows)
-            with self.accelerator.autocast():
-                terms = self.algorithm.loss(self.models, part)
+            terms = self.algorithm.loss(self.models, part)
             loss = aggregate(terms.terms, terms.mask, average=terms.average, denominator=1.0)
             self.accelerator.backward(loss)
             total += float(loss.detach())

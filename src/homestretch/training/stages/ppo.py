@@ -41,14 +41,14 @@ def run(context: Context, config: PPOConfig, folder: Path) -> Progress:
     trunk = context.load_trunk()
     reward = context.reward_model(trunk if config.use_peft else None)
     learner = context.learner(config, "ppo", ROLE, trunk=trunk)
-    reward.policy.budget, reward.policy.autocast = context.budget(config), learner.accelerator.autocast
+    reward.policy.budget, reward.policy.autocast = context.budget(config), context.autocast(config)
     trunk.add_head("value", zero=True)
     policy = learner.policy
     reference_trunk = trunk if config.use_peft else context.load_trunk()
     rows = context.tokens(context.splits.train, is_encoder_decoder=trunk.is_encoder_decoder)
     models = Models(
         policy=policy,
-        reference=context.policy(reference_trunk, None, learner.accelerator, config),
+        reference=context.policy(reference_trunk, None, config),
         sample=sampler(context, policy, config),
         reward=terminal_reward(context, reward, config, rows),
         candidates=lambda batch, k: candidates(policy, batch, k),

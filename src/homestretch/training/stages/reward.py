@@ -39,7 +39,6 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
     pairs = read_pairs(source / "negatives.jsonl")
     train, held = split_pairs(pairs, config, held_out_mode, seed=context.recipe.seed)
     learner = context.learner(config, "reward", ADAPTER)
-    torch.manual_seed(fold("reward_head", context.recipe.seed))
     learner.trunk.add_head("reward", zero=False)
     train_rows, held_rows = _tokens(context, train, learner.policy), _tokens(context, held, learner.policy)
     seed, size = context.recipe.seed, config.train_batch_size
