@@ -121,7 +121,7 @@ def end_ids(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int
 
 
 def _attention(device: torch.device | str) -> str | None:
-    # On a CPU the plain form is a fifth faster than SDPA for the short rows of a token budget (docs/log.md).
+    # On a CPU the plain form is faster than SDPA for short rows: benchmarks/training_step.py prints by how much.
     return "eager" if torch.device(device).type == "cpu" else None
 
 
