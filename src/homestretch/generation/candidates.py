@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from homestretch.batch import SequenceBatch
-from homestretch.policies.policy import Policy
+from homestretch.policies.policy import Policy, StartDecoding
 
 ROWS = 16
 
@@ -30,7 +30,9 @@ def candidates(policy: Policy, rollout: SequenceBatch, k: int, *, rows: int = RO
     return token, logp, value
 
 
-def _walk(policy, start, rollout, index, k) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[no-untyped-def]
+def _walk(
+    policy: Policy, start: StartDecoding, rollout: SequenceBatch, index: Tensor, k: int
+) -> tuple[Tensor, Tensor, Tensor]:
     ids_bT = rollout.ids_BT[index]
     state = start(rollout.prompt_ids_BP[index], rollout.prompt_mask_BP[index])
     state.repeat(k)

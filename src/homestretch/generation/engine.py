@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from homestretch.generation.sampling import SamplingConfig, choose, row_uniforms
-from homestretch.policies.policy import Policy
+from homestretch.policies.policy import Policy, StartDecoding
 from homestretch.seeds import fold
 
 
@@ -55,7 +55,16 @@ def generate(
     return results
 
 
-def _decode_group(policy, start, prompts, rows, eos_ids, sampling, seed, num_samples) -> list[list[Sample]]:  # type: ignore[no-untyped-def]
+def _decode_group(
+    policy: Policy,
+    start: StartDecoding,
+    prompts: Sequence[list[int]],
+    rows: Sequence[int],
+    eos_ids: Sequence[int],
+    sampling: SamplingConfig,
+    seed: int,
+    num_samples: int,
+) -> list[list[Sample]]:
     ids_BP, mask_BP = pad_left(prompts, policy.device)
     state = start(ids_BP, mask_BP)
     if num_samples > 1:

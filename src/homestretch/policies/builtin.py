@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from homestretch.errors import InputError, MissingDependency
 
@@ -65,7 +65,7 @@ def _convert(source: Path, target: Path) -> None:
 
 
 @torch.no_grad()
-def _speaks(model: torch.nn.Module, tokenizer: object) -> bool:
-    ids = torch.tensor([tokenizer("The capital of France is").input_ids])  # type: ignore[operator]
+def _speaks(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> bool:
+    ids = torch.tensor([tokenizer("The capital of France is").input_ids])
     following = int(model(input_ids=ids).logits[0, -1].argmax())
-    return tokenizer.decode([following]).strip() == "Paris"  # type: ignore[attr-defined]
+    return tokenizer.decode([following]).strip() == "Paris"

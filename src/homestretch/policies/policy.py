@@ -16,6 +16,9 @@ from homestretch.policies.heads import lm_head
 from homestretch.policies.seq2seq import Seq2SeqDecoding
 from homestretch.policies.trunk import Trunk
 
+StartDecoding = Callable[[Tensor, Tensor], CausalDecoding | Seq2SeqDecoding]
+"""Starts decoding of prompt ids and their mask, both (B, P)."""
+
 
 class Policy:
     """One language model that can be scored: a trunk with one of its adapters, or with none.
@@ -68,7 +71,7 @@ class Policy:
         return self.trunk.lm.get_input_embeddings()(ids)
 
     @contextmanager
-    def decoding(self) -> Iterator[Callable[[Tensor, Tensor], CausalDecoding | Seq2SeqDecoding]]:
+    def decoding(self) -> Iterator[StartDecoding]:
         """The adapter merged for a block, which gets a function that starts to decode prompt ids and their mask."""
         kind = Seq2SeqDecoding if self.trunk.is_encoder_decoder else CausalDecoding
         # Each module gets its own mode back: a trunk is in training mode around a model that was loaded without.
