@@ -23,7 +23,6 @@ from homestretch.algorithms.sft import SFT
 from homestretch.batch import SequenceBatch
 from homestretch.config.sft import SFTConfig
 from homestretch.data.collate import collate
-from homestretch.data.samplers import token_budget_batches
 from homestretch.data.tokenize import tokenize_examples
 from homestretch.training.context import set_threads
 
@@ -47,7 +46,7 @@ def step_of(attention: str, budget: int, bf16: bool) -> Callable[[SequenceBatch]
     policy = Policy(trunk, "policy", budget=budget, autocast=autocast)
 
     def step(batch: SequenceBatch) -> None:
-        for rows in token_budget_batches(batch.tokens_B.tolist(), budget=budget):
+        for rows in batch.parts(budget):
             terms = SFT().loss(Models(policy=policy), batch.select(rows))
             terms.terms.sum().backward()
         trunk.zero_grad(set_to_none=True)

@@ -7,41 +7,53 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homestretch.data.samplers import epoch_order, token_budget_batches
+from homestretch.data.samplers import epoch_order, grouped_epoch_batch
+from homestretch.ops.micro_batches import token_budget_batches
+
+
+ROWS = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 20)), max_size=60)
+
+
+def cut(rows, budget):
+    """Prompts have the length of their name, so that rows of one prompt agree on it."""
+    prompts, lengths = [p for p, _ in rows], [n for _, n in rows]
+    return token_budget_batches(prompts, [p + 1 for p in prompts], lengths, budget=budget)
 
 
 @settings(deadline=None)
-@given(st.integers(0, 200), st.integers(0, 2**32 - 1), st.integers(0, 50))
-def test_epoch_order_is_a_pure_permutation(n, seed, epoch):
-    order = epoch_order(n, seed=seed, epoch=epoch)
-    assert sorted(order) == list(range(n))
-    assert order == epoch_order(n, seed=seed, epoch=epoch)
-
-
-def test_epochs_and_seeds_differ():
-    orders = [tuple(epoch_order(50, seed=s, epoch=e)) for s in range(3) for e in range(3)]
-    assert len(set(orders)) == 9
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 120))
-def test_groups_cover_every_row_once_within_the_budget(lengths, budget):
-    groups = token_budget_batches(lengths, budget=budget)
-    assert sorted(i for g in groups for i in g) == list(range(len(lengths)))
+@given(ROWS, st.integers(1, 120))
+def test_groups_cover_every_row_once_within_the_budget(rows, budget):
+    groups = cut(rows, budget)
+    assert sorted(i for g in groups for i in g) == list(range(len(rows)))
     for group in groups:
-        assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= budget
-    assert groups == token_budget_batches(lengths, budget=budget)
+        distinct = {rows[i][0] for i in group}
+        padded = len(distinct) * (max(distinct) + 1) + len(group) * max(rows[i][1] for i in group)
+        assert len(group) == 1 or padded <= budget
+    assert groups == cut(rows, budget)
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 120))
-def test_groups_are_sorted_by_length_and_full(lengths, budget):
-    groups = token_budget_batches(lengths, budget=budget)
-    flat = [lengths[i] for g in groups for i in g]
-    assert flat == sorted(lengths, reverse=True)
+@given(ROWS, st.integers(1, 120))
+def test_rows_of_a_prompt_stay_together_and_groups_are_full(rows, budget):
+    groups = cut(rows, budget)
+    flat = [rows[i][0] for g in groups for i in g]
+    assert flat == sorted(flat, reverse=True)
     for group, following in itertools.pairwise(groups):
-        assert (len(group) + 1) * lengths[group[0]] > budget or lengths[following[0]] > lengths[group[0]]
+        whole = [*group, following[0]]
+        distinct = {rows[i][0] for i in whole}
+        assert len(distinct) * (max(distinct) + 1) + len(whole) * max(rows[i][1] for i in whole) > budget
 
 
-def test_a_known_grouping():
-    assert token_budget_batches([3, 10, 4, 9], budget=20) == [[1, 3], [2, 0]]
+def test_a_known_cut():
+    # 10 + 3 * 4 tokens, then 7 + 1 * 2
+    assert token_budget_batches([1, 0, 1, 1], [10, 7, 10, 10], [4, 2, 3, 4], budget=22) == [[0, 3, 2], [1]]
+
+
+def test_rows_of_one_group_come_one_after_the_other():
+    groups = ["a", "b", "a", "c", "b", "a"]
+    batches = [grouped_epoch_batch(groups, 4, seed=0, number=n) for n in range(2)]
+    assert [len(b) for b in batches] == [4, 2]
+    order = [groups[i] for b in batches for i in b]
+    assert sorted(order) == sorted(groups) and len([k for k, _ in itertools.groupby(order)]) == 3
+    epochs = {tuple(grouped_epoch_batch(groups, 6, seed=0, number=n)) for n in range(9)}
+    assert len(epochs) > 1

@@ -14,6 +14,10 @@ from typing import Literal, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+from homestretch.ops.masks import distinct_rows, left_padded
+from homestretch.ops.micro_batches import token_budget_batches
 
 Average = Literal["token", "sequence"]
 
@@ -34,9 +38,11 @@ class Batch:
 
     def select(self, rows: Sequence[int] | Tensor) -> Self:
         """The given rows, in that order, without columns that are padding in all of them."""
-        index = torch.as_tensor(rows, dtype=torch.long)
-        picked = {k: v[index.to(v.device)] for k, v in self._tensors().items()}
-        return replace(self, **picked).trim()
+        return self.rows(torch.as_tensor(rows, dtype=torch.long)).trim()
+
+    def rows(self, index: Tensor) -> Self:
+        """The given rows, in that order, all their columns."""
+        return replace(self, **{k: v[index.to(v.device)] for k, v in self._tensors().items()})
 
     def trim(self) -> Self:
         """Drop trailing columns that no row uses."""
@@ -48,7 +54,11 @@ class Batch:
 
     @property
     def tokens_B(self) -> Tensor:
-        """What a forward pass over each row costs."""
+        """Tokens of each row."""
+        raise NotImplementedError
+
+    def parts(self, budget: int) -> list[list[int]]:
+        """Rows cut into micro-batches of at most `budget` tokens, rows that share a prompt together."""
         raise NotImplementedError
 
 
@@ -83,8 +93,39 @@ class SequenceBatch(Batch):
 
     @property
     def tokens_B(self) -> Tensor:
-        """Prompt and response tokens of each row: what a forward pass costs."""
+        """Prompt and response tokens of each row."""
         return self.prompt_length_B + self.length_B
+
+    @property
+    def distinct_prompts(self) -> tuple[Tensor, Tensor]:
+        """The first row of each distinct prompt (U,), and each row's position among them (B,)."""
+        ids_BP, mask_BP = left_padded(self.prompt_ids_BP, self.prompt_mask_BP)
+        return distinct_rows(torch.cat([ids_BP, mask_BP], 1))
+
+    @property
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """The first of each set of rows with the same prompt and response (U,), and each row's position (B,)."""
+        ids_BP, mask_BP = left_padded(self.prompt_ids_BP, self.prompt_mask_BP)
+        return distinct_rows(torch.cat([ids_BP, mask_BP, self.ids_BT * self.mask_BT, self.mask_BT], 1))
+
+    def parts(self, budget: int) -> list[list[int]]:
+        return token_budget_batches(
+            self.distinct_prompts[1].tolist(), self.prompt_length_B.tolist(), self.length_B.tolist(), budget=budget
+        )
+
+    def joined(self, other: SequenceBatch) -> SequenceBatch:
+        """The prompts and responses of this batch, then those of another."""
+        width_P = max(self.prompt_ids_BP.shape[1], other.prompt_ids_BP.shape[1])
+        width_T = max(self.ids_BT.shape[1], other.ids_BT.shape[1])
+
+        def both(name: str) -> Tensor:
+            tensors = [getattr(batch, name) for batch in (self, other)]
+            if name.startswith("prompt"):
+                return torch.cat([pad(t, (width_P - t.shape[1], 0)) for t in tensors])
+            return torch.cat([pad(t, (0, width_T - t.shape[1])) for t in tensors])
+
+        names = ("prompt_ids_BP", "prompt_mask_BP", "ids_BT", "mask_BT")
+        return SequenceBatch(**{name: both(name) for name in names})
 
     def trim(self) -> Self:
         """Drop response columns on the right, and prompt columns on either side, that no row uses."""
@@ -146,6 +187,11 @@ class PairBatch(Batch):
     def tokens_B(self) -> Tensor:
         """Tokens of both sides of each row."""
         return self.chosen.tokens_B + self.rejected.tokens_B
+
+    def parts(self, budget: int) -> list[list[int]]:
+        prompts = self.chosen.distinct_prompts[1].tolist()
+        lengths = (self.chosen.length_B + self.rejected.length_B).tolist()
+        return token_budget_batches(prompts, self.chosen.prompt_length_B.tolist(), lengths, budget=budget)
 
 
 @dataclass(frozen=True, kw_only=True)

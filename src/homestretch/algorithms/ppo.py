@@ -115,8 +115,10 @@ class PPO:
 
     def _replay(self, rollout: RolloutBatch, number: int) -> Iterator[RolloutBatch]:
         size, generator = self.config.train_batch_size, torch.Generator().manual_seed(number)
+        first_U, prompt_B = rollout.distinct_prompts
         for _ in range(self.config.num_ppo_epochs):
-            order = torch.randperm(len(rollout), generator=generator)
+            # Samples of one prompt stay together: its states are then computed once for all of them.
+            order = torch.randperm(len(first_U), generator=generator)[prompt_B].argsort(stable=True)
             for at in range(0, len(order), size):
                 yield rollout.select(order[at : at + size])
 

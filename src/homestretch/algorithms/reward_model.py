@@ -27,9 +27,10 @@ class RewardModelling(Offline):
 
     def loss(self, models: Models, batch: PairBatch) -> LossTerms:
         """Eq. 1 or 2, one term a pair."""
-        chosen_B = models.policy.score(batch.chosen, want={"reward"}).reward_B
-        rejected_B = models.policy.score(batch.rejected, want={"reward"}).reward_B
-        assert chosen_B is not None and rejected_B is not None
+        # In one pass, because both sides, and other pairs of the prompt, share its states.
+        reward_B = models.policy.score(batch.chosen.joined(batch.rejected), want={"reward"}).reward_B
+        assert reward_B is not None
+        chosen_B, rejected_B = reward_B.chunk(2)
         loss = bce_reward_loss if self.kind == "classifier" else pairwise_reward_loss
         ones_B = torch.ones_like(chosen_B)
         diagnostics = {

@@ -1,10 +1,10 @@
-"""Orders and micro-batches as pure functions of their arguments, so that resuming needs no state."""
+"""Orders as pure functions of their arguments, so that resuming needs no state."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from homestretch.seeds import fold
 
@@ -22,16 +22,15 @@ def epoch_batch(n: int, size: int, *, seed: int, number: int) -> list[int]:
     return epoch_order(n, seed=seed, epoch=epoch)[at * size : (at + 1) * size]
 
 
-def token_budget_batches(lengths: Sequence[int], *, budget: int) -> list[list[int]]:
-    """Rows grouped by similar length, longest group first, so that rows x longest <= budget.
+def grouped_epoch_batch(groups: Sequence[Hashable], size: int, *, seed: int, number: int) -> list[int]:
+    """Rows of batch `number`, as `epoch_batch`, with rows of one group side by side: groups are shuffled, not rows.
 
-    A row longer than the budget gets a group of its own. Every row is in exactly one group.
+    `groups[i]` names the group of row i. A group may be cut by the end of a batch.
     """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    groups: list[list[int]] = []
-    for i in order:
-        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= budget:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
+    epoch, at = divmod(number, math.ceil(len(groups) / size))
+    rows: dict[Hashable, list[int]] = {}
+    for i, group in enumerate(groups):
+        rows.setdefault(group, []).append(i)
+    members = list(rows.values())
+    order = [i for g in epoch_order(len(members), seed=seed, epoch=epoch) for i in members[g]]
+    return order[at * size : (at + 1) * size]

@@ -38,3 +38,20 @@ def response_states(prompt_length_B: Tensor, width_T: int, *, last_B: Tensor) ->
     """
     column_S = torch.arange(width_T + 1, device=prompt_length_B.device)
     return torch.minimum(prompt_length_B[:, None] - 1 + column_S, last_B[:, None])
+
+
+def distinct_rows(x_BN: Tensor) -> tuple[Tensor, Tensor]:
+    """The first of each set of equal rows (U,), in the order of `x_BN`, and for each row the position of its own (B,):
+    `x_BN[first][inverse]` is `x_BN`."""
+    _, inverse_B = torch.unique(x_BN, dim=0, return_inverse=True)
+    row_B = torch.arange(len(x_BN), device=x_BN.device)
+    first_U = row_B.new_full((int(inverse_B.max()) + 1,), len(x_BN)).scatter_reduce(0, inverse_B, row_B, "amin")
+    first_U, order_U = first_U.sort()
+    return first_U, order_U.argsort()[inverse_B]
+
+
+def left_padded(ids_BP: Tensor, mask_BP: Tensor) -> tuple[Tensor, Tensor]:
+    """The real tokens of each row moved to its end, 0 in front, and their integer mask."""
+    order_BP = mask_BP.long().argsort(dim=1, stable=True)
+    mask_BP = mask_BP.long().gather(1, order_BP)
+    return ids_BP.gather(1, order_BP) * mask_BP, mask_BP

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from homestretch.batch import SequenceBatch
-from homestretch.ops.masks import compact, response_states
+from homestretch.ops.masks import compact, left_padded, response_states
 
 
 def decoder_of(lm: PreTrainedModel) -> nn.Module:
@@ -18,10 +18,22 @@ def decoder_of(lm: PreTrainedModel) -> nn.Module:
 def response_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Tensor | None = None) -> Tensor:
     """Hidden states (B, S, D) of a batch, S = T + 1: state t has seen the prompt and t response tokens.
 
-    Prompt and response are joined without a gap and padded on the right: causal attention then needs no mask, and
-    the result does not depend on the side of the prompt's padding. `inputs_embeds` (B, L, D) replaces the
-    embeddings of the joined rows.
+    Where rows share a prompt it is read once, and the responses go on from its keys and values; gradients add up
+    there. Else prompt and response are joined without a gap. The result does not depend on the side of the prompt's
+    padding. `inputs_embeds` (B, L, D) replaces the embeddings of the joined rows.
     """
+    # transformers keeps no keys and values of layers that it is going to compute again.
+    if inputs_embeds is None and not lm.is_activation_checkpointing:
+        first_U, inverse_B = batch.distinct_prompts
+        if len(first_U) < len(batch):
+            state = CausalDecoding(lm, batch.prompt_ids_BP[first_U], batch.prompt_mask_BP[first_U])
+            state.keep(inverse_B)
+            return torch.cat([state.hidden_BD[:, None], state.read(batch.ids_BT, batch.mask_BT)], dim=1)
+    return _joined_hidden(lm, batch, inputs_embeds)
+
+
+def _joined_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Tensor | None) -> Tensor:
+    # Padded on the right, so that causal attention needs no mask.
     ids_BL, _, prompt_length_B = compact(batch.prompt_ids_BP, batch.prompt_mask_BP, batch.ids_BT, batch.mask_BT)
     inputs = {"input_ids": ids_BL} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
     hidden_BLD = decoder_of(lm)(**inputs, use_cache=False).last_hidden_state
@@ -38,11 +50,13 @@ class CausalDecoding:
         # Without the configuration every layer keeps all its tokens: a layer that keeps only its attention window
         # cannot take the last token back.
         self.cache = DynamicCache()
-        order_BP = prompt_mask_BP.argsort(dim=1, stable=True)
-        self.mask_BL = prompt_mask_BP.gather(1, order_BP)
-        self.hidden_BD = self._forward(prompt_ids_BP.gather(1, order_BP))
+        ids_BP, mask_BP = left_padded(prompt_ids_BP, prompt_mask_BP)
+        self.mask_BL = mask_BP.new_zeros(len(mask_BP), 0)
+        self.hidden_BD = self.read(ids_BP, mask_BP)[:, -1]
 
-    def _forward(self, ids_BN: Tensor) -> Tensor:
+    def read(self, ids_BN: Tensor, mask_BN: Tensor) -> Tensor:
+        """Append N tokens to every row, of which the mask says which are real, and return their states (B, N, D)."""
+        self.mask_BL = torch.cat([self.mask_BL, mask_BN], dim=1)
         position_BN = (self.mask_BL.cumsum(1) - 1).clamp(min=0)[:, -ids_BN.shape[1] :]
         out = self.decoder(
             input_ids=ids_BN,
@@ -51,12 +65,11 @@ class CausalDecoding:
             past_key_values=self.cache,
             use_cache=True,
         )
-        return out.last_hidden_state[:, -1]
+        return out.last_hidden_state
 
     def step(self, token_B: Tensor) -> None:
         """Append one token to every row."""
-        self.mask_BL = torch.cat([self.mask_BL, self.mask_BL.new_ones(len(token_B), 1)], dim=1)
-        self.hidden_BD = self._forward(token_B[:, None])
+        self.hidden_BD = self.read(token_B[:, None], self.mask_BL.new_ones(len(token_B), 1))[:, -1]
 
     def repeat(self, times: int) -> None:
         """Every row `times` times, copies side by side: a prompt is read once for all its samples."""

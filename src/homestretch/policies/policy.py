@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from homestretch.batch import Scored, SequenceBatch
-from homestretch.data.samplers import token_budget_batches
 from homestretch.policies.adapters import merged
 from homestretch.policies.causal import CausalDecoding
 from homestretch.policies.heads import lm_head
@@ -60,7 +59,7 @@ class Policy:
 
     def _score_in_parts(self, batch: SequenceBatch, *, want: Collection[str], candidate_BTK: Tensor | None) -> Scored:
         pieces = []
-        for rows in token_budget_batches(batch.tokens_B.tolist(), budget=self.budget):
+        for rows in batch.parts(self.budget):
             part = batch.select(rows)
             candidate = None if candidate_BTK is None else candidate_BTK[rows, : part.ids_BT.shape[1]]
             pieces.append((rows, self._forward(part, want=want, candidate_BTK=candidate)))

@@ -27,15 +27,19 @@ def _start_B(lm: PreTrainedModel, rows: int, device: torch.device) -> Tensor:
 def response_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Tensor | None = None) -> Tensor:
     """Hidden states (B, S, D) of a batch, S = T + 1: state t has seen the prompt and t response tokens.
 
-    `inputs_embeds` (B, S, D) replaces the embeddings of the decoder's input: start token, then the response.
+    The encoder reads each distinct prompt once. `inputs_embeds` (B, S, D) replaces the embeddings of the decoder's input: start token, then the response.
     """
-    prompt_ids_BP, prompt_mask_BP = _right_padded(batch.prompt_ids_BP, batch.prompt_mask_BP)
-    encoded = lm.get_encoder()(input_ids=prompt_ids_BP, attention_mask=prompt_mask_BP).last_hidden_state
+    first_U, inverse_B = batch.distinct_prompts
+    prompt_ids_UP, prompt_mask_UP = _right_padded(batch.prompt_ids_BP[first_U], batch.prompt_mask_BP[first_U])
+    encoded_UPD = lm.get_encoder()(input_ids=prompt_ids_UP, attention_mask=prompt_mask_UP).last_hidden_state
     start_B = _start_B(lm, len(batch), batch.ids_BT.device)
     ids_BS = torch.cat([start_B[:, None], batch.ids_BT * batch.mask_BT], dim=1)
     inputs = {"input_ids": ids_BS} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
     out = lm.get_decoder()(
-        **inputs, encoder_hidden_states=encoded, encoder_attention_mask=prompt_mask_BP, use_cache=False
+        **inputs,
+        encoder_hidden_states=encoded_UPD[inverse_B],
+        encoder_attention_mask=prompt_mask_UP[inverse_B],
+        use_cache=False,
     )
     return out.last_hidden_state
 

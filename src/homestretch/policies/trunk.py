@@ -75,6 +75,14 @@ class Trunk(nn.Module):
         # peft switches a first adapter on; `using` must not take it for the base weights.
         activate(self.model, self.active)
 
+    def checkpoint_activations(self) -> None:
+        """Compute activations again in the backward pass instead of keeping them."""
+        self.lm.activation_checkpointing_enable()
+        for module in self.lm.modules():
+            # transformers does so in training mode alone; dropout stays as the model was loaded, off.
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = True
+
     def add_head(self, name: str, *, zero: bool) -> None:
         """A new scalar head on the last hidden state."""
         self.heads[name] = ScalarHead(self.hidden_size, zero=zero).to(self.device)
@@ -98,9 +106,8 @@ class Trunk(nn.Module):
         heads_only: bool = False,
     ) -> Scored:
         """What `want` names of the batch: logp, entropy, value, hidden, reward (see `batch.Scored`)."""
-        module = seq2seq if self.is_encoder_decoder else causal
         with self.using(adapter), torch.set_grad_enabled(torch.is_grad_enabled() and not heads_only):
-            hidden_BSD = module.response_hidden(self.lm, batch, inputs_embeds)
+            hidden_BSD = self._response_hidden(batch, inputs_embeds)
         fields: dict[str, Tensor] = {}
         if "hidden" in want:
             fields["hidden_BSD"] = hidden_BSD
@@ -114,6 +121,16 @@ class Trunk(nn.Module):
             last_B11 = batch.length_B[:, None, None].expand(-1, 1, hidden_BSD.shape[-1])
             fields["reward_B"] = self.heads["reward"](hidden_BSD.gather(1, last_B11).squeeze(1))
         return Scored(**fields)
+
+    def _response_hidden(self, batch: SequenceBatch, inputs_embeds: Tensor | None) -> Tensor:
+        module = seq2seq if self.is_encoder_decoder else causal
+        if inputs_embeds is not None:
+            return module.response_hidden(self.lm, batch, inputs_embeds)
+        first_U, inverse_B = batch.distinct
+        if len(first_U) == len(batch):
+            return module.response_hidden(self.lm, batch)
+        hidden_USD = module.response_hidden(self.lm, batch.rows(first_U))
+        return hidden_USD[inverse_B]
 
     def _logprobs(self, hidden_BSD: Tensor, ids: Tensor, mask_BT: Tensor, *, entropy: bool) -> dict[str, Tensor]:
         where = mask_BT.bool()

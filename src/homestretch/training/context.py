@@ -160,7 +160,7 @@ class Context:
         if config.use_peft:
             trunk.add_adapter(adapter, config)
         if config.gradient_checkpointing:
-            trunk.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            trunk.checkpoint_activations()
         name = adapter if config.use_peft else None
         return Learner(trunk, name, self.accelerator(label), self.policy(trunk, name, config))
 

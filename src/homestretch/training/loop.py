@@ -21,7 +21,6 @@ from safetensors.torch import save_file
 from homestretch.algorithms.base import Algorithm, Models
 from homestretch.batch import Batch, LossTerms
 from homestretch.config.training import TrainingConfig
-from homestretch.data.samplers import token_budget_batches
 from homestretch.errors import TrainingDiverged
 from homestretch.ops.reduce import aggregate, denominator
 from homestretch.ops.schedules import learning_rate_factor
@@ -124,7 +123,7 @@ class _Fit:
         set_rate(self.optimizer, self._rate_factor())
         sums: dict[str, list[float]] = {}
         total, count = 0.0, 0
-        for rows in token_budget_batches(batch.tokens_B.tolist(), budget=plan.budget):
+        for rows in batch.parts(plan.budget):
             part = batch.select(rows)
             terms = self.algorithm.loss(self.models, part)
             loss = aggregate(terms.terms, terms.mask, average=terms.average, denominator=1.0)

@@ -17,7 +17,7 @@ from homestretch.batch import PairBatch
 from homestretch.config.reward import RewardConfig
 from homestretch.data.collate import collate_pairs
 from homestretch.data.records import Example, example_from_row
-from homestretch.data.samplers import epoch_batch
+from homestretch.data.samplers import grouped_epoch_batch
 from homestretch.data.tokenize import TokenizedPair, tokenize_pairs
 from homestretch.errors import DataError, RecipeError
 from homestretch.policies.policy import Policy
@@ -42,9 +42,10 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
     learner.trunk.add_head("reward", zero=False)
     train_rows, held_rows = _tokens(context, train, learner.policy), _tokens(context, held, learner.policy)
     seed, size = context.recipe.seed, config.train_batch_size
+    prompts = [row.id for row in train]
 
     def batch_of(number: int) -> PairBatch:
-        return collate_pairs([train_rows[i] for i in epoch_batch(len(train_rows), size, seed=seed, number=number)])
+        return collate_pairs([train_rows[i] for i in grouped_epoch_batch(prompts, size, seed=seed, number=number)])
 
     def validate(number: int) -> dict[str, float]:
         modes = measure(learner.policy, held_rows, held_out_mode)
@@ -112,9 +113,9 @@ def _tokens(context: Context, pairs: list[Example], policy: Policy) -> list[Toke
 def measure(policy: Policy, rows: list[TokenizedPair], held_out_mode: str | None) -> dict[str, RewardMode]:
     """Accuracy within pairs and area under the ROC curve, for each failure mode."""
     batch = collate_pairs(rows)
-    chosen_B = policy.score(batch.chosen, want={"reward"}).reward_B
-    rejected_B = policy.score(batch.rejected, want={"reward"}).reward_B
-    assert chosen_B is not None and rejected_B is not None
+    reward_B = policy.score(batch.chosen.joined(batch.rejected), want={"reward"}).reward_B
+    assert reward_B is not None
+    chosen_B, rejected_B = reward_B.chunk(2)
     by_mode: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         by_mode[row.failure_mode].append(i)

@@ -1,0 +1,105 @@
+"""Rows that share a prompt: it is read once, and neither results nor gradients may tell."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_policies import batch_of
+from tiny import BUILDERS, build
+
+from homestretch.config.training import TrainingConfig
+from homestretch.ops.masks import distinct_rows
+from homestretch.policies.policy import Policy
+from homestretch.policies.trunk import Trunk
+
+PROMPTS = [[8, 9, 10, 11, 12], [5, 6, 7], [8, 9, 10, 11, 12], [8, 9, 10, 11, 12], [5, 6, 7]]
+RESPONSES = [[20, 21, 22, 1], [23, 1], [24, 25, 26, 27, 28], [20, 21, 22, 1], [23, 22]]
+WANT = {"logp", "value", "reward"}
+
+
+def trunk_of(name: str) -> Trunk:
+    torch.manual_seed(0)
+    trunk = Trunk(build(name))
+    trunk.add_adapter("policy", TrainingConfig(lora_r=2))
+    for parameter in (p for n, p in trunk.named_parameters() if "lora_B" in n):
+        torch.nn.init.normal_(parameter, std=0.1)
+    trunk.add_head("value", zero=False)
+    trunk.add_head("reward", zero=False)
+    return trunk
+
+
+def results(trunk: Trunk, batches) -> tuple[dict[str, list[torch.Tensor]], dict[str, torch.Tensor]]:
+    """Scores of each row of the batches, and the gradient of their sum."""
+    trunk.zero_grad()
+    policy, rows, total = Policy(trunk, "policy", budget=10_000), {k: [] for k in WANT}, 0.0
+    for batch in batches:
+        scored = policy.score(batch, want=WANT)
+        for i, length in enumerate(batch.length_B.tolist()):
+            rows["logp"].append(scored.logp_BT[i, :length])
+            rows["value"].append(scored.value_BT[i, :length])
+            rows["reward"].append(scored.reward_B[i])
+            total = total + scored.logp_BT[i, :length].sum() + scored.value_BT[i, :length].square().sum()
+            total = total + scored.reward_B[i].square()
+    total.backward()
+    return rows, {n: p.grad.clone() for n, p in trunk.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("left", [True, False])
+def test_scores_and_gradients_are_those_of_single_rows(name, left):
+    trunk = trunk_of(name)
+    whole = batch_of(PROMPTS, RESPONSES, left=left, junk=2)
+    together, grad = results(trunk, [whole])
+    alone, grad_alone = results(trunk, [whole.select([i]) for i in range(len(whole))])
+    for key in WANT:
+        for a, b in zip(together[key], alone[key], strict=True):
+            torch.testing.assert_close(a, b, atol=3e-5, rtol=1e-4)
+    assert grad.keys() == grad_alone.keys() and any("lora_A" in n for n in grad)
+    for key in grad:
+        torch.testing.assert_close(grad[key], grad_alone[key], atol=2e-4, rtol=1e-3)
+
+
+def tokens_read(trunk: Trunk, batch) -> int:
+    """Tokens that the first MLP layers of the model were given in one scoring pass."""
+    seen: list[int] = []
+    layer = next(m for n, m in trunk.lm.named_modules() if n.endswith(("mlp", "mlp.c_fc", "0.layer.1", "0.fc1")))
+    handle = layer.register_forward_hook(lambda _m, args, _out: seen.append(args[0].shape[:-1].numel()))
+    with torch.no_grad():
+        Policy(trunk, "policy", budget=10_000).score(batch, want={"logp"})
+    handle.remove()
+    return sum(seen)
+
+
+def test_a_prompt_is_read_once_and_a_row_that_stands_twice_too():
+    trunk = trunk_of("llama")
+    # two prompts padded to 5, four different rows padded to 5; joined would be five rows of up to 10
+    assert tokens_read(trunk, batch_of(PROMPTS, RESPONSES)) == 2 * 5 + 4 * 5
+
+
+def test_with_gradient_checkpointing_rows_are_joined_and_computed_twice():
+    trunk = trunk_of("llama")
+    plain, grad = results(trunk, [batch_of(PROMPTS, RESPONSES)])
+    trunk.checkpoint_activations()
+    forwards = []
+    handle = trunk.lm.model.layers[0].mlp.register_forward_pre_hook(lambda *_: forwards.append(1))
+    again, grad_again = results(trunk, [batch_of(PROMPTS, RESPONSES)])
+    handle.remove()
+    assert len(forwards) == 2, "the backward pass should have computed the layer again"
+    for a, b in zip(plain["logp"], again["logp"], strict=True):
+        torch.testing.assert_close(a, b, atol=3e-5, rtol=1e-4)
+    for key in grad:
+        torch.testing.assert_close(grad[key], grad_again[key], atol=2e-4, rtol=1e-3)
+
+
+def test_distinct_rows_keep_their_order():
+    first, inverse = distinct_rows(torch.tensor([[3, 1], [0, 2], [3, 1], [0, 2], [0, 1]]))
+    assert first.tolist() == [0, 1, 4] and inverse.tolist() == [0, 1, 0, 1, 2]
+
+
+def test_joined_batches_keep_prompts_and_responses_apart():
+    one, other = batch_of([[5, 6]], [[20, 1]]), batch_of([[5, 6], [7, 8, 9]], [[21], [22, 23, 1]])
+    both = one.joined(other)
+    assert both.prompt_length_B.tolist() == [2, 2, 3] and both.length_B.tolist() == [2, 1, 3]
+    assert both.distinct_prompts[1].tolist() == [0, 0, 1]
+    assert [r[m.bool()].tolist() for r, m in zip(both.ids_BT, both.mask_BT, strict=True)] == [
+        [20, 1], [21], [22, 23, 1]]  # fmt: skip
