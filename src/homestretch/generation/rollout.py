@@ -20,7 +20,7 @@ def rollout(
     eos_ids: Sequence[int],
     sampling: SamplingConfig,
     seed: int,
-    max_rows: int = 128,
+    max_rows: int | None = None,
 ) -> SequenceBatch:
     """One sampled response for each row of `prompts`; equal prompts that stand together are read once.
 

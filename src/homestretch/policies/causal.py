@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel
 
 from homestretch.batch import SequenceBatch
@@ -45,6 +46,8 @@ def _joined_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Ten
 class CausalDecoding:
     """Rows that are being decoded: their cache, and `hidden_BD`, the state that predicts the next token."""
 
+    joins = True
+
     def __init__(self, lm: PreTrainedModel, prompt_ids_BP: Tensor, prompt_mask_BP: Tensor) -> None:
         self.decoder = decoder_of(lm)
         # Without the configuration every layer keeps all its tokens: a layer that keeps only its attention window
@@ -81,6 +84,21 @@ class CausalDecoding:
         """Only these rows, in this order."""
         self.cache.batch_select_indices(rows)
         self.mask_BL, self.hidden_BD = self.mask_BL[rows], self.hidden_BD[rows]
+
+    def join(self, other: CausalDecoding) -> None:
+        """The rows of another state behind these; the shorter ones get padding in front."""
+        used = int(self.mask_BL.any(0).long().argmax())
+        width = max(self.mask_BL.shape[1] - used, other.mask_BL.shape[1])
+
+        def both(mine: Tensor, theirs: Tensor) -> Tensor:
+            # (..., L, d) for keys and values; columns that no row uses any more are dropped
+            mine = mine[..., used:, :]
+            return torch.cat([pad(t, (0, 0, width - t.shape[-2], 0)) for t in (mine, theirs)])
+
+        for layer, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
+            layer.keys, layer.values = both(layer.keys, theirs.keys), both(layer.values, theirs.values)
+        self.mask_BL = both(self.mask_BL[..., None], other.mask_BL[..., None]).squeeze(-1)
+        self.hidden_BD = torch.cat([self.hidden_BD, other.hidden_BD])
 
     def forget_last(self) -> None:
         """Take the last token of every row back."""

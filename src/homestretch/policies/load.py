@@ -68,7 +68,7 @@ def load_lm(
     try:
         config = load_config(name_or_path, **options)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        lm = kind.from_pretrained(path, dtype=dtype, attn_implementation=_attention(device), **options)
+        lm = kind.from_pretrained(path, dtype=dtype, **options)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(_no_model(name_or_path, error)) from None
     check_lm_head(lm)
@@ -118,11 +118,6 @@ def end_ids(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int
     configured = lm.generation_config.eos_token_id if lm.generation_config is not None else None
     extra = configured if isinstance(configured, list) else [configured]
     return sorted({int(tokenizer.eos_token_id), *(int(i) for i in extra if i is not None)})
-
-
-def _attention(device: torch.device | str) -> str | None:
-    # On a CPU the plain form is faster than SDPA for short rows: benchmarks/training_step.py prints by how much.
-    return "eager" if torch.device(device).type == "cpu" else None
 
 
 def _no_model(name: str, error: Exception) -> str:

@@ -71,20 +71,30 @@ class Policy:
 
     @contextmanager
     def decoding(self) -> Iterator[StartDecoding]:
-        """The adapter merged for a block, which gets a function that starts to decode prompt ids and their mask."""
+        """The adapter merged for a block, which gets a function that starts to decode prompt ids and their mask.
+
+        Prompts are read in the policy's precision; steps on a CPU, which have few rows, are faster in float32.
+        """
         kind = Seq2SeqDecoding if self.trunk.is_encoder_decoder else CausalDecoding
         # Each module gets its own mode back: a trunk is in training mode around a model that was loaded without.
         modes = [(module, module.training) for module in self.trunk.modules()]
         self.trunk.eval()
-        with torch.no_grad(), merged(self.trunk.model, self.adapter):
-            yield lambda ids, mask: kind(self.trunk.lm, ids, mask)
+        steps = nullcontext if self.device.type == "cpu" else self.autocast
+
+        def start(ids: Tensor, mask: Tensor) -> CausalDecoding | Seq2SeqDecoding:
+            with self.autocast():
+                return kind(self.trunk.lm, ids, mask)
+
+        with torch.no_grad(), merged(self.trunk.model, self.adapter), steps():
+            yield start
         self.trunk.active = self.adapter
         for module, training in modes:
             module.training = training
 
     def logits(self, hidden_BD: Tensor) -> Tensor:
-        """Next-token logits of states, (B, D) -> (B, V), in float32."""
-        return lm_head(self.trunk.lm)(hidden_BD).float()
+        """Next-token logits of states, (B, D) -> (B, V), in float32: rounded to fewer bits the best tokens would tie."""
+        with torch.autocast(self.device.type, enabled=False):
+            return lm_head(self.trunk.lm)(hidden_BD.to(self.trunk.lm.dtype)).float()
 
     @property
     def device(self) -> torch.device:

@@ -47,8 +47,11 @@ def response_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Te
 class Seq2SeqDecoding:
     """Rows that are being decoded: their caches, and `hidden_BD`, the state that predicts the next token.
 
-    The encoder reads each prompt once, whatever the number of samples.
+    The encoder reads each prompt once, whatever the number of samples. Decoders with absolute positions count from the
+    start of the cache, so rows that start later cannot join.
     """
+
+    joins = False
 
     def __init__(self, lm: PreTrainedModel, prompt_ids_BP: Tensor, prompt_mask_BP: Tensor) -> None:
         self.decoder = lm.get_decoder()

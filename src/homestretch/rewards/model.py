@@ -28,6 +28,7 @@ from homestretch.errors import InputError
 from homestretch.policies.adapters import activate
 from homestretch.policies.load import load_tokenizer, load_trunk
 from homestretch.policies.policy import Policy
+from homestretch.policies.precision import autocast
 from homestretch.policies.trunk import Trunk
 
 ADAPTER = "reward"
@@ -96,7 +97,8 @@ def load_reward(folder: str | Path, *, trunk: Trunk | None = None, budget: int =
         add_saved_adapter(trunk, folder, ADAPTER)
     trunk.add_head("reward", zero=False)
     trunk.heads["reward"].load_state_dict(load_file(folder / HEAD))
-    return RewardModel(Policy(trunk, adapter, budget=budget), load_tokenizer(str(folder)))
+    policy = Policy(trunk, adapter, budget=budget, autocast=autocast(trunk.device))
+    return RewardModel(policy, load_tokenizer(str(folder)))
 
 
 def read_description(folder: Path) -> dict[str, Any]:

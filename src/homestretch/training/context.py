@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +21,7 @@ from homestretch.data.tokenize import TokenizedExample, length_check, tokenize_e
 from homestretch.errors import RecipeError
 from homestretch.policies.load import choose_device, load_config, load_tokenizer, load_trunk
 from homestretch.policies.policy import Policy
+from homestretch.policies.precision import autocast
 from homestretch.policies.trunk import Trunk
 from homestretch.results import RunFolder
 from homestretch.rewards.model import RewardModel, load_reward
@@ -137,18 +137,15 @@ class Context:
             accelerator.init_trackers(f"{self.run.path.name}-{label}")
         return accelerator
 
-    def autocast(self, config: TrainingConfig) -> Callable[[], AbstractContextManager[None]]:
-        """Gives the precision of a stage's forward passes."""
-        bf16 = bf16_pays(self.device) if config.bf16 is None else config.bf16
-        return lambda: torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16)
-
-    def budget(self, config: TrainingConfig) -> int:
+    def budget(self, config: TrainingConfig | None) -> int:
         """Padded tokens of one forward pass."""
-        return config.micro_batch_tokens or (1024 if self.device.type == "cpu" else 16_384)
+        given = config.micro_batch_tokens if config else None
+        return given or (1024 if self.device.type == "cpu" else 16_384)
 
-    def policy(self, trunk: Trunk, adapter: str | None, config: TrainingConfig) -> Policy:
-        """A view of the trunk with the stage's precision and budget."""
-        return Policy(trunk, adapter, budget=self.budget(config), autocast=self.autocast(config))
+    def policy(self, trunk: Trunk, adapter: str | None, config: TrainingConfig | None = None) -> Policy:
+        """A view of the trunk with the stage's precision and budget; without settings, with those of the device."""
+        precision = autocast(self.device, config.bf16 if config else None)
+        return Policy(trunk, adapter, budget=self.budget(config), autocast=precision)
 
     def learner(self, config: TrainingConfig, label: str, adapter: str, *, trunk: Trunk | None = None) -> Learner:
         """The current model made trainable: with a new adapter of that name, or in full.
@@ -185,13 +182,6 @@ class Learner:
         for name, parameter in self.trunk.named_parameters():
             parameter.requires_grad_(name in chosen)
         return chosen
-
-
-def bf16_pays(device: torch.device) -> bool:
-    """Whether bfloat16 matrix products run faster than float32 on this device."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
 
 
 def set_threads() -> None:

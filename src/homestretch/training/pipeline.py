@@ -68,7 +68,8 @@ def _claim(run: RunFolder, recipe: Recipe) -> None:
             f"{run.path}: the folder cannot be made ({error.strerror}); choose another with --out."
         ) from None
     if run.recipe.is_file():
-        if _identity(load_recipe(run.recipe)) != _identity(recipe):
+        # A run that failed before its first stage, on bad data say, has nothing to lose.
+        if run.stage_folders() and _identity(load_recipe(run.recipe)) != _identity(recipe):
             raise InputError(
                 f"{run.path} holds a run of another recipe; choose another folder with --out, or delete this one."
             )

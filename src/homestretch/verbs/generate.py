@@ -46,6 +46,7 @@ def generate(
     from homestretch.generation.sampling import SamplingConfig
     from homestretch.policies.load import choose_device, end_ids, load_tokenizer, load_trunk
     from homestretch.policies.policy import Policy
+    from homestretch.policies.precision import autocast
     from homestretch.progress import progress
 
     sampling: SamplingConfig = SamplingConfig.parse(
@@ -57,7 +58,7 @@ def generate(
     prompts = _prompts(examples, tokenizer, trunk.is_encoder_decoder, max_prompt_length)
     with progress(len(prompts) * num_samples, "generate", "sample") as bar:
         made = engine.generate(
-            Policy(trunk, None, budget=4096),
+            Policy(trunk, None, budget=4096, autocast=autocast(trunk.device)),
             prompts,
             eos_ids=end_ids(trunk.lm, tokenizer),
             sampling=sampling,

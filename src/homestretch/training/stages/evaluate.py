@@ -17,7 +17,6 @@ from homestretch.generation.sampling import SamplingConfig
 from homestretch.metrics.postprocess import postprocess_row
 from homestretch.metrics.scorers import available_scorers
 from homestretch.policies.load import end_ids
-from homestretch.policies.policy import Policy
 from homestretch.progress import progress
 from homestretch.results import RewardMode, Selection, StageRecord, Timing, write_text
 from homestretch.rewards.model import RewardModel
@@ -66,7 +65,7 @@ def arm_rows(
 ) -> list[dict[str, Any]]:
     """Rows of one model: greedy and sampled, raw and post-processed."""
     trunk = context.load_trunk(model)
-    policy = Policy(trunk, None, budget=4096)
+    policy = context.policy(trunk, None)
     reward = context.reward_model() if config.score_reward else None
     tokens = context.tokens(examples, is_encoder_decoder=trunk.is_encoder_decoder)
     rows = []

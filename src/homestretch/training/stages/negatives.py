@@ -17,7 +17,6 @@ from homestretch.negatives import MINED, Corpus, Negative, Sample, Thresholds, c
 from homestretch.negatives.audit import audit
 from homestretch.negatives.mix import make_negatives
 from homestretch.policies.load import end_ids
-from homestretch.policies.policy import Policy
 from homestretch.progress import progress
 from homestretch.results import write_text
 from homestretch.seeds import fold
@@ -81,7 +80,7 @@ def mined_samples(context: Context, config: NegativesConfig, seed: int) -> dict[
     order = epoch_order(len(examples), seed=seed, epoch=0)[: config.mined.max_prompts]
     chosen = [examples[i] for i in sorted(order)]
     trunk = context.load_trunk()
-    policy = Policy(trunk, None, budget=4096)
+    policy = context.policy(trunk, None)
     tokens = context.tokens(chosen, is_encoder_decoder=trunk.is_encoder_decoder)
     longest = context.recipe.dataset.max_completion_length
     ways = [(0.0, 1), (config.mined.temperature, config.mined.num_samples)]

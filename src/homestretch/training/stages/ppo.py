@@ -41,7 +41,7 @@ def run(context: Context, config: PPOConfig, folder: Path) -> Progress:
     trunk = context.load_trunk()
     reward = context.reward_model(trunk if config.use_peft else None)
     learner = context.learner(config, "ppo", ROLE, trunk=trunk)
-    reward.policy.budget, reward.policy.autocast = context.budget(config), context.autocast(config)
+    reward.policy = context.policy(reward.policy.trunk, reward.policy.adapter, config)
     trunk.add_head("value", zero=True)
     policy = learner.policy
     reference_trunk = trunk if config.use_peft else context.load_trunk()
