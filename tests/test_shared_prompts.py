@@ -46,8 +46,10 @@ def results(trunk: Trunk, batches) -> tuple[dict[str, list[torch.Tensor]], dict[
 
 @pytest.mark.parametrize("name", BUILDERS)
 @pytest.mark.parametrize("left", [True, False])
-def test_scores_and_gradients_are_those_of_single_rows(name, left):
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_scores_and_gradients_are_those_of_single_rows(name, left, attention):
     trunk = trunk_of(name)
+    trunk.lm.set_attn_implementation(attention)
     whole = batch_of(PROMPTS, RESPONSES, left=left, junk=2)
     together, grad = results(trunk, [whole])
     alone, grad_alone = results(trunk, [whole.select([i]) for i in range(len(whole))])
@@ -72,11 +74,11 @@ def tokens_read(trunk: Trunk, batch) -> int:
 
 def test_a_prompt_is_read_once_and_a_row_that_stands_twice_too():
     trunk = trunk_of("llama")
-    # two prompts padded to 5, four different rows padded to 5; joined would be five rows of up to 10
-    assert tokens_read(trunk, batch_of(PROMPTS, RESPONSES)) == 2 * 5 + 4 * 5
+    # prompt of 5 with two different responses of 4 and 5 in one row, padding in the other; joined, five rows of 10
+    assert tokens_read(trunk, batch_of(PROMPTS, RESPONSES)) == 2 * (5 + 4 + 5)
 
 
-def test_with_gradient_checkpointing_rows_are_joined_and_computed_twice():
+def test_with_gradient_checkpointing_layers_are_computed_twice():
     trunk = trunk_of("llama")
     plain, grad = results(trunk, [batch_of(PROMPTS, RESPONSES)])
     trunk.checkpoint_activations()

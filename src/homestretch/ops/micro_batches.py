@@ -8,23 +8,23 @@ from collections.abc import Sequence
 def token_budget_batches(
     prompts: Sequence[int], prompt_lengths: Sequence[int], lengths: Sequence[int], *, budget: int
 ) -> list[list[int]]:
-    """Rows cut into groups of at most `budget` padded tokens, where a prompt counts once however many rows share it.
+    """Rows cut into groups of at most `budget` padded tokens, where rows that share a prompt are packed behind it.
 
-    `prompts[i]` names the prompt of row i. Groups hold prompts of similar length, longest first, and keep rows of one
-    prompt together. A row longer than the budget gets a group of its own. Every row is in exactly one group.
+    `prompts[i]` names the prompt of row i. A group of U prompts costs U times the longest of them with its rows.
+    Packed rows of similar length are together, longest first; a row longer than the budget gets a group of its own.
+    Every row is in exactly one group.
     """
-    order = sorted(range(len(lengths)), key=lambda i: (-prompt_lengths[i], prompts[i], -lengths[i], i))
+    whole = dict(zip(prompts, prompt_lengths, strict=True))
+    for prompt, length in zip(prompts, lengths, strict=True):
+        whole[prompt] += length
     groups: list[list[int]] = []
-    distinct: set[int] = set()
-    longest = 0
-    for i in order:
-        grown, width = distinct | {prompts[i]}, max(longest, lengths[i])
-        if groups:
-            cost = len(grown) * prompt_lengths[groups[-1][0]] + (len(groups[-1]) + 1) * width
-            if cost <= budget:
-                groups[-1].append(i)
-                distinct, longest = grown, width
-                continue
-        groups.append([i])
-        distinct, longest = {prompts[i]}, lengths[i]
+    packed: dict[int, int] = {}
+    for i in sorted(range(len(lengths)), key=lambda i: (-whole[prompts[i]], prompts[i], i)):
+        grown = packed | {prompts[i]: packed.get(prompts[i], prompt_lengths[i]) + lengths[i]}
+        if groups and len(grown) * max(grown.values()) <= budget:
+            groups[-1].append(i)
+            packed = grown
+        else:
+            groups.append([i])
+            packed = {prompts[i]: prompt_lengths[i] + lengths[i]}
     return groups

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import pad as zeros_around
 from transformers import DynamicCache, PreTrainedModel
 
 from homestretch.batch import SequenceBatch
 from homestretch.ops.masks import compact, left_padded, response_states
+from homestretch.ops.packing import pack
+
+TAKES_MASKS = ("eager", "sdpa")
+"""Attention implementations that take any mask; the others know causal ones alone."""
 
 
 def decoder_of(lm: PreTrainedModel) -> nn.Module:
@@ -19,18 +23,36 @@ def decoder_of(lm: PreTrainedModel) -> nn.Module:
 def response_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Tensor | None = None) -> Tensor:
     """Hidden states (B, S, D) of a batch, S = T + 1: state t has seen the prompt and t response tokens.
 
-    Where rows share a prompt it is read once, and the responses go on from its keys and values; gradients add up
-    there. Else prompt and response are joined without a gap. The result does not depend on the side of the prompt's
+    Rows that share a prompt are packed into one (`ops.packing`), where the attention takes masks; else prompt and
+    response are joined without a gap. The result does not depend on the side of the prompt's
     padding. `inputs_embeds` (B, L, D) replaces the embeddings of the joined rows.
     """
-    # transformers keeps no keys and values of layers that it is going to compute again.
-    if inputs_embeds is None and not lm.is_activation_checkpointing:
-        first_U, inverse_B = batch.distinct_prompts
+    if inputs_embeds is None and lm.config._attn_implementation in TAKES_MASKS:
+        first_U, row_B = batch.distinct_prompts
         if len(first_U) < len(batch):
-            state = CausalDecoding(lm, batch.prompt_ids_BP[first_U], batch.prompt_mask_BP[first_U])
-            state.keep(inverse_B)
-            return torch.cat([state.hidden_BD[:, None], state.read(batch.ids_BT, batch.mask_BT)], dim=1)
+            return _packed_hidden(lm, batch, first_U, row_B)
     return _joined_hidden(lm, batch, inputs_embeds)
+
+
+def _packed_hidden(lm: PreTrainedModel, batch: SequenceBatch, first_U: Tensor, row_B: Tensor) -> Tensor:
+    packed = pack(batch.prompt_ids_BP[first_U], batch.prompt_mask_BP[first_U], batch.ids_BT, batch.mask_BT, row_B)
+    config = lm.config.get_text_config()
+
+    def mask(window: int | None = None) -> Tensor:
+        visible = packed.visible_U1LL(window)
+        if config._attn_implementation == "sdpa":
+            return visible
+        return torch.zeros_like(visible, dtype=lm.dtype).masked_fill(~visible, torch.finfo(lm.dtype).min)
+
+    kinds = set(getattr(config, "layer_types", None) or ())
+    windows = {"full_attention": None, "sliding_attention": getattr(config, "sliding_window", None)}
+    hidden_ULD = decoder_of(lm)(
+        input_ids=packed.ids_UL,
+        attention_mask={kind: mask(windows[kind]) for kind in kinds} if len(kinds) > 1 else mask(),
+        position_ids=packed.position_UL,
+        use_cache=False,
+    ).last_hidden_state
+    return hidden_ULD[packed.row_B[:, None], packed.state_BS]
 
 
 def _joined_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Tensor | None) -> Tensor:
@@ -93,7 +115,7 @@ class CausalDecoding:
         def both(mine: Tensor, theirs: Tensor) -> Tensor:
             # (..., L, d) for keys and values; columns that no row uses any more are dropped
             mine = mine[..., used:, :]
-            return torch.cat([pad(t, (0, 0, width - t.shape[-2], 0)) for t in (mine, theirs)])
+            return torch.cat([zeros_around(t, (0, 0, width - t.shape[-2], 0)) for t in (mine, theirs)])
 
         for layer, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
             layer.keys, layer.values = both(layer.keys, theirs.keys), both(layer.values, theirs.values)

@@ -38,7 +38,7 @@ class Plan:
     """What one stage trains: how many rounds, where each round's batch comes from, and how it is judged.
 
     `validate(round)` gives metrics; the checkpoint with the best `metric_for_best_model` is kept, larger or smaller
-    as `greater_is_better` says. `watch(row)` sees every logged row and may answer with a sentence of advice, and
+    as `greater_is_better` says; with `keep_start` the start counts as one, and is validated too. `watch(row)` sees every logged row and may answer with a sentence of advice, and
     whether to stop.
     """
 
@@ -52,6 +52,7 @@ class Plan:
     budget: int
     validate: Callable[[int], dict[str, float]] | None = None
     greater_is_better: bool = True
+    keep_start: bool = False
     watch: Callable[[dict[str, Any]], tuple[str | None, bool]] | None = None
 
 
@@ -94,7 +95,7 @@ class _Fit:
         self._resume()
         rounds = range(self.at.round, plan.rounds)
         with progress(plan.rounds, plan.label, "round", done=self.at.round) as bar:
-            if self.at.round == 0:
+            if self.at.round == 0 and plan.keep_start:
                 self._validate()
             batches = ((r, plan.batch_of(r)) for r in rounds)
             stream = self.algorithm.stream(self.models, batches)

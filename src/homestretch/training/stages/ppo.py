@@ -64,6 +64,7 @@ def run(context: Context, config: PPOConfig, folder: Path) -> Progress:
         seed=context.recipe.seed,
         budget=context.budget(config),
         validate=Validator(context, policy, config.eval_examples).metrics,
+        keep_start=True,
         watch=None if config.doctor == "off" else doctor.watch,
     )
     progress = fit(PPO(config), models, plan, learner.accelerator)
