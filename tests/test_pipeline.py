@@ -115,6 +115,14 @@ def test_the_folder_of_another_run_is_refused(tmp_path):
         run_recipe(other, tmp_path / "run")
 
 
+def test_a_run_that_failed_before_its_first_stage_does_not_claim_the_folder(tmp_path):
+    first = recipe(tmp_path, "llama", [SFT])
+    data = first.model_copy(update={"dataset": first.dataset.model_copy(update={"name": str(tmp_path / "none.jsonl")})})
+    with pytest.raises(InputError, match=r"none\.jsonl"):
+        run_recipe(data, tmp_path / "run")
+    assert run_recipe(first, tmp_path / "run").model.is_dir()
+
+
 SCRIPT = """
 import sys
 from homestretch.config.recipe import load_recipe

@@ -89,10 +89,10 @@ def test_a_head_that_says_zero_has_the_loss_of_ignorance():
 @pytest.mark.parametrize("name", ["llama", "t5"])
 def test_saved_and_loaded_it_gives_the_same_bits(tmp_path, name, lora):
     ours, folder = made(tmp_path, name, lora=lora)
-    loaded = load_reward(folder)
+    loaded = load_reward(folder, bf16=False)
     assert torch.equal(loaded.score_ids(batch_of()), ours.score_ids(batch_of()))
     assert loaded(*TEXTS) == ours(*TEXTS)
-    assert load_reward(str(folder), budget=5)(*TEXTS) == pytest.approx(ours(*TEXTS), abs=1e-4)
+    assert load_reward(str(folder), bf16=False, budget=5)(*TEXTS) == pytest.approx(ours(*TEXTS), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["llama", "t5"])
@@ -102,7 +102,7 @@ def test_on_a_shared_trunk_it_leaves_the_other_views_alone(tmp_path, name):
     reference_view = Policy(shared, None, budget=1000)
     with torch.no_grad():
         before = reference_view.score(batch_of(), want={"logp"}).logp_BT
-        loaded = load_reward(folder, trunk=shared)
+        loaded = load_reward(folder, bf16=False, trunk=shared)
         assert loaded.policy.trunk is shared
         assert torch.equal(reference_view.score(batch_of(), want={"logp"}).logp_BT, before)
         shared.add_adapter("policy", TrainingConfig(lora_r=2))
@@ -117,7 +117,7 @@ def test_an_adapter_joins_a_trunk_that_has_one(tmp_path):
     ours, folder = made(tmp_path, "llama", lora=True)
     shared = load_trunk(str(tmp_path / "base"))
     shared.add_adapter("policy", TrainingConfig(lora_r=2))
-    assert torch.equal(load_reward(folder, trunk=shared).score_ids(batch_of()), ours.score_ids(batch_of()))
+    assert torch.equal(load_reward(folder, bf16=False, trunk=shared).score_ids(batch_of()), ours.score_ids(batch_of()))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_folder_that_is_not_whole_is_refused(tmp_path, missing, sentence):
     _, folder = made(tmp_path, "llama", lora=True)
     (folder / missing).unlink()
     with pytest.raises(InputError, match=sentence) as caught:
-        load_reward(folder)
+        load_reward(folder, bf16=False)
     assert str(folder) in str(caught.value) and missing in str(caught.value)
 
 
@@ -153,4 +153,4 @@ def test_text_of_a_policy_with_another_tokenizer_is_read_with_its_own(tmp_path):
     assert theirs != own and text == "three."
     prompt = ours.tokenizer("x")["input_ids"]
     expected = ours.score_ids(batch_of([prompt], [[*own, ours.tokenizer.eos_token_id]]))
-    assert load_reward(folder)(["x"], [text]) == pytest.approx(expected.tolist(), abs=1e-5)
+    assert load_reward(folder, bf16=False)(["x"], [text]) == pytest.approx(expected.tolist(), abs=1e-5)

@@ -83,8 +83,13 @@ def save_reward(trunk: Trunk, tokenizer: PreTrainedTokenizerBase, folder: Path, 
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
 
 
-def load_reward(folder: str | Path, *, trunk: Trunk | None = None, budget: int = 4096, **options: Any) -> RewardModel:
+def load_reward(
+    folder: str | Path, *, trunk: Trunk | None = None, budget: int = 4096, bf16: bool | None = None, **options: Any
+) -> RewardModel:
     """A saved reward model; with `trunk`, its adapter and head are added to that trunk instead of a new one.
+
+    `bf16` is mixed precision, by default where the hardware multiplies bfloat16 matrices; `options` are those of
+    `load_lm`.
 
     Raises InputError when the folder is not a reward model or its head is missing.
     """
@@ -97,7 +102,7 @@ def load_reward(folder: str | Path, *, trunk: Trunk | None = None, budget: int =
         add_saved_adapter(trunk, folder, ADAPTER)
     trunk.add_head("reward", zero=False)
     trunk.heads["reward"].load_state_dict(load_file(folder / HEAD))
-    policy = Policy(trunk, adapter, budget=budget, autocast=autocast(trunk.device))
+    policy = Policy(trunk, adapter, budget=budget, autocast=autocast(trunk.device, bf16))
     return RewardModel(policy, load_tokenizer(str(folder)))
 
 

@@ -140,7 +140,7 @@ class Context:
     def budget(self, config: TrainingConfig | None) -> int:
         """Padded tokens of one forward pass."""
         given = config.micro_batch_tokens if config else None
-        return given or (1024 if self.device.type == "cpu" else 16_384)
+        return given or (768 if self.device.type == "cpu" else 16_384)
 
     def policy(self, trunk: Trunk, adapter: str | None, config: TrainingConfig | None = None) -> Policy:
         """A view of the trunk with the stage's precision and budget; without settings, with those of the device."""
