@@ -12,6 +12,7 @@ from homestretch.batch import Scored, SequenceBatch
 from homestretch.policies.adapters import merged
 from homestretch.policies.causal import CausalDecoding
 from homestretch.policies.heads import lm_head
+from homestretch.policies.memory import release
 from homestretch.policies.seq2seq import Seq2SeqDecoding
 from homestretch.policies.trunk import Trunk
 
@@ -90,6 +91,7 @@ class Policy:
         self.trunk.active = self.adapter
         for module, training in modes:
             module.training = training
+        release()
 
     def logits(self, hidden_BD: Tensor) -> Tensor:
         """Next-token logits of states, (B, D) -> (B, V), in float32: rounded to fewer bits the best tokens would tie."""

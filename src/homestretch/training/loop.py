@@ -24,6 +24,7 @@ from homestretch.config.training import TrainingConfig
 from homestretch.errors import TrainingDiverged
 from homestretch.ops.reduce import aggregate, denominator
 from homestretch.ops.schedules import learning_rate_factor
+from homestretch.policies.memory import release
 from homestretch.progress import progress
 from homestretch.seeds import fold
 from homestretch.training import checkpoint
@@ -106,6 +107,7 @@ class _Fit:
                 torch.manual_seed(fold("round", plan.seed, self.at.round))
                 made = next(stream)
                 row = self._updates(made.updates) | made.stats
+                release()
                 self.at.round += 1
                 self.at.seconds += time.monotonic() - started
                 self._finish_round(row)
