@@ -2,9 +2,9 @@
 
     python benchmarks/shared_prompts.py --rounds 3
 
-Each prompt has its reference and K rejected completions, those of other prompts. The two ways are timed in turn on the
-same pairs: in the first, the pairs of a micro-batch all have different prompts, so that nothing is shared. The last line
-is one JSON object with the medians of each K and their ratio.
+Each prompt has its reference and K rejected completions, those of other prompts. The two ways are timed in turn on
+the same pairs: in the first, the pairs of a micro-batch all have different prompts, so that nothing is shared. The
+last line is one JSON object with the medians of each K and their ratio.
 """
 
 from __future__ import annotations

@@ -78,7 +78,9 @@ def test_a_row_depends_neither_on_its_neighbours_nor_on_how_many_are_decoded_at_
 def test_waiting_rows_take_the_places_of_finished_ones(monkeypatch):
     widths = []
     step = CausalDecoding.step
-    monkeypatch.setattr(CausalDecoding, "step", lambda self, token_B: (widths.append(len(token_B)), step(self, token_B)))
+    monkeypatch.setattr(
+        CausalDecoding, "step", lambda self, token_B: (widths.append(len(token_B)), step(self, token_B))
+    )
     policy = policy_of(build("llama"))
     made = generate(policy, PROMPTS * 6, eos_ids=ENDS, sampling=SAMPLED, max_rows=6)
     tokens = sum(len(s.ids) for (s,) in made)

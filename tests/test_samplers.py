@@ -1,4 +1,4 @@
-"""data/samplers.py: orders are permutations that need no state; groups hold every row once within the budget."""
+"""Orders are permutations that need no state; micro-batches hold every row once within the budget."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from hypothesis import strategies as st
 
 from homestretch.data.samplers import epoch_order, grouped_epoch_batch
 from homestretch.ops.micro_batches import token_budget_batches
+
+
+@settings(deadline=None)
+@given(st.integers(0, 200), st.integers(0, 2**32 - 1), st.integers(0, 50))
+def test_epoch_order_is_a_pure_permutation(n, seed, epoch):
+    order = epoch_order(n, seed=seed, epoch=epoch)
+    assert sorted(order) == list(range(n))
+    assert order == epoch_order(n, seed=seed, epoch=epoch)
+
+
+def test_epochs_and_seeds_differ():
+    orders = [tuple(epoch_order(50, seed=s, epoch=e)) for s in range(3) for e in range(3)]
+    assert len(set(orders)) == 9
 
 
 ROWS = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 20)), max_size=60)

@@ -1,4 +1,4 @@
-"""The decode loop: a prompt is read once for all its samples, finished rows leave, and waiting ones take their place."""
+"""The decode loop: a prompt is read once for all its samples, and waiting rows take the places of finished ones."""
 
 from __future__ import annotations
 
@@ -99,9 +99,7 @@ class Rows:
         columns = zip(others._columns(), self._columns(), strict=True)
         return Rows(others.state, others.keys + self.keys, *(torch.cat(pair) for pair in columns))
 
-    def advance(
-        self, policy: Policy, eos_E: Tensor, sampling: SamplingConfig
-    ) -> dict[tuple[int, int], Sample]:
+    def advance(self, policy: Policy, eos_E: Tensor, sampling: SamplingConfig) -> dict[tuple[int, int], Sample]:
         """One more token for every row; those that are finished with it leave, and are returned."""
         row_B = torch.arange(len(self), device=self.at_B.device)
         token_B, logp_B = choose(policy.logits(self.state.hidden_BD), self.uniform_BT[row_B, self.at_B], sampling)

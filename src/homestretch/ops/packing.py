@@ -56,4 +56,6 @@ def pack(prompt_ids_UP: Tensor, prompt_mask_UP: Tensor, ids_BT: Tensor, mask_BT:
     t_S = torch.arange(ids_BT.shape[1] + 1, device=ids_UL.device)
     column_BS = start_B[:, None] + torch.minimum(t_S, length_B[:, None]) - 1
     first_BS = (t_S == 0) | (length_B[:, None] == 0)
-    return Packed(ids_UL, position_UL, segment_UL, row_B, torch.where(first_BS, prompt_length_B[:, None] - 1, column_BS))
+    return Packed(
+        ids_UL, position_UL, segment_UL, row_B, torch.where(first_BS, prompt_length_B[:, None] - 1, column_BS)
+    )

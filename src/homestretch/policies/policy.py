@@ -94,7 +94,7 @@ class Policy:
         release()
 
     def logits(self, hidden_BD: Tensor) -> Tensor:
-        """Next-token logits of states, (B, D) -> (B, V), in float32: rounded to fewer bits the best tokens would tie."""
+        """Next-token logits of states, (B, D) -> (B, V), in float32: with fewer bits the best tokens would tie."""
         with torch.autocast(self.device.type, enabled=False):
             return lm_head(self.trunk.lm)(hidden_BD.to(self.trunk.lm.dtype)).float()
 

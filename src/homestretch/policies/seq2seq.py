@@ -27,7 +27,8 @@ def _start_B(lm: PreTrainedModel, rows: int, device: torch.device) -> Tensor:
 def response_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Tensor | None = None) -> Tensor:
     """Hidden states (B, S, D) of a batch, S = T + 1: state t has seen the prompt and t response tokens.
 
-    The encoder reads each distinct prompt once. `inputs_embeds` (B, S, D) replaces the embeddings of the decoder's input: start token, then the response.
+    The encoder reads each distinct prompt once. `inputs_embeds` (B, S, D) replaces the embeddings of the decoder's
+    input: start token, then the response.
     """
     first_U, inverse_B = batch.distinct_prompts
     prompt_ids_UP, prompt_mask_UP = _right_padded(batch.prompt_ids_BP[first_U], batch.prompt_mask_BP[first_U])

@@ -39,8 +39,8 @@ class Plan:
     """What one stage trains: how many rounds, where each round's batch comes from, and how it is judged.
 
     `validate(round)` gives metrics; the checkpoint with the best `metric_for_best_model` is kept, larger or smaller
-    as `greater_is_better` says; with `keep_start` the start counts as one, and is validated too. `watch(row)` sees every logged row and may answer with a sentence of advice, and
-    whether to stop.
+    as `greater_is_better` says; with `keep_start` the start counts as one, and is validated too. `watch(row)` sees
+    every logged row and may answer with a sentence of advice, and whether to stop.
     """
 
     label: str
