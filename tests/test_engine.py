@@ -75,6 +75,17 @@ def test_a_row_depends_neither_on_its_neighbours_nor_on_how_many_are_decoded_at_
     assert [s.ids for s in generate(policy, others, **options)[1]] == whole[1]
 
 
+@pytest.mark.parametrize("name", BUILDERS)
+def test_prompts_read_in_bfloat16_go_on_in_the_precision_of_the_weights(name):
+    lm = build(name)
+    policy = Policy(Trunk(lm), None, budget=1000, autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+    greedy = SamplingConfig(temperature=0.0, max_new_tokens=NEW)
+    made = generate(policy, PROMPTS, eos_ids=ENDS, sampling=greedy, max_rows=2)
+    exact = generate(policy_of(lm), PROMPTS, eos_ids=ENDS, sampling=greedy)
+    for (one,), (two,) in zip(made, exact, strict=True):
+        assert one.logp[0] == pytest.approx(two.logp[0], abs=0.1)
+
+
 def test_waiting_rows_take_the_places_of_finished_ones(monkeypatch):
     widths = []
     step = CausalDecoding.step

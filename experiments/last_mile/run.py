@@ -66,6 +66,11 @@ def pooled(runs: list[RunFolder]) -> dict[str, Any]:
     return evaluate_rows(rows, learned=available_scorers(["similarity"]), seed=0).model_dump(mode="json")
 
 
+def reward_tables(runs: list[RunFolder]) -> dict[str, Any]:
+    """Each seed's reward model on its held-out pairs."""
+    return {run.path.name: json.loads(run.results.read_text())["reward_model"] for run in runs}
+
+
 def main() -> None:
     """Run, pool and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,8 +86,8 @@ def main() -> None:
     for seed in args.seeds:
         recipe = recipe_of(args.task, args.variant, seed, args.data, args.quick)
         runs.append(run_one(recipe, root / args.variant / str(seed), root / "full" / str(seed)))
-    reward = {run.path.name: json.loads(run.results.read_text())["reward_model"] for run in runs}
-    line = {"task": args.task, "variant": args.variant, "seeds": args.seeds, "reward_model": reward, **pooled(runs)}
+    line = {"task": args.task, "variant": args.variant, "seeds": args.seeds, "reward_model": reward_tables(runs)}
+    line |= pooled(runs)
     print(json.dumps(line))
 
 

@@ -65,6 +65,12 @@ def _joined_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Ten
     return hidden_BLD.gather(1, index_BS[..., None].expand(-1, -1, hidden_BLD.shape[-1]))
 
 
+def cast_cache(cache: DynamicCache, dtype: torch.dtype) -> None:
+    """Keys and values in another type."""
+    for layer in cache.layers:
+        layer.keys, layer.values = layer.keys.to(dtype), layer.values.to(dtype)
+
+
 class CausalDecoding:
     """Rows that are being decoded: their cache, and `hidden_BD`, the state that predicts the next token."""
 
@@ -95,6 +101,11 @@ class CausalDecoding:
     def step(self, token_B: Tensor) -> None:
         """Append one token to every row."""
         self.hidden_BD = self.read(token_B[:, None], self.mask_BL.new_ones(len(token_B), 1))[:, -1]
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """What has been computed so far, in another type."""
+        cast_cache(self.cache, dtype)
+        self.hidden_BD = self.hidden_BD.to(dtype)
 
     def repeat(self, times: int) -> None:
         """Every row `times` times, copies side by side: a prompt is read once for all its samples."""

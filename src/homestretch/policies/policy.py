@@ -84,7 +84,10 @@ class Policy:
 
         def start(ids: Tensor, mask: Tensor) -> CausalDecoding | Seq2SeqDecoding:
             with self.autocast():
-                return kind(self.trunk.lm, ids, mask)
+                state = kind(self.trunk.lm, ids, mask)
+            if self.device.type == "cpu":
+                state.cast(self.trunk.lm.dtype)
+            return state
 
         with torch.no_grad(), merged(self.trunk.model, self.adapter), steps():
             yield start

@@ -8,6 +8,7 @@ from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from homestretch.batch import SequenceBatch
 from homestretch.ops.masks import compact
+from homestretch.policies.causal import cast_cache
 
 
 def _right_padded(prompt_ids_BP: Tensor, prompt_mask_BP: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,6 +75,12 @@ class Seq2SeqDecoding:
     def step(self, token_B: Tensor) -> None:
         """Append one token to every row."""
         self.hidden_BD = self._forward(token_B[:, None])
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """What has been computed so far, in another type."""
+        cast_cache(self.cache.self_attention_cache, dtype)
+        cast_cache(self.cache.cross_attention_cache, dtype)
+        self.encoded_BPD, self.hidden_BD = self.encoded_BPD.to(dtype), self.hidden_BD.to(dtype)
 
     def repeat(self, times: int) -> None:
         """Every row `times` times, copies side by side."""
