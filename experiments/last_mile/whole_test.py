@@ -25,24 +25,23 @@ ARMS = {"sft": "ml", "ppo": "rl"}
 
 
 def outputs(run: RunFolder) -> list[dict[str, Any]]:
-    """Greedy and sampled outputs of the run's two models for the whole test split, raw and post-processed."""
+    """Greedy outputs of the run's two models for the whole test split, raw and post-processed."""
     file = run.generations.with_name("whole_test.jsonl")
     if file.is_file():
         return read_rows(file)
-    recipe = load_recipe(run.recipe)
-    data, rows = recipe.dataset, []
+    data, rows = load_recipe(run.recipe).dataset, []
     for stage in run.stage_folders():
         kind = stage.path.name.split("-", 1)[1]
-        for suffix, temperature in (("", 0.0), ("@t1", 1.0)) if kind in ARMS else ():
-            made = generate(
-                stage.model,
-                data.name,
-                temperature=temperature,
-                max_new_tokens=data.max_completion_length,
-                max_prompt_length=data.max_prompt_length,
-                arm=f"{ARMS[kind]}_raw{suffix}",
-            )
-            rows += [*made, *(postprocess_row(row, arm=f"{ARMS[kind]}_post{suffix}") for row in made)]
+        if kind not in ARMS:
+            continue
+        made = generate(
+            stage.model,
+            data.name,
+            max_new_tokens=data.max_completion_length,
+            max_prompt_length=data.max_prompt_length,
+            arm=f"{ARMS[kind]}_raw",
+        )
+        rows += [*made, *(postprocess_row(row, arm=f"{ARMS[kind]}_post") for row in made)]
     write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return rows
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from homestretch.config.negatives import NegativesConfig
 from homestretch.config.recipe import Recipe
 from homestretch.config.training import TrainingConfig
 from homestretch.report.names import duration, memory
@@ -85,36 +86,60 @@ def _physical_memory() -> int:
 
 def estimate(recipe: Recipe, shape: Shape, lengths: dict[str, list[int]], *, speed: float) -> dict[str, str]:
     """Memory and time of each stage. `lengths`: tokens of prompts and completions; `speed`: operations a second."""
-    tokens = sum(median(n) for n in lengths.values() if n)
-    pairs = len(lengths["prompt"])
     facts: dict[str, str] = {"parameters": f"{shape.parameters / 1e6:.0f} million"}
     trained = [(s.name, s.kind, s.config) for s in recipe.stages if isinstance(s.config, TrainingConfig)]
     needed = max((_bytes(config, shape) for _, _, config in trained), default=shape.parameters * BYTES)
     facts["memory"] = f"about {memory(needed)}"
-    answer = median(lengths["completion"] or [0])
-    by_parameter = {name: _operations(kind, config, tokens, answer, pairs) for name, kind, config in trained}
+    load = Load(
+        examples=len(lengths["prompt"]),
+        prompt=median(lengths["prompt"] or [0]),
+        answer=median(lengths["completion"] or [0]),
+        failures=_failures_of_an_example(recipe),
+    )
+    by_parameter = {name: _operations(kind, config, load) for name, kind, config in trained}
     seconds = {name: count * shape.parameters / (speed * EFFICIENCY) for name, count in by_parameter.items()}
     facts |= {name: f"about {duration(value)}" for name, value in seconds.items()}
     facts["all training"] = f"about {duration(sum(seconds.values()))}, validation and evaluation apart"
     return facts
 
 
-def _operations(kind: str, config: Any, tokens: float, answer: float, pairs: int) -> float:
-    """Operations of a stage by parameter. `tokens`: of a prompt with its answer; `answer`: of the answer alone."""
+@dataclass(frozen=True)
+class Load:
+    """Training examples, tokens of a typical prompt and answer, and the failures made of each example."""
+
+    examples: int
+    prompt: float
+    answer: float
+    failures: int
+
+
+def _failures_of_an_example(recipe: Recipe) -> int:
+    config = next((s.config for s in recipe.stages if isinstance(s.config, NegativesConfig)), None)
+    if config is None:
+        return 1
+    return len(config.trained) if config.classes_per_example == "all" else config.classes_per_example
+
+
+def _operations(kind: str, config: Any, load: Load) -> float:
+    """Operations of a stage by parameter; a prompt counts once for all that is packed behind it."""
     step = 4 if config.use_peft else 6
     if kind == "ppo":
         samples = (config.max_steps or 1) * config.rollout_batch_size
         scoring = 2 * len(("old", "reference", "reward"))
-        return float(samples * (answer * 2 * DECODE_PRICE + tokens * (scoring + config.num_ppo_epochs * step)))
-    sides = 2 if kind == "reward" else 1
-    rows = config.max_steps * config.train_batch_size if config.max_steps else pairs * config.num_train_epochs
-    return float(rows * sides * tokens * step)
+        tokens = load.answer + load.prompt / config.num_generations
+        return float(samples * (load.answer * 2 * DECODE_PRICE + tokens * (scoring + config.num_ppo_epochs * step)))
+    if kind == "reward":
+        tokens, rows = load.answer + (load.prompt + load.answer) / load.failures, load.examples * load.failures
+    else:
+        tokens, rows = load.prompt + load.answer, load.examples
+    rows = config.max_steps * config.train_batch_size if config.max_steps else rows * config.num_train_epochs
+    return float(rows * tokens * step)
 
 
 def _bytes(config: TrainingConfig, shape: Shape) -> int:
     weights = shape.parameters * BYTES
     learning = weights * 3 if not config.use_peft else weights // 10  # gradients and two moments
-    tokens = config.micro_batch_tokens or 2048
+    tokens = config.micro_batch_tokens or 768
     kept = tokens * shape.hidden * BYTES * (2 if config.gradient_checkpointing else ACTIVATIONS) * shape.layers
     return weights + learning + kept
 
