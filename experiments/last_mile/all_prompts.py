@@ -1,8 +1,8 @@
 """The finished runs of `run.py` on every test prompt, where a recipe takes a part of them.
 
-    python experiments/last_mile/whole_test.py --task quickstart --seeds 0 1 2
+    python experiments/last_mile/all_prompts.py --task quickstart --seeds 0 1 2
 
-Outputs lie beside each run's own, in `evaluation/whole_test.jsonl`; what is there is not generated again. The last
+Outputs lie beside each run's own, in `evaluation/all_prompts.jsonl`; what is there is not generated again. The last
 line is one JSON object like those of `run.py`, for `table.py`.
 """
 
@@ -26,7 +26,7 @@ ARMS = {"sft": "ml", "ppo": "rl"}
 
 def outputs(run: RunFolder) -> list[dict[str, Any]]:
     """Greedy outputs of the run's two models for the whole test split, raw and post-processed."""
-    file = run.generations.with_name("whole_test.jsonl")
+    file = run.generations.with_name("all_prompts.jsonl")
     if file.is_file():
         return read_rows(file)
     data, rows = load_recipe(run.recipe).dataset, []
