@@ -57,7 +57,7 @@ def main() -> None:
     runs = [RunFolder(args.out / args.task / args.variant / str(seed)) for seed in args.seeds]
     pooled = evaluate_rows([row for run in runs for row in outputs(run)], seed=0).model_dump(mode="json")
     line = {"task": f"{args.task}, whole test split", "variant": args.variant, "seeds": args.seeds}
-    print(json.dumps(line | {"reward_model": reward_tables(runs)} | pooled))
+    print(json.dumps(line | pooled | {"reward_model": reward_tables(runs)}))
 
 
 if __name__ == "__main__":

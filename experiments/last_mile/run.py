@@ -86,8 +86,8 @@ def main() -> None:
     for seed in args.seeds:
         recipe = recipe_of(args.task, args.variant, seed, args.data, args.quick)
         runs.append(run_one(recipe, root / args.variant / str(seed), root / "full" / str(seed)))
-    line = {"task": args.task, "variant": args.variant, "seeds": args.seeds, "reward_model": reward_tables(runs)}
-    line |= pooled(runs)
+    line = {"task": args.task, "variant": args.variant, "seeds": args.seeds}
+    line |= pooled(runs) | {"reward_model": reward_tables(runs)}
     print(json.dumps(line))
 
 
