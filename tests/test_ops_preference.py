@@ -33,8 +33,9 @@ def test_equal_the_definition_pair_by_pair(rows: list[tuple[float, float, float,
     chosen, rejected, margin = leaf([r[0] for r in rows]), leaf([r[1:3] for r in rows]), leaf([r[3] for r in rows])
     bce, pairwise = bce_reward_loss(chosen, rejected), pairwise_reward_loss(chosen, rejected, margin)
     assert bce.shape == pairwise.shape == (len(rows),)
-    assert bce.tolist() == pytest.approx([reference.bce(r[0], list(r[1:3])) for r in rows], abs=1e-10)
-    assert pairwise.tolist() == pytest.approx([reference.pairwise(r[0], list(r[1:3]), r[3]) for r in rows], abs=1e-10)
+    # torch's softplus is linear from 20 on, where it is off by e^-20 = 2e-9
+    assert bce.tolist() == pytest.approx([reference.bce(r[0], list(r[1:3])) for r in rows], abs=1e-8)
+    assert pairwise.tolist() == pytest.approx([reference.pairwise(r[0], list(r[1:3]), r[3]) for r in rows], abs=1e-8)
 
 
 @pytest.mark.parametrize("loss", [bce_reward_loss, pairwise_reward_loss])
