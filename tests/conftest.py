@@ -17,6 +17,7 @@ BESIDE = ROOT.parent / "shared" / "data"
 def shared_data() -> Path:
     """Folder of the real data sets; the test is skipped where they are not there."""
     folder = Path(os.environ.get("HOMESTRETCH_DATA", BESIDE))
+    # Their licences keep them out of the repository.
     if not folder.is_dir():
         pytest.skip(f"{DATA} are not at {folder}; set HOMESTRETCH_DATA")
     return folder

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import sentencepiece
 import torch
 from safetensors.torch import save_file
 
@@ -121,7 +122,6 @@ def test_best_reference_counts(tmp_path):
 
 
 def test_sentencepiece_checkpoint(tmp_path):
-    sentencepiece = pytest.importorskip("sentencepiece")
     folder = write(tmp_path / "b", 8)
     (tmp_path / "text").write_text("\n".join(a + "\n" + b for a, b in PAIRS * 20))
     sentencepiece.SentencePieceTrainer.train(

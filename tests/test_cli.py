@@ -29,7 +29,7 @@ PAIR = '{"prompt": "a b", "completion": "c"}\n'
 
 def homestretch(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "homestretch", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
 def refused(*arguments: str | Path, **options: object) -> str:

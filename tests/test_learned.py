@@ -124,6 +124,7 @@ def test_packaged_encoder_knows_paraphrases():
     try:
         minilm_folder()
     except MissingDependency as missing:
+        # The encoder is an optional package that is not on every index.
         pytest.skip(str(missing))
     near, far = ["A man is playing a guitar."], ["The stock market fell sharply."]
     text = "Someone plays the guitar."

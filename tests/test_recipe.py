@@ -174,7 +174,7 @@ def test_a_reward_model_from_outside_stands_for_the_stage() -> None:
     with pytest.raises(RecipeError, match="reward_model_name_or_path"):
         load_recipe({"stages": ["ppo"]})
     with pytest.raises(ValidationError, match="needs `reward` before it"):
-        Recipe(stages=["ppo"])  # type: ignore[list-item]
+        Recipe(stages=["ppo"])
 
 
 @given(st.permutations(sorted(STAGES)))
@@ -207,7 +207,7 @@ def test_every_field_is_documented_and_defaults_survive_the_round_trip(kind: str
 def test_settings_are_frozen() -> None:
     recipe = load_recipe({"stages": ["sft"]})
     with pytest.raises(ValidationError):
-        recipe.seed = 3  # type: ignore[misc]
+        recipe.seed = 3
 
 
 def test_a_key_of_a_union_is_named_without_its_members() -> None:

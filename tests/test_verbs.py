@@ -131,6 +131,6 @@ def test_overrides_as_values_are_the_same_as_texts() -> None:
     }
     recipe = load_recipe({"stages": ["sft", "negatives", "reward", "ppo"]}, as_texts(values))
     assert recipe.dataset.name == "a: b"
-    assert recipe.find("ppo").kl == "off"  # type: ignore[union-attr]
-    assert recipe.find("sft").lora_target_modules == ["q", "v"]  # type: ignore[union-attr]
+    assert recipe.find("ppo").kl == "off"
+    assert recipe.find("sft").lora_target_modules == ["q", "v"]
     assert default_folder("x/pairs.jsonl") == default_folder("pairs") == Path("runs/pairs")

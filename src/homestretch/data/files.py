@@ -52,7 +52,7 @@ def read_file(path: Path) -> list[RawRow]:
 
 def read_saved(folder: Path) -> dict[str, Reader]:
     """Rows of a folder written by `save_to_disk`, by split; a single data set is all `train`."""
-    import datasets  # type: ignore[import-untyped]
+    import datasets
 
     try:
         return of_dataset(datasets.load_from_disk(str(folder)), str(folder))
@@ -127,7 +127,7 @@ def _starts(text: str) -> Iterator[int]:
     """Where each element of a valid JSON list begins, so that its line can be told."""
     decoder = json.JSONDecoder()
     position = text.index("[") + 1
-    while text[position := position + len(_BETWEEN.match(text, position)[0])] != "]":  # type: ignore[index]
+    while text[position := position + len(_BETWEEN.match(text, position)[0])] != "]":
         yield position
         position = decoder.raw_decode(text, position)[1]
 
@@ -156,8 +156,8 @@ def _cells(where: str, row: dict[str, Any]) -> RawRow:
 
 
 def _parquet(path: Path) -> Iterator[RawRow]:
-    import pyarrow  # type: ignore[import-untyped]
-    import pyarrow.parquet  # type: ignore[import-untyped]
+    import pyarrow
+    import pyarrow.parquet
 
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()

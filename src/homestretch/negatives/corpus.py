@@ -138,7 +138,7 @@ class Corpus:
                 result[a] = b
         return tuple(result)
 
-    @lru_cache(maxsize=16384)  # noqa: B019 - as above
+    @lru_cache(maxsize=16384)  # noqa: B019 - a corpus lives as long as its stage
     def _neighbours(self, source: str, n: int) -> list[tuple[int, float]]:
         vectorizer, matrix = self._tfidf
         if vectorizer is None:

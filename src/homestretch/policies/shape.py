@@ -27,7 +27,7 @@ def model_shape(name_or_path: str, *, revision: str | None = None) -> Shape:
         config = AutoConfig.from_pretrained(resolve(name_or_path), revision=revision)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         with torch.device("meta"):
-            lm = kind.from_config(config)  # type: ignore[no-untyped-call]
+            lm = kind.from_config(config)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"The model `{name_or_path}` cannot be read: {str(error).splitlines()[0][:200]}") from None
     parameters = sum(p.numel() for p in lm.parameters())
