@@ -23,7 +23,7 @@ from homestretch.algorithms.reward_model import RewardModelling
 from homestretch.batch import PairBatch
 from homestretch.config.reward import RewardConfig
 from homestretch.data.collate import collate
-from homestretch.data.tokenize import tokenize_examples
+from homestretch.data.tokenize import TokenizedExample, tokenize_examples
 from homestretch.policies.precision import autocast
 from homestretch.training.context import set_threads
 
@@ -31,7 +31,7 @@ MODEL = "builtin/smollm2-135m"
 PROMPTS, BUDGET = 8, 1024
 
 
-def pairs_of(rows: list, k: int) -> PairBatch:
+def pairs_of(rows: list[TokenizedExample], k: int) -> PairBatch:
     """K pairs of each row: copy j of row i is rejected with the completion of row i + j + 1."""
     n = len(rows)
     chosen = [row for row in rows for _ in range(k)]
@@ -40,18 +40,17 @@ def pairs_of(rows: list, k: int) -> PairBatch:
     return PairBatch(chosen=collate(chosen), rejected=collate(rejected))
 
 
-def seconds_of(policy: Policy, batches: list[PairBatch]) -> float:
-    """Forward and backward of the pairs."""
+def packed(policy: Policy, batch: PairBatch) -> float:
+    """Seconds of forward and backward of the pairs, as the stage `reward` does it."""
     started = time.perf_counter()
-    for batch in batches:
-        for side in (batch.select(rows) for rows in batch.parts(BUDGET)):
-            RewardModelling("classifier").loss(Models(policy=policy), side).terms.sum().backward()
+    for part in (batch.select(rows) for rows in batch.parts(BUDGET)):
+        RewardModelling("classifier").loss(Models(policy=policy), part).terms.sum().backward()
     policy.trunk.zero_grad(set_to_none=True)
     return time.perf_counter() - started
 
 
 def alone(policy: Policy, batch: PairBatch) -> float:
-    """The same pairs, every row scored in a batch without a second row of its prompt."""
+    """Seconds of the same pairs, every row scored in a batch without a second row of its prompt."""
     started = time.perf_counter()
     k = len(batch) // PROMPTS
     for copy in range(k):
@@ -82,12 +81,18 @@ def main() -> None:
         rates: list[tuple[float, float]] = []
         for number in range(args.rounds + 1):
             batch = pairs_of(rows[number * PROMPTS : (number + 1) * PROMPTS], k)
-            pair = (len(batch) / alone(policy, batch), len(batch) / seconds_of(policy, [batch]))
+            pair = (len(batch) / alone(policy, batch), len(batch) / packed(policy, batch))
             rates += [pair] if number else []
-        single, packed = (statistics.median(column) for column in zip(*rates, strict=True))
+        single, together = (statistics.median(column) for column in zip(*rates, strict=True))
         spread = sorted(b / a for a, b in rates)
-        found[k] = {"alone": single, "packed": packed, "ratio": packed / single, "low": spread[0], "high": spread[-1]}
-        print(f"K={k}: {single:5.1f} pairs/s alone, {packed:5.1f} packed, x {packed / single:.2f}")
+        found[k] = {
+            "alone": single,
+            "packed": together,
+            "ratio": together / single,
+            "low": spread[0],
+            "high": spread[-1],
+        }
+        print(f"K={k}: {single:5.1f} pairs/s alone, {together:5.1f} packed, x {together / single:.2f}")
     print(json.dumps(found))
 
 

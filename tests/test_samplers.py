@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homestretch.data.samplers import epoch_order, grouped_epoch_batch
+from homestretch.data.samplers import epoch_batch, epoch_order
 from homestretch.ops.micro_batches import token_budget_batches
 
 
@@ -67,9 +67,9 @@ def test_a_known_cut():
 
 def test_rows_of_one_group_come_one_after_the_other():
     groups = ["a", "b", "a", "c", "b", "a"]
-    batches = [grouped_epoch_batch(groups, 4, seed=0, number=n) for n in range(2)]
+    batches = [epoch_batch(groups, 4, seed=0, number=n) for n in range(2)]
     assert [len(b) for b in batches] == [4, 2]
     order = [groups[i] for b in batches for i in b]
     assert sorted(order) == sorted(groups) and len([k for k, _ in itertools.groupby(order)]) == 3
-    epochs = {tuple(grouped_epoch_batch(groups, 6, seed=0, number=n)) for n in range(9)}
+    epochs = {tuple(epoch_batch(groups, 6, seed=0, number=n)) for n in range(9)}
     assert len(epochs) > 1

@@ -19,9 +19,8 @@ from homestretch import RunFolder, evaluate_rows, load_recipe
 from homestretch.evaluate import read_rows
 from homestretch.metrics.postprocess import postprocess_row
 from homestretch.results import write_text
+from homestretch.training.stages.evaluate import ARMS
 from homestretch.verbs.generate import generate
-
-ARMS = {"sft": "ml", "ppo": "rl"}
 
 
 def outputs(run: RunFolder) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ from pydantic import Field, PositiveInt
 
 from homestretch.config.base import Config
 
+MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_CPU = 16_384, 768
+
 
 class TrainingConfig(Config):
     """How one stage trains; the method's own fields are added by its subclass."""

@@ -33,9 +33,9 @@ Reader = Callable[[], list[RawRow]]
 def read_file(path: Path) -> list[RawRow]:
     """All rows of one file. Raises InputError where the file is missing, unreadable, empty or of an unknown kind."""
     reader = READERS.get(path.suffix.lower())
-    if reader is None and path.suffix.lower() in (".yaml", ".yml"):
-        raise InputError(f"{path} is a recipe, not data; train it with `homestretch train {path}`.")
     if reader is None:
+        if path.suffix.lower() in (".yaml", ".yml"):
+            raise InputError(f"{path} is a recipe, not data; train it with `homestretch train {path}`.")
         raise InputError(
             f"{path}: files of kind `{path.suffix}` cannot be read; use one of {', '.join(sorted(READERS))}."
         )

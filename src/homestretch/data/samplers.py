@@ -16,16 +16,11 @@ def epoch_order(n: int, *, seed: int, epoch: int) -> list[int]:
     return order
 
 
-def epoch_batch(n: int, size: int, *, seed: int, number: int) -> list[int]:
-    """Rows of batch `number`: passes of `epoch_order` cut into batches of `size`, the last of a pass may be smaller."""
-    epoch, at = divmod(number, math.ceil(n / size))
-    return epoch_order(n, seed=seed, epoch=epoch)[at * size : (at + 1) * size]
+def epoch_batch(groups: Sequence[Hashable], size: int, *, seed: int, number: int) -> list[int]:
+    """Rows of batch `number`: passes over all rows cut into batches of `size`, the last of a pass may be smaller.
 
-
-def grouped_epoch_batch(groups: Sequence[Hashable], size: int, *, seed: int, number: int) -> list[int]:
-    """Rows of batch `number`, as `epoch_batch`, with rows of one group side by side: groups are shuffled, not rows.
-
-    `groups[i]` names the group of row i. A group may be cut by the end of a batch.
+    `groups[i]` names the group of row i, its own number where there are none. Groups are shuffled by `epoch_order`, and
+    their rows stay side by side; a group may be cut by the end of a batch.
     """
     epoch, at = divmod(number, math.ceil(len(groups) / size))
     rows: dict[Hashable, list[int]] = {}

@@ -85,7 +85,8 @@ class Rows:
         device = state.hidden_BD.device
         uniform_BT = row_uniforms([fold(seed, row, k) for row, k in keys], width).to(device)
         at_B = torch.zeros(len(keys), dtype=torch.long, device=device)
-        return cls(state, keys, uniform_BT, at_B, torch.zeros_like(uniform_BT, dtype=torch.long), uniform_BT * 0)
+        ids_BT, logp_BT = torch.zeros_like(uniform_BT, dtype=torch.long), torch.zeros_like(uniform_BT)
+        return cls(state, keys, uniform_BT, at_B, ids_BT, logp_BT)
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -50,6 +50,13 @@ def distinct_rows(x_BN: Tensor) -> tuple[Tensor, Tensor]:
     return first_U, order_U.argsort()[inverse_B]
 
 
+def right_padded(ids_BP: Tensor, mask_BP: Tensor) -> tuple[Tensor, Tensor]:
+    """The real tokens of each row moved to its start, 0 behind, and their integer mask; the longest row sets the width."""
+    nothing_B0 = ids_BP[:, :0]
+    ids_BL, mask_BL, _ = compact(ids_BP, mask_BP, nothing_B0, nothing_B0)
+    return ids_BL, mask_BL
+
+
 def left_padded(ids_BP: Tensor, mask_BP: Tensor) -> tuple[Tensor, Tensor]:
     """The real tokens of each row moved to its end, 0 in front, and their integer mask."""
     order_BP = mask_BP.long().argsort(dim=1, stable=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from homestretch.ops.masks import compact
+from homestretch.ops.masks import right_padded
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Packed:
 
 def pack(prompt_ids_UP: Tensor, prompt_mask_UP: Tensor, ids_BT: Tensor, mask_BT: Tensor, row_B: Tensor) -> Packed:
     """Pack B responses behind U prompts; `row_B` (B,) says behind which. Masks are 1 where a token is real."""
-    empty_U0 = prompt_ids_UP[:, :0]
-    prompt_ids_UP, prompt_mask_UP, prompt_length_U = compact(prompt_ids_UP, prompt_mask_UP, empty_U0, empty_U0)
+    prompt_ids_UP, prompt_mask_UP = right_padded(prompt_ids_UP, prompt_mask_UP)
+    prompt_length_U = prompt_mask_UP.sum(1)
     length_B, prompt_length_B = mask_BT.sum(1), prompt_length_U[row_B]
     same_BB = (row_B[:, None] == row_B[None, :]).long().tril(-1)
     start_B = prompt_length_B + same_BB @ length_B

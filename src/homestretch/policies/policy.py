@@ -80,16 +80,16 @@ class Policy:
         # Each module gets its own mode back: a trunk is in training mode around a model that was loaded without.
         modes = [(module, module.training) for module in self.trunk.modules()]
         self.trunk.eval()
-        steps = nullcontext if self.device.type == "cpu" else self.autocast
+        on_cpu = self.device.type == "cpu"
 
         def start(ids: Tensor, mask: Tensor) -> CausalDecoding | Seq2SeqDecoding:
             with self.autocast():
                 state = kind(self.trunk.lm, ids, mask)
-            if self.device.type == "cpu":
+            if on_cpu:
                 state.cast(self.trunk.lm.dtype)
             return state
 
-        with torch.no_grad(), merged(self.trunk.model, self.adapter), steps():
+        with torch.no_grad(), merged(self.trunk.model, self.adapter), nullcontext() if on_cpu else self.autocast():
             yield start
         self.trunk.active = self.adapter
         for module, training in modes:

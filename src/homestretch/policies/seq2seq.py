@@ -7,15 +7,8 @@ from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from homestretch.batch import SequenceBatch
-from homestretch.ops.masks import compact
+from homestretch.ops.masks import right_padded
 from homestretch.policies.causal import cast_cache
-
-
-def _right_padded(prompt_ids_BP: Tensor, prompt_mask_BP: Tensor) -> tuple[Tensor, Tensor]:
-    # Encoders with absolute positions would see left padding as an offset.
-    empty = prompt_ids_BP.new_zeros(len(prompt_ids_BP), 0)
-    ids_BP, mask_BP, _ = compact(prompt_ids_BP, prompt_mask_BP, empty, empty)
-    return ids_BP, mask_BP
 
 
 def _start_B(lm: PreTrainedModel, rows: int, device: torch.device) -> Tensor:
@@ -32,7 +25,8 @@ def response_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Te
     input: start token, then the response.
     """
     first_U, inverse_B = batch.distinct_prompts
-    prompt_ids_UP, prompt_mask_UP = _right_padded(batch.prompt_ids_BP[first_U], batch.prompt_mask_BP[first_U])
+    # Encoders with absolute positions would see left padding as an offset.
+    prompt_ids_UP, prompt_mask_UP = right_padded(batch.prompt_ids_BP[first_U], batch.prompt_mask_BP[first_U])
     encoded_UPD = lm.get_encoder()(input_ids=prompt_ids_UP, attention_mask=prompt_mask_UP).last_hidden_state
     start_B = _start_B(lm, len(batch), batch.ids_BT.device)
     ids_BS = torch.cat([start_B[:, None], batch.ids_BT * batch.mask_BT], dim=1)
@@ -58,7 +52,7 @@ class Seq2SeqDecoding:
     def __init__(self, lm: PreTrainedModel, prompt_ids_BP: Tensor, prompt_mask_BP: Tensor) -> None:
         self.decoder = lm.get_decoder()
         self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        ids_BP, self.prompt_mask_BP = _right_padded(prompt_ids_BP, prompt_mask_BP)
+        ids_BP, self.prompt_mask_BP = right_padded(prompt_ids_BP, prompt_mask_BP)
         self.encoded_BPD = lm.get_encoder()(input_ids=ids_BP, attention_mask=self.prompt_mask_BP).last_hidden_state
         self.hidden_BD = self._forward(_start_B(lm, len(ids_BP), ids_BP.device)[:, None])
 

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from homestretch.config.recipe import Recipe
-from homestretch.config.training import TrainingConfig
+from homestretch.config.training import MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_CPU, TrainingConfig
 from homestretch.data.records import Example
 from homestretch.data.sources import Splits
 from homestretch.data.tokenize import TokenizedExample, length_check, tokenize_examples
@@ -140,7 +140,7 @@ class Context:
     def budget(self, config: TrainingConfig | None) -> int:
         """Padded tokens of one forward pass."""
         given = config.micro_batch_tokens if config else None
-        return given or (768 if self.device.type == "cpu" else 16_384)
+        return given or (MICRO_BATCH_TOKENS_CPU if self.device.type == "cpu" else MICRO_BATCH_TOKENS)
 
     def policy(self, trunk: Trunk, adapter: str | None, config: TrainingConfig | None = None) -> Policy:
         """A view of the trunk with the stage's precision and budget; without settings, with those of the device."""

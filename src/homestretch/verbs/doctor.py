@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from homestretch.config.negatives import NegativesConfig
 from homestretch.config.recipe import Recipe
-from homestretch.config.training import TrainingConfig
+from homestretch.config.training import MICRO_BATCH_TOKENS_CPU, TrainingConfig
 from homestretch.report.names import duration, memory
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _operations(kind: str, config: Any, load: Load) -> float:
 def _bytes(config: TrainingConfig, shape: Shape) -> int:
     weights = shape.parameters * BYTES
     learning = weights * 3 if not config.use_peft else weights // 10  # gradients and two moments
-    tokens = config.micro_batch_tokens or 768
+    tokens = config.micro_batch_tokens or MICRO_BATCH_TOKENS_CPU
     kept = tokens * shape.hidden * BYTES * (2 if config.gradient_checkpointing else ACTIVATIONS) * shape.layers
     return weights + learning + kept
 

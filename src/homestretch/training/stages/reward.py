@@ -17,7 +17,7 @@ from homestretch.batch import PairBatch
 from homestretch.config.reward import RewardConfig
 from homestretch.data.collate import collate_pairs
 from homestretch.data.records import Example, example_from_row
-from homestretch.data.samplers import grouped_epoch_batch
+from homestretch.data.samplers import epoch_batch
 from homestretch.data.tokenize import TokenizedPair, tokenize_pairs
 from homestretch.errors import DataError, RecipeError
 from homestretch.policies.policy import Policy
@@ -45,7 +45,7 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
     prompts = [row.id for row in train]
 
     def batch_of(number: int) -> PairBatch:
-        return collate_pairs([train_rows[i] for i in grouped_epoch_batch(prompts, size, seed=seed, number=number)])
+        return collate_pairs([train_rows[i] for i in epoch_batch(prompts, size, seed=seed, number=number)])
 
     def validate(number: int) -> dict[str, float]:
         modes = measure(learner.policy, held_rows, held_out_mode)

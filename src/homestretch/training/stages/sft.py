@@ -24,7 +24,7 @@ def run(context: Context, config: SFTConfig, folder: Path) -> Progress:
     seed, size = context.recipe.seed, config.train_batch_size
 
     def batch_of(number: int) -> SequenceBatch:
-        return collate([rows[i] for i in epoch_batch(len(rows), size, seed=seed, number=number)])
+        return collate([rows[i] for i in epoch_batch(range(len(rows)), size, seed=seed, number=number)])
 
     plan = Plan(
         label="sft",
