@@ -51,7 +51,7 @@ def distinct_rows(x_BN: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def right_padded(ids_BP: Tensor, mask_BP: Tensor) -> tuple[Tensor, Tensor]:
-    """The real tokens of each row moved to its start, 0 behind, and their integer mask; the longest row sets the width."""
+    """The real tokens of each row moved to its start, 0 behind, and their integer mask; as wide as the longest row."""
     nothing_B0 = ids_BP[:, :0]
     ids_BL, mask_BL, _ = compact(ids_BP, mask_BP, nothing_B0, nothing_B0)
     return ids_BL, mask_BL
