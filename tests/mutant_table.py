@@ -54,6 +54,13 @@ MUTANTS = [
         ("whole[prompt] += length", "whole[prompt] -= length"),
     ),
     *_of(
+        "policies/packed",
+        "test_shared_prompts",
+        ("error <= TOLERANCE", "error >= 0 * TOLERANCE"),
+        ('"sliding_attention": window}', '"sliding_attention": None}'),
+        (" if set(kinds) <= known.keys() else None", ""),
+    ),
+    *_of(
         "policies/causal",
         "test_engine test_shared_prompts",
         ("width - t.shape[-2], 0)", "0, width - t.shape[-2])"),

@@ -6,10 +6,14 @@ import pytest
 import torch
 from test_policies import batch_of
 from tiny import BUILDERS, build
+from transformers import BloomConfig, BloomForCausalLM, MambaConfig, MambaForCausalLM, MistralConfig, MistralForCausalLM
 
 from homestretch.config.training import TrainingConfig
 from homestretch.ops.masks import distinct_rows
+from homestretch.policies.causal import response_hidden
+from homestretch.policies.packed import packed_hidden, packs, windows
 from homestretch.policies.policy import Policy
+from homestretch.policies.rows import joined_hidden
 from homestretch.policies.trunk import Trunk
 
 PROMPTS = [[8, 9, 10, 11, 12], [5, 6, 7], [8, 9, 10, 11, 12], [8, 9, 10, 11, 12], [5, 6, 7]]
@@ -63,6 +67,7 @@ def test_scores_and_gradients_are_those_of_single_rows(name, left, attention):
 
 def tokens_read(trunk: Trunk, batch) -> int:
     """Tokens that the first layer of a Llama was given in one scoring pass."""
+    assert packs(trunk.lm)  # asked before, so that the trial is not counted
     seen: list[int] = []
     layer = trunk.lm.model.layers[0].mlp
     handle = layer.register_forward_hook(lambda _m, args, _out: seen.append(args[0].shape[:-1].numel()))
@@ -91,6 +96,44 @@ def test_with_gradient_checkpointing_layers_are_computed_twice():
         torch.testing.assert_close(a, b, atol=3e-5, rtol=1e-4)
     for key in grad:
         torch.testing.assert_close(grad[key], grad_again[key], atol=2e-4, rtol=1e-3)
+
+
+def mistral(window: int | None):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return MistralForCausalLM(MistralConfig(vocab_size=61, num_key_value_heads=2, sliding_window=window, **sizes))
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_every_layer_keeps_its_window(attention):
+    lm = mistral(window=4)
+    lm.set_attn_implementation(attention)
+    batch = batch_of(PROMPTS, RESPONSES)
+    assert windows(lm) == {"sliding_attention": 4} and packs(lm)
+    packed, joined = packed_hidden(lm, batch), joined_hidden(lm, batch)
+    wide = joined_hidden(mistral(window=None), batch)
+    for b, length in enumerate(batch.length_B.tolist()):
+        torch.testing.assert_close(packed[b, : length + 1], joined[b, : length + 1], atol=3e-5, rtol=1e-4)
+    assert not torch.allclose(joined, wide, atol=1e-3), "the window should be narrow enough to matter"
+
+
+def test_models_that_ignore_masks_or_positions_are_read_row_by_row():
+    torch.manual_seed(0)
+    counts_columns = BloomForCausalLM(BloomConfig(vocab_size=61, hidden_size=32, n_layer=2, n_head=4))
+    has_no_attention = MambaForCausalLM(MambaConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2, state_size=4))
+    deaf = build("llama")  # takes positions, and does not listen
+    deaf.model.register_forward_pre_hook(lambda _m, args, kw: (args, kw | {"position_ids": None}), with_kwargs=True)
+    batch = batch_of(PROMPTS, RESPONSES)
+    for lm in (counts_columns, has_no_attention, deaf):
+        assert not packs(lm)
+        torch.testing.assert_close(response_hidden(lm, batch), joined_hidden(lm, batch))
+
+
+def test_kinds_of_layers_that_are_not_known_are_read_row_by_row():
+    lm = mistral(window=None)
+    assert packs(lm)
+    lm.config.layer_types = ["full_attention", "chunked_attention"]
+    assert windows(lm) is None and not packs(lm)
 
 
 def test_distinct_rows_keep_their_order():

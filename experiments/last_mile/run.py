@@ -29,7 +29,7 @@ VARIANTS: dict[str, list[str]] = {
     "no_length": ["ppo.length_penalty=none"],
     "no_kl": ["ppo.kl=off"],
     "r2": ["ppo.lookahead_k=4"],
-    "no_overlap": ["ppo.overlap_coef=0"],
+    "no_overlap": ["ppo.rewards.overlap=0"],
     "pairwise": ["reward.kind=pairwise"],
     **{f"without_{name}": [] for name in CLASSES},
 }

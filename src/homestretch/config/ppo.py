@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -65,8 +65,9 @@ class PPOConfig(TrainingConfig):
     """Sequences over which the adaptive controller acts. Origin: sheet 3 (TRL)."""
     reward_clip_range: float | None = Field(5.0, gt=0)
     """The reward model's logit is clipped to +- this. Origin: sheet 3."""
-    overlap_coef: float = Field(0.0, ge=0)
-    """Weight of the length-adjusted ROUGE-L (0 to 1) with the training reference in the reward. Origin: ours."""
+    rewards: dict[Literal["overlap", "rules"], Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """Rewards without a model that join the reward model's score, and their weights: `overlap`, length-adjusted ROUGE-L
+    (0 to 1) with the training reference; `rules`, -1 for a sample that breaks a rule of the audit. Origin: ours."""
     length_penalty: Literal["ratio", "linear", "budget", "none"] = "ratio"
     """Form of the length term. `ratio` compares with the training reference; inference needs none."""
     length_coef: float | None = Field(None, ge=0)

@@ -3,66 +3,26 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad as zeros_around
 from transformers import DynamicCache, PreTrainedModel
 
 from homestretch.batch import SequenceBatch
-from homestretch.ops.masks import compact, left_padded, response_states
-from homestretch.ops.packing import pack
-
-TAKES_MASKS = ("eager", "sdpa")
-"""Attention implementations that take any mask; the others know causal ones alone."""
-
-
-def decoder_of(lm: PreTrainedModel) -> nn.Module:
-    """The stack below the LM head."""
-    return getattr(lm, lm.base_model_prefix)
+from homestretch.ops.masks import left_padded
+from homestretch.policies.packed import packed_hidden, packs
+from homestretch.policies.rows import decoder_of, joined_hidden
 
 
 def response_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Tensor | None = None) -> Tensor:
     """Hidden states (B, S, D) of a batch, S = T + 1: state t has seen the prompt and t response tokens.
 
-    Rows that share a prompt are packed into one (`ops.packing`), where the attention takes masks; else prompt and
-    response are joined without a gap. The result does not depend on the side of the prompt's
+    Rows that share a prompt are packed into one (`ops.packing`), where the model allows it; else prompt and response
+    are joined without a gap. The result does not depend on the side of the prompt's
     padding. `inputs_embeds` (B, L, D) replaces the embeddings of the joined rows.
     """
-    if inputs_embeds is None and lm.config._attn_implementation in TAKES_MASKS:
-        first_U, row_B = batch.distinct_prompts
-        if len(first_U) < len(batch):
-            return _packed_hidden(lm, batch, first_U, row_B)
-    return _joined_hidden(lm, batch, inputs_embeds)
-
-
-def _packed_hidden(lm: PreTrainedModel, batch: SequenceBatch, first_U: Tensor, row_B: Tensor) -> Tensor:
-    packed = pack(batch.prompt_ids_BP[first_U], batch.prompt_mask_BP[first_U], batch.ids_BT, batch.mask_BT, row_B)
-    config = lm.config.get_text_config()
-
-    def mask(window: int | None = None) -> Tensor:
-        visible = packed.visible_U1LL(window)
-        if config._attn_implementation == "sdpa":
-            return visible
-        return torch.zeros_like(visible, dtype=lm.dtype).masked_fill(~visible, torch.finfo(lm.dtype).min)
-
-    kinds = set(getattr(config, "layer_types", None) or ())
-    windows = {"full_attention": None, "sliding_attention": getattr(config, "sliding_window", None)}
-    hidden_ULD = decoder_of(lm)(
-        input_ids=packed.ids_UL,
-        attention_mask={kind: mask(windows[kind]) for kind in kinds} if len(kinds) > 1 else mask(),
-        position_ids=packed.position_UL,
-        use_cache=False,
-    ).last_hidden_state
-    return hidden_ULD[packed.row_B[:, None], packed.state_BS]
-
-
-def _joined_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Tensor | None) -> Tensor:
-    # Padded on the right, so that causal attention needs no mask.
-    ids_BL, _, prompt_length_B = compact(batch.prompt_ids_BP, batch.prompt_mask_BP, batch.ids_BT, batch.mask_BT)
-    inputs = {"input_ids": ids_BL} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
-    hidden_BLD = decoder_of(lm)(**inputs, use_cache=False).last_hidden_state
-    last_B = prompt_length_B + batch.length_B - 1
-    index_BS = response_states(prompt_length_B, batch.ids_BT.shape[1], last_B=last_B)
-    return hidden_BLD.gather(1, index_BS[..., None].expand(-1, -1, hidden_BLD.shape[-1]))
+    if inputs_embeds is None and len(batch.distinct_prompts[0]) < len(batch) and packs(lm):
+        return packed_hidden(lm, batch)
+    return joined_hidden(lm, batch, inputs_embeds)
 
 
 def cast_cache(cache: DynamicCache, dtype: torch.dtype) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from homestretch.metrics.failures import failures
 from homestretch.metrics.rouge import la_rouge
+from homestretch.rewards.base import Reward
 
 
 def reference_overlap(
@@ -17,3 +19,21 @@ def reference_overlap(
     (Paulus et al. 2018, arXiv:1705.04304); as a reward it teaches content that no made failure mode covers.
     """
     return [la_rouge(text, refs) / 100 for text, refs in zip(completions, references, strict=True)]
+
+
+def unbroken_rules(
+    prompts: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], **_: Any
+) -> list[float]:
+    """-1 for a completion that breaks a rule of `metrics.failures`, 0 for one that breaks none.
+
+    It follows the `Reward` protocol; `prompts` are the documents. Whether a completion ended is not asked: a missing
+    end marker has a cost of its own.
+    """
+    return [
+        -1.0 if failures(text, source=source, references=refs, terminated=None) else 0.0
+        for source, text, refs in zip(prompts, completions, references, strict=True)
+    ]
+
+
+REWARDS: Mapping[str, Reward] = {"overlap": reference_overlap, "rules": unbroken_rules}
+"""By the name that a recipe gives it."""

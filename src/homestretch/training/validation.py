@@ -6,6 +6,7 @@ import statistics
 
 from homestretch.generation.engine import generate
 from homestretch.generation.sampling import SamplingConfig
+from homestretch.metrics.failures import failures
 from homestretch.metrics.rouge import la_rouge, rouge
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
@@ -21,8 +22,8 @@ class Validator:
         self.rows = context.tokens(self.examples, is_encoder_decoder=policy.trunk.is_encoder_decoder)
 
     def metrics(self, number: int) -> dict[str, float]:
-        """Mean ROUGE-L and length-adjusted ROUGE-L (0 to 100), share that does not end, length relative to the
-        reference."""
+        """Mean ROUGE-L and length-adjusted ROUGE-L (0 to 100), share that fails by a rule, share that does not
+        end, length relative to the reference."""
         if not self.rows:
             return {}
         made = generate(
@@ -37,6 +38,10 @@ class Validator:
         return {
             "rougeL": statistics.fmean(rouge(text, references).f for text, references in pairs),
             "la_rougeL": statistics.fmean(la_rouge(text, references) for text, references in pairs),
+            "failures": statistics.fmean(
+                bool(failures(s, source=e.source, references=e.references, terminated=made.terminated))
+                for s, e, made in zip(texts, self.examples, samples, strict=True)
+            ),
             "unfinished": statistics.fmean(not s.terminated for s in samples),
             "length_ratio": statistics.fmean(
                 len(s.ids) / row.ref_length for s, row in zip(samples, self.rows, strict=True)

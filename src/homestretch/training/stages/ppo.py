@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
 from homestretch.rewards.model import RewardModel
-from homestretch.rewards.rules import reference_overlap
+from homestretch.rewards.rules import REWARDS
 from homestretch.rewards.shaping import length_penalty, shaped_reward
 from homestretch.seeds import fold
 from homestretch.training.context import ROLE, Context
@@ -110,9 +110,7 @@ def terminal_reward(
     def score(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
         score_B = reward.score_ids(responses)
         assert responses.ref_length_B is not None and responses.terminated_B is not None
-        overlap_B = (
-            config.overlap_coef * overlap(context, responses) if config.overlap_coef else torch.zeros_like(score_B)
-        )
+        ruled = by_rule(context, responses, config.rewards)
         penalty_B = length_penalty(
             responses.length_B, responses.ref_length_B, form=config.length_penalty, coef=coef, budget=budget
         )
@@ -123,19 +121,25 @@ def terminal_reward(
             reward_clip_range=config.reward_clip_range,
             missing_eos_penalty=config.missing_eos_penalty,
         )
-        parts = {"scores": score_B, "length_penalty": penalty_B}
-        return shaped_B + overlap_B, parts | ({"overlap": overlap_B} if config.overlap_coef else {})
+        return sum(ruled.values(), shaped_B), {"scores": score_B, "length_penalty": penalty_B, **ruled}
 
     return score
 
 
-def overlap(context: Context, responses: SequenceBatch) -> Tensor:
-    """`rules.reference_overlap` (B,) of responses with the references of their training rows."""
+def by_rule(context: Context, responses: SequenceBatch, weights: Mapping[str, float]) -> dict[str, Tensor]:
+    """Weighted rewards (B,) of `rewards.rules` by name, with the references of the responses' training rows."""
+    if not any(weights.values()):
+        return {}
     assert responses.index_B is not None
     examples = [context.splits.train[i] for i in responses.index_B.tolist()]
     texts = [
         context.tokenizer.decode(ids[mask.bool()], skip_special_tokens=True)
         for ids, mask in zip(responses.ids_BT, responses.mask_BT, strict=True)
     ]
-    scores = reference_overlap([e.prompt for e in examples], texts, [e.references for e in examples])
-    return torch.tensor(scores, device=responses.ids_BT.device)
+    sources, references = [e.source for e in examples], [e.references for e in examples]
+    return {
+        name: weight
+        * torch.tensor(REWARDS[name](sources, texts, references=references), device=responses.ids_BT.device)
+        for name, weight in weights.items()
+        if weight
+    }

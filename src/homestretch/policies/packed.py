@@ -1,0 +1,85 @@
+"""Hidden states of a causal model, one row for each prompt with all its responses (`ops.packing`).
+
+Only a model that does what it is told about masks and positions can be read so. Some ignore one of them without a word
+(ALiBi counts columns, a state-space model knows no masks), so each model is tried once on a few tokens.
+"""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from homestretch.batch import SequenceBatch
+from homestretch.ops.packing import pack
+from homestretch.policies.rows import decoder_of, joined_hidden
+
+TAKES_MASKS = ("eager", "sdpa")
+"""Attention implementations that take any mask; the others know causal ones alone."""
+TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3}
+LOW_PRECISION_TOLERANCE = 0.05
+
+_PACKS: WeakKeyDictionary[PreTrainedModel, dict[str, bool]] = WeakKeyDictionary()
+
+
+def packs(lm: PreTrainedModel) -> bool:
+    """Whether packed rows give the states of separate ones; found out once for a model and its attention."""
+    attention = lm.config._attn_implementation
+    if attention not in TAKES_MASKS or windows(lm) is None:
+        return False
+    known = _PACKS.setdefault(lm, {})
+    if attention not in known:
+        known[attention] = _agrees(lm)
+    return known[attention]
+
+
+def windows(lm: PreTrainedModel) -> dict[str, int | None] | None:
+    """Attention window of each kind of layer, None where it sees everything; None for kinds that are not known here."""
+    config = lm.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    slides = window is not None and getattr(config, "use_sliding_window", True)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention" if slides else "full_attention"]
+    known = {"full_attention": None, "sliding_attention": window}
+    return {kind: known[kind] for kind in kinds} if set(kinds) <= known.keys() else None
+
+
+def packed_hidden(lm: PreTrainedModel, batch: SequenceBatch) -> Tensor:
+    """Hidden states (B, S, D) of a batch, S = T + 1, rows that share a prompt packed behind it."""
+    first_U, row_B = batch.distinct_prompts
+    packed = pack(batch.prompt_ids_BP[first_U], batch.prompt_mask_BP[first_U], batch.ids_BT, batch.mask_BT, row_B)
+
+    def mask(window: int | None) -> Tensor:
+        visible = packed.visible_U1LL(window)
+        if lm.config._attn_implementation == "sdpa":
+            return visible
+        return torch.zeros_like(visible, dtype=lm.dtype).masked_fill(~visible, torch.finfo(lm.dtype).min)
+
+    masks = {kind: mask(window) for kind, window in (windows(lm) or {}).items()}
+    hidden_ULD = decoder_of(lm)(
+        input_ids=packed.ids_UL,
+        attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
+        position_ids=packed.position_UL,
+        use_cache=False,
+    ).last_hidden_state
+    return hidden_ULD[packed.row_B[:, None], packed.state_BS]
+
+
+@torch.no_grad()
+def _agrees(lm: PreTrainedModel) -> bool:
+    ids_N = torch.arange(1, 17, device=lm.device) % lm.config.get_text_config().vocab_size
+    trial = SequenceBatch(
+        prompt_ids_BP=ids_N[:4].expand(2, -1),
+        prompt_mask_BP=torch.ones_like(ids_N[:4]).expand(2, -1),
+        ids_BT=ids_N[4:].view(2, 6),
+        mask_BT=torch.ones_like(ids_N[4:]).view(2, 6),
+    )
+    with torch.autocast(lm.device.type, enabled=False):
+        apart_BSD = joined_hidden(lm, trial).float()
+        try:
+            packed_BSD = packed_hidden(lm, trial).float()
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+            return False  # whatever a model that was not made for such masks stumbles over
+    error = (packed_BSD - apart_BSD).norm() / apart_BSD.norm()
+    return bool(error <= TOLERANCE.get(lm.dtype, LOW_PRECISION_TOLERANCE))
