@@ -54,6 +54,18 @@ MUTANTS = [
         ("whole[prompt] += length", "whole[prompt] -= length"),
     ),
     *_of(
+        "rewards/rules",
+        "test_rules",
+        ("-1.0 if failures", "1.0 if failures"),
+        ("la_rouge(text, refs) / 100", "la_rouge(text, refs)"),
+    ),
+    *_of(
+        "training/stages/ppo",
+        "test_rules",
+        ("name: weight\n", "name: 1.0\n"),
+        ("ids[mask.bool()]", "ids"),
+    ),
+    *_of(
         "policies/packed",
         "test_shared_prompts",
         ("error <= TOLERANCE", "error >= 0 * TOLERANCE"),
