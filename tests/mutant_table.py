@@ -66,6 +66,17 @@ MUTANTS = [
         ("ids[mask.bool()]", "ids"),
     ),
     *_of(
+        "policies/trunk",
+        "test_policies",
+        ("return head(hidden_nD) / temperature", "return head(hidden_nD)"),
+    ),
+    *_of(
+        "policies/policy",
+        "test_policies test_ppo_models",
+        ("temperature=self.temperature, **kwargs", "**kwargs"),
+        (".float() / self.temperature", ".float()"),
+    ),
+    *_of(
         "policies/packed",
         "test_shared_prompts",
         ("error <= TOLERANCE", "error >= 0 * TOLERANCE"),

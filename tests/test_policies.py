@@ -92,6 +92,24 @@ def test_the_reward_is_read_at_the_last_token_and_nowhere_else():
         torch.testing.assert_close(scored.reward_B, trunk.heads["reward"](last))
 
 
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_a_temperature_divides_the_logits_of_scores_and_of_decoding(name):
+    policy = Policy(Trunk(build(name)), None, budget=1000)
+    batch = batch_of()
+    with torch.no_grad():
+        cold, plain = policy.at(0.5), policy.score(batch, want={"logp", "hidden"})
+        logits = policy.logits(plain.hidden_BSD[:, :-1])
+        expected = (logits / 0.5).log_softmax(-1)
+        scored = cold.score(batch, want={"logp", "entropy"}, candidate_BTK=batch.ids_BT[..., None])
+        torch.testing.assert_close(cold.logits(plain.hidden_BSD[:, :-1]), logits / 0.5)
+    mask = batch.mask_BT.bool()
+    logp_BT = expected.gather(-1, batch.ids_BT[..., None]).squeeze(-1)
+    entropy_BT = -(expected.exp() * expected).sum(-1)
+    torch.testing.assert_close(scored.logp_BT[mask], logp_BT[mask], atol=3e-5, rtol=1e-4)
+    torch.testing.assert_close(scored.logp_BTK[..., 0][mask], logp_BT[mask], atol=3e-5, rtol=1e-4)
+    torch.testing.assert_close(scored.entropy_BT[mask], entropy_BT[mask], atol=3e-5, rtol=1e-4)
+
+
 def test_candidates_are_scored_like_tokens():
     policy = Policy(Trunk(build("gpt2")), None, budget=1000)
     batch = batch_of()

@@ -26,11 +26,11 @@ NAMES = ["llama", "gpt2", "t5"]
 SAMPLING = SamplingConfig(max_new_tokens=6)
 
 
-def models_of(name: str, *, zero_value: bool = True) -> Models:
+def models_of(name: str, *, zero_value: bool = True, temperature: float = 1.0) -> Models:
     trunk = Trunk(build(name))
     trunk.add_adapter("policy", TrainingConfig(lora_r=4))
     trunk.add_head("value", zero=zero_value)
-    policy = Policy(trunk, "policy", budget=1000)
+    policy = Policy(trunk, "policy", budget=1000).at(temperature)
 
     def sample(prompts, number):
         made = generate(policy, PROMPTS, eos_ids=[EOS], sampling=SAMPLING, seed=number)
@@ -38,7 +38,7 @@ def models_of(name: str, *, zero_value: bool = True) -> Models:
 
     return Models(
         policy=policy,
-        reference=Policy(trunk, None, budget=1000),
+        reference=Policy(trunk, None, budget=1000).at(temperature),
         sample=sample,
         reward=lambda batch: (batch.length_B.float(), {}),
         candidates=lambda batch, k: candidates(policy, batch, k),
@@ -55,9 +55,10 @@ def value(terms: LossTerms) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_before_the_first_update_everything_agrees(name):
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_before_the_first_update_everything_agrees(name, temperature):
     """Sampling's log-probabilities are those of training, the divergence is 0.0 and every ratio is 1."""
-    models = models_of(name)
+    models = models_of(name, temperature=temperature)
     made = generate(models.policy, PROMPTS, eos_ids=[EOS], sampling=SAMPLING, seed=0)
     algorithm = PPO(PPOConfig(value_warmup_steps=0))
     rollout, stats = algorithm.collect(models, prompts(), 0)

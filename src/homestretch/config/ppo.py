@@ -29,7 +29,8 @@ class PPOConfig(TrainingConfig):
     max_steps: PositiveInt | None = 20
     """Rounds of rollout and update."""
     temperature: float = Field(1.0, gt=0)
-    """Sampling temperature of rollouts; the ratio is unbiased at 1 (sheet 3)."""
+    """Temperature of the policy that samples and learns, and of its reference. Greedy outputs are those of any
+    temperature; below 1 the samples are nearer to them. Origin: sheet 3."""
     max_completion_length: PositiveInt | None = None
     """Tokens of a rollout at most, end marker included; None takes the evaluation's limit."""
     gamma: float = Field(1.0, gt=0, le=1)

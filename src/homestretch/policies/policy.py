@@ -13,7 +13,7 @@ from homestretch.policies.adapters import merged
 from homestretch.policies.causal import CausalDecoding
 from homestretch.policies.heads import lm_head
 from homestretch.policies.memory import release
-from homestretch.policies.seq2seq import Seq2SeqDecoding
+from homestretch.policies.seq2seq import Seq2SeqDecoding, start_id
 from homestretch.policies.trunk import Trunk
 
 StartDecoding = Callable[[Tensor, Tensor], CausalDecoding | Seq2SeqDecoding]
@@ -24,7 +24,8 @@ class Policy:
     """One language model that can be scored: a trunk with one of its adapters, or with none.
 
     `autocast` gives the precision context of a forward pass; `budget` is the number of padded tokens of one pass
-    when gradients are off (with gradients the training loop has split the batch already).
+    when gradients are off (with gradients the training loop has split the batch already). `temperature` divides the
+    logits wherever they are read, so that sampling and scoring speak of the same distribution.
     """
 
     def __init__(
@@ -34,8 +35,14 @@ class Policy:
         *,
         budget: int,
         autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+        temperature: float = 1.0,
     ) -> None:
         self.trunk, self.adapter, self.budget, self.autocast = trunk, adapter, budget, autocast
+        self.temperature = temperature
+
+    def at(self, temperature: float) -> Policy:
+        """The same view of the same weights at another temperature."""
+        return Policy(self.trunk, self.adapter, budget=self.budget, autocast=self.autocast, temperature=temperature)
 
     def score(
         self,
@@ -56,7 +63,7 @@ class Policy:
 
     def _forward(self, batch: SequenceBatch, **kwargs: object) -> Scored:
         with self.autocast():
-            return self.trunk(batch.to(self.trunk.device), adapter=self.adapter, **kwargs)
+            return self.trunk(batch.to(self.trunk.device), adapter=self.adapter, temperature=self.temperature, **kwargs)
 
     def _score_in_parts(self, batch: SequenceBatch, *, want: Collection[str], candidate_BTK: Tensor | None) -> Scored:
         pieces = []
@@ -99,7 +106,11 @@ class Policy:
     def logits(self, hidden_BD: Tensor) -> Tensor:
         """Next-token logits of states, (B, D) -> (B, V), in float32: with fewer bits the best tokens would tie."""
         with torch.autocast(self.device.type, enabled=False):
-            return lm_head(self.trunk.lm)(hidden_BD.to(self.trunk.lm.dtype)).float()
+            return lm_head(self.trunk.lm)(hidden_BD.to(self.trunk.lm.dtype)).float() / self.temperature
+
+    def decoder_prompt(self, prompt: list[int]) -> list[int]:
+        """What stands before a response in the decoder: the prompt, or the start token behind an encoder."""
+        return [start_id(self.trunk.lm)] if self.trunk.is_encoder_decoder else prompt
 
     @property
     def device(self) -> torch.device:

@@ -104,6 +104,7 @@ class Trunk(nn.Module):
         inputs_embeds: Tensor | None = None,
         candidate_BTK: Tensor | None = None,
         heads_only: bool = False,
+        temperature: float = 1.0,
     ) -> Scored:
         """What `want` names of the batch: logp, entropy, value, hidden, reward (see `batch.Scored`)."""
         with self.using(adapter), torch.set_grad_enabled(torch.is_grad_enabled() and not heads_only):
@@ -112,9 +113,10 @@ class Trunk(nn.Module):
         if "hidden" in want:
             fields["hidden_BSD"] = hidden_BSD
         if {"logp", "entropy"} & set(want):
-            fields |= self._logprobs(hidden_BSD, batch.ids_BT, batch.mask_BT, entropy="entropy" in want)
+            fields |= self._logprobs(hidden_BSD, batch.ids_BT, batch.mask_BT, temperature, entropy="entropy" in want)
         if candidate_BTK is not None:
-            fields["logp_BTK"] = self._logprobs(hidden_BSD, candidate_BTK, batch.mask_BT, entropy=False)["logp_BT"]
+            made = self._logprobs(hidden_BSD, candidate_BTK, batch.mask_BT, temperature, entropy=False)
+            fields["logp_BTK"] = made["logp_BT"]
         if "value" in want:
             fields["value_BT"] = self.heads["value"](hidden_BSD[:, :-1])
         if "reward" in want:
@@ -132,10 +134,16 @@ class Trunk(nn.Module):
         hidden_USD = module.response_hidden(self.lm, batch.rows(first_U))
         return hidden_USD[inverse_B]
 
-    def _logprobs(self, hidden_BSD: Tensor, ids: Tensor, mask_BT: Tensor, *, entropy: bool) -> dict[str, Tensor]:
-        where = mask_BT.bool()
+    def _logprobs(
+        self, hidden_BSD: Tensor, ids: Tensor, mask_BT: Tensor, temperature: float, *, entropy: bool
+    ) -> dict[str, Tensor]:
+        where, head = mask_BT.bool(), lm_head(self.lm)
+
+        def tempered(hidden_nD: Tensor) -> Tensor:
+            return head(hidden_nD) / temperature
+
         logp_N, entropy_N = chunked_logprobs(
-            hidden_BSD[:, :-1][where], lm_head(self.lm), ids[where], chunk_rows=HEAD_CHUNK_ROWS, entropy=entropy
+            hidden_BSD[:, :-1][where], tempered, ids[where], chunk_rows=HEAD_CHUNK_ROWS, entropy=entropy
         )
         fields = {"logp_BT": logp_N.new_zeros(ids.shape).index_put(where.nonzero(as_tuple=True), logp_N)}
         if entropy_N is not None:

@@ -51,7 +51,7 @@ def negative_kl(rows: list[Row], metric: str) -> str | None:
     if len(recent) == RECENT and max(recent) < -0.1:
         return (
             f"The KL to the reference has been negative for {RECENT} rounds ({_mean(recent):.2f} nats): samples are "
-            "not drawn from the scored distribution; set temperature to 1 and bf16 to false."
+            "not drawn from the scored distribution; set bf16 to false."
         )
     return None
 

@@ -43,12 +43,12 @@ def run(context: Context, config: PPOConfig, folder: Path) -> Progress:
     learner = context.learner(config, "ppo", ROLE, trunk=trunk)
     reward.policy = context.policy(reward.policy.trunk, reward.policy.adapter, config)
     trunk.add_head("value", zero=True)
-    policy = learner.policy
+    policy = learner.policy.at(config.temperature)
     reference_trunk = trunk if config.use_peft else context.load_trunk()
     rows = context.tokens(context.splits.train, is_encoder_decoder=trunk.is_encoder_decoder)
     models = Models(
         policy=policy,
-        reference=context.policy(reference_trunk, None, config),
+        reference=context.policy(reference_trunk, None, config).at(config.temperature),
         sample=sampler(context, policy, config),
         reward=terminal_reward(context, reward, config, rows),
         candidates=lambda batch, k: candidates(policy, batch, k),
@@ -90,7 +90,7 @@ def prompts_of(rows: list[TokenizedExample], config: PPOConfig, seed: int) -> Ca
 def sampler(context: Context, policy: Policy, config: PPOConfig) -> Callable[[SequenceBatch, int], SequenceBatch]:
     """Draws one response a row from the current policy; the round's number seeds it."""
     longest = config.max_completion_length or context.recipe.dataset.max_completion_length
-    sampling = SamplingConfig(temperature=config.temperature, max_new_tokens=longest)
+    sampling = SamplingConfig(temperature=1.0, max_new_tokens=longest)  # the policy itself is at the stage's
     eos_ids = end_ids(policy.trunk.lm, context.tokenizer)
 
     def sample(prompts: SequenceBatch, number: int) -> SequenceBatch:
