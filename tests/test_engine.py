@@ -7,15 +7,17 @@ import torch
 from test_policies import batch_of
 from tiny import BUILDERS, VOCAB, build
 from transformers import GenerationConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from homestretch.config.training import TrainingConfig
 from homestretch.data.collate import collate
 from homestretch.data.tokenize import TokenizedExample
-from homestretch.generation.engine import Sample, generate
+from homestretch.generation.engine import Sample, generate, pad_left
 from homestretch.generation.rollout import rollout, with_responses
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.causal import CausalDecoding
 from homestretch.policies.policy import Policy
+from homestretch.policies.seq2seq import Seq2SeqDecoding
 from homestretch.policies.trunk import Trunk
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19], [13], [30, 31, 30, 31, 32], [44, 3]]
@@ -75,29 +77,73 @@ def test_a_row_depends_neither_on_its_neighbours_nor_on_how_many_are_decoded_at_
     assert [s.ids for s in generate(policy, others, **options)[1]] == whole[1]
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+def tensors_of(state: CausalDecoding | Seq2SeqDecoding) -> list[torch.Tensor]:
+    """All floating-point tensors that a decoding carries from step to step."""
+    caches = [state.cache] if isinstance(state, CausalDecoding) else [
+        state.cache.self_attention_cache, state.cache.cross_attention_cache]  # fmt: skip
+    cached = [t for cache in caches for layer in cache.layers for t in (layer.keys, layer.values)]
+    own = [t for t in vars(state).values() if isinstance(t, torch.Tensor) and t.is_floating_point()]
+    return own + cached
+
+
+def reads_in_bfloat16(lm: PreTrainedModel) -> Policy:
+    return Policy(Trunk(lm), None, budget=1000, autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt2", "t5", "bart"]
+)  # rotary positions make float32 of keys and values by themselves
 def test_prompts_read_in_bfloat16_go_on_in_the_precision_of_the_weights(name):
-    lm = build(name)
-    policy = Policy(Trunk(lm), None, budget=1000, autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+    with reads_in_bfloat16(build(name)).decoding() as start:
+        assert {t.dtype for t in tensors_of(start(*pad_left(PROMPTS)))} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_on_a_cpu_prompts_are_read_in_the_policys_precision_and_steps_run_in_that_of_the_weights(name):
+    lm, products = build(name), []
+    for module in lm.modules():
+        if isinstance(module, (torch.nn.Linear, Conv1D)):
+            module.register_forward_hook(lambda _module, _inputs, out: products.append(out.dtype))
+    with reads_in_bfloat16(lm).decoding() as start:
+        state = start(*pad_left(PROMPTS))
+        assert set(products) == {torch.bfloat16}
+        products.clear()
+        state.step(torch.tensor([33] * len(PROMPTS)))
+        assert set(products) == {torch.float32}
     greedy = SamplingConfig(temperature=0.0, max_new_tokens=NEW)
-    made = generate(policy, PROMPTS, eos_ids=ENDS, sampling=greedy, max_rows=2)
+    made = generate(reads_in_bfloat16(lm), PROMPTS, eos_ids=ENDS, sampling=greedy, max_rows=2)
     exact = generate(policy_of(lm), PROMPTS, eos_ids=ENDS, sampling=greedy)
     for (one,), (two,) in zip(made, exact, strict=True):
         assert one.logp[0] == pytest.approx(two.logp[0], abs=0.1)
 
 
-def test_waiting_rows_take_the_places_of_finished_ones(monkeypatch):
+def widths_by_hand(lengths: list[list[int]], limit: int) -> list[int]:
+    """Rows of each step where prompts, each with the lengths of its samples, come in as soon as half is free."""
+    waiting, left, widths = list(lengths), [], []
+    while waiting or left:
+        if len(left) <= limit // 2:
+            while waiting and len(left) + len(waiting[0]) <= limit:
+                left += waiting.pop(0)
+        left = [n - 1 for n in left if n > 1]  # the token of a row's last step needs no further step
+        widths += [len(left)] if left else []
+    return widths
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_waiting_rows_take_the_places_of_finished_ones(monkeypatch, copies):
     widths = []
     step = CausalDecoding.step
     monkeypatch.setattr(
         CausalDecoding, "step", lambda self, token_B: (widths.append(len(token_B)), step(self, token_B))
     )
-    policy = policy_of(build("llama"))
-    made = generate(policy, PROMPTS * 6, eos_ids=ENDS, sampling=SAMPLED, max_rows=6)
-    tokens = sum(len(s.ids) for (s,) in made)
-    assert max(widths) == 6
-    assert sum(widths[: len(widths) // 2]) > 4 * (len(widths) // 2), "rows should be more than half full until the end"
-    assert len(widths) < tokens / 3
+    prompts, ends = PROMPTS * 6, range(3, VOCAB, 6)  # so many ends that few rows reach the limit
+    made = generate(policy_of(build("llama")), prompts, eos_ids=ends, sampling=SAMPLED, max_rows=6, num_samples=copies)
+    longest_first = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    lengths = [[len(s.ids) for s in made[i]] for i in longest_first]
+    assert widths == widths_by_hand(lengths, limit=6)
+    groups = [lengths[i : i + 6 // copies] for i in range(0, len(lengths), 6 // copies)]
+    one_after_the_other = sum(max(n for row in group for n in row) - 1 for group in groups)
+    assert len(widths) < 0.75 * one_after_the_other, "rows should end at different steps, or this shows nothing"
 
 
 def test_samples_differ_by_prompt_by_copy_and_by_seed_and_repeat_with_the_same_seed():
