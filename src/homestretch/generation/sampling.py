@@ -14,7 +14,7 @@ from homestretch.config.base import Config
 
 
 class SamplingConfig(Config):
-    """How the next token is chosen. Temperature 0 is greedy; the rest then has no effect."""
+    """How the next token is chosen. Temperature 0 is greedy; top-k, top-p and min-p then have no effect."""
 
     temperature: float = Field(1.0, ge=0)
     """Logits are divided by it; 0 takes the most probable token."""
@@ -24,11 +24,21 @@ class SamplingConfig(Config):
     """Only the smallest set of most probable tokens whose mass reaches this."""
     min_p: float = Field(0.0, ge=0, lt=1)
     """Only tokens at least this probable relative to the most probable one."""
+    repetition_penalty: float = Field(1.0, gt=0)
+    """Tokens that the row already has: positive logits are divided by it, others multiplied. Above 1 avoids repeats."""
     max_new_tokens: PositiveInt = 64
     """Tokens at most, end marker included."""
 
 
 GREEDY = SamplingConfig(temperature=0.0)
+
+
+def penalised(scores_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tensor:
+    """Scores with those of seen tokens made worse: `penalty` > 1 divides what is positive and multiplies the rest."""
+    if penalty == 1.0:
+        return scores_BV
+    worse_BV = torch.where(scores_BV < 0, scores_BV * penalty, scores_BV / penalty)
+    return torch.where(seen_BV, worse_BV, scores_BV)
 
 
 def filtered_logits(logits_BV: Tensor, config: SamplingConfig) -> Tensor:

@@ -11,11 +11,14 @@ from homestretch.ops.masks import right_padded
 from homestretch.policies.causal import cast_cache
 
 
-def _start_B(lm: PreTrainedModel, rows: int, device: torch.device) -> Tensor:
+def start_id(lm: PreTrainedModel) -> int:
+    """The token that a decoder reads first."""
     start = lm.config.decoder_start_token_id
-    if start is None:
-        start = lm.generation_config.decoder_start_token_id
-    return torch.full((rows,), start, dtype=torch.long, device=device)
+    return int(lm.generation_config.decoder_start_token_id if start is None else start)
+
+
+def _start_B(lm: PreTrainedModel, rows: int, device: torch.device) -> Tensor:
+    return torch.full((rows,), start_id(lm), dtype=torch.long, device=device)
 
 
 def response_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Tensor | None = None) -> Tensor:
