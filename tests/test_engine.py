@@ -90,10 +90,9 @@ def reads_in_bfloat16(lm: PreTrainedModel) -> Policy:
     return Policy(Trunk(lm), None, budget=1000, autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16))
 
 
-@pytest.mark.parametrize(
-    "name", ["gpt2", "t5", "bart"]
-)  # rotary positions make float32 of keys and values by themselves
+@pytest.mark.parametrize("name", ["gpt2", "t5", "bart"])
 def test_prompts_read_in_bfloat16_go_on_in_the_precision_of_the_weights(name):
+    """Of the others, whose positions are rotary, keys and values are float32 without a cast."""
     with reads_in_bfloat16(build(name)).decoding() as start:
         assert {t.dtype for t in tensors_of(start(*pad_left(PROMPTS)))} == {torch.float32}
 

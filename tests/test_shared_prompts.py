@@ -79,7 +79,7 @@ def tokens_read(trunk: Trunk, batch) -> int:
 
 def test_a_prompt_is_read_once_and_a_row_that_stands_twice_too():
     trunk = trunk_of("llama")
-    # prompt of 5 with two different responses of 4 and 5 in one row, padding in the other; joined, five rows of 10
+    # prompt of 5 with two different responses of 4 and 5 in one row, padding in the other; joined, four rows of 10
     assert tokens_read(trunk, batch_of(PROMPTS, RESPONSES)) == 2 * (5 + 4 + 5)
 
 
@@ -137,14 +137,25 @@ def test_kinds_of_layers_that_are_not_known_are_read_row_by_row():
 
 
 def test_distinct_rows_keep_their_order():
-    first, inverse = distinct_rows(torch.tensor([[3, 1], [0, 2], [3, 1], [0, 2], [0, 1]]))
-    assert first.tolist() == [0, 1, 4] and inverse.tolist() == [0, 1, 0, 1, 2]
+    x_BN = torch.tensor([[0, 2], [3, 1], [0, 2], [0, 1], [3, 1]])
+    first, inverse = distinct_rows(x_BN)
+    assert first.tolist() == [0, 1, 3] and inverse.tolist() == [0, 1, 0, 2, 1]
+
+
+def test_a_token_with_the_number_of_padding_is_a_token():
+    batch = batch_of([[0, 5], [5], [5]], [[20], [20, 0], [20]])
+    assert batch.distinct_prompts[1].tolist() == [0, 1, 1]
+    assert batch.distinct[1].tolist() == [0, 1, 2]
 
 
 def test_joined_batches_keep_prompts_and_responses_apart():
-    one, other = batch_of([[5, 6]], [[20, 1]]), batch_of([[5, 6], [7, 8, 9]], [[21], [22, 23, 1]])
+    one, other = batch_of([[5, 6]], [[20, 1]]), batch_of([[5, 6], [7, 8, 9]], [[21], [22, 23, 1]], left=False)
     both = one.joined(other)
     assert both.prompt_length_B.tolist() == [2, 2, 3] and both.length_B.tolist() == [2, 1, 3]
-    assert both.distinct_prompts[1].tolist() == [0, 0, 1]
-    assert [r[m.bool()].tolist() for r, m in zip(both.ids_BT, both.mask_BT, strict=True)] == [
-        [20, 1], [21], [22, 23, 1]]  # fmt: skip
+    assert both.distinct_prompts[1].tolist() == [0, 0, 1], "on whichever side the padding is"
+    assert both.mask_BT.tolist() == [[1, 1, 0], [1, 0, 0], [1, 1, 1]], "padding is on the right"
+    for ids, mask, rows in (
+        (both.prompt_ids_BP, both.prompt_mask_BP, [[5, 6], [5, 6], [7, 8, 9]]),
+        (both.ids_BT, both.mask_BT, [[20, 1], [21], [22, 23, 1]]),
+    ):
+        assert [r[m.bool()].tolist() for r, m in zip(ids, mask, strict=True)] == rows

@@ -140,6 +140,7 @@ FILES = {
     "quote.csv": ('prompt,completion\n"a"x,b\n', "{p}:2: not valid CSV (',' expected after '\"'); correct the file, or write it as .jsonl."),
     "column.jsonl": ('{"text": "a"}', "{p}:1: there is no column `prompt` (the row has `text`); rename one, or map it with columns.prompt=ITS_NAME."),
     "recipe.yaml": ("x", "{p} is a recipe, not data; train it with `homestretch train {p}`."),
+    "recipe.yml": ("x", "{p} is a recipe, not data; train it with `homestretch train {p}`."),
     "notes.txt": ("x", "{p}: files of kind `.txt` cannot be read; use one of .csv, .json, .jsonl, .parquet."),
 }  # fmt: skip
 
