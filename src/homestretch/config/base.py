@@ -21,6 +21,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
+    @property
+    def stands_alone(self) -> bool:
+        """Whether a stage with these settings needs no other before it, although its kind does by default."""
+        return False
+
     @classmethod
     def parse(cls, values: dict[str, Any], *, where: Where) -> Self:
         """Settings from plain values; `where` names their place in the message.

@@ -100,7 +100,7 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        if problem := order_problem([s.name for s in self.stages], _given(self.reward_model_name_or_path)):
+        if problem := order_problem([(s.name, s.config) for s in self.stages], _given(self.reward_model_name_or_path)):
             raise ValueError(problem[1])
         return self
 
@@ -124,7 +124,7 @@ def load_recipe(source: str | Path | dict[str, Any], overrides: list[str] | None
     document = apply(document, overrides or [], known=list(Recipe.model_fields))
     stages = parse_stages(document.values.get("stages"), where=lambda path: document.where(("stages", *path)))
     values = {**document.values, "stages": stages}
-    if problem := order_problem([s.name for s in stages], _given(values.get("reward_model_name_or_path"))):
+    if problem := order_problem([(s.name, s.config) for s in stages], _given(values.get("reward_model_name_or_path"))):
         raise RecipeError(f"{document.where(('stages', problem[0]))}: {problem[1]}")
     return Recipe.parse(values, where=document.where)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from homestretch.config.base import Config, Where, nearest
@@ -21,13 +22,16 @@ STAGES: dict[str, type[Config]] = {
     "report": ReportConfig,
 }
 
+TRAINS_POLICY = ("sft", "ppo")
+"""Stages after which the run has another model."""
+
 NEEDS: dict[str, tuple[str, ...]] = {
     "reward": ("negatives",),
     "ppo": ("reward",),
-    "evaluate": ("sft", "ppo"),
+    "evaluate": TRAINS_POLICY,
     "report": ("evaluate",),
 }
-"""What must have run before a stage: one of the named stages."""
+"""What must have run before a stage, unless its settings stand alone: one of the named stages."""
 
 
 def stage_kind(name: str) -> str:
@@ -50,17 +54,18 @@ def parse_stage(name: str, settings: Any, *, where: Where) -> Config:
     return STAGES[kind].parse(settings, where=where)
 
 
-def order_problem(names: list[str], given: set[str]) -> tuple[int, str] | None:
-    """Index and sentence of the first stage that cannot stand where it does. `given`: kinds that come from outside."""
-    before = set(given)
-    for index, name in enumerate(names):
+def order_problem(stages: Sequence[tuple[str, Config]], given: set[str]) -> tuple[int, str] | None:
+    """Index and sentence of the first stage, of names and settings, that cannot stand where it does. `given`: kinds
+    that come from outside."""
+    names, before = [name for name, _ in stages], set(given)
+    for index, (name, config) in enumerate(stages):
         if name in names[:index]:
             return index, f"the stage `{name}` stands twice; call the second one `{name}-2`."
         kind = stage_kind(name)
-        needs = NEEDS.get(kind, ())
+        needs = () if config.stands_alone else NEEDS.get(kind, ())
         if needs and not before & set(needs):
             wanted = " or ".join(f"`{n}`" for n in needs)
-            outside = ", or set `reward_model_name_or_path`" if kind == "ppo" else ""
+            outside = ", or set `reward_model_name_or_path`" if "reward" in needs else ""
             return index, f"the stage `{name}` needs {wanted} before it; add the stage{outside}."
         before.add(kind)
     return None

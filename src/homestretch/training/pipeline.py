@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from homestretch.config.recipe import Recipe, Stage, dump, load_recipe
+from homestretch.config.stages import TRAINS_POLICY
 from homestretch.data.sources import Splits, load
 from homestretch.errors import InputError
 from homestretch.results import Environment, RunFolder, StageFolder, StageRecord, write_text
@@ -35,7 +36,6 @@ STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "report": report.run,
 }
 EMPTY = Splits(train=[], validation=[], test=[], description="")
-TRAINS_POLICY = {"sft", "ppo"}
 PACKAGES = ("homestretch", "torch", "transformers", "accelerate", "peft", "datasets", "safetensors")
 
 
@@ -119,6 +119,7 @@ def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str)
         record = None
     if record is None or record.status != "done":
         _execute(context, stage, folder, inputs)
+    context.folders.pop(stage.kind, None)  # the order is that of the last stage of each kind
     context.folders[stage.kind] = folder.path
     if stage.kind in TRAINS_POLICY:
         context.model = str(folder.model)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from homestretch.batch import SequenceBatch
 from homestretch.config.evaluate import EvaluateConfig
+from homestretch.config.stages import TRAINS_POLICY
 from homestretch.data.collate import collate
 from homestretch.data.records import Example, prompt_text
 from homestretch.evaluate import evaluate_rows
@@ -26,16 +28,16 @@ from homestretch.training.context import Context
 from homestretch.training.stages.negatives import AUDIT
 from homestretch.training.stages.reward import MODES
 
-ARMS = {"sft": "ml", "ppo": "rl"}
+LIKELIHOOD = ("sft",)
+"""Stages whose model may be the arm `ml`, which others are compared with."""
 
 
 def run(context: Context, config: EvaluateConfig, folder: Path) -> None:
     """Write `evaluation/generations.jsonl` and `evaluation/results.json`."""
     examples = context.splits.test[: config.max_examples]
     rows: list[dict[str, Any]] = []
-    for stage, short in ARMS.items():
-        if stage in context.folders:
-            rows += arm_rows(context, config, examples, context.folders[stage] / "model", short)
+    for short, stage in arms(context.folders).items():
+        rows += arm_rows(context, config, examples, context.folders[stage] / "model", short)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text(context.run.generations, text)
     with progress(None, "evaluate", "metric") as bar:
@@ -58,6 +60,15 @@ def run(context: Context, config: EvaluateConfig, folder: Path) -> None:
         }
     )
     results.write(context.run.results)
+
+
+def arms(finished: Collection[str]) -> dict[str, str]:
+    """The stages whose models are compared, by the short names of their arms: `ml`, the first that maximises
+    likelihood, and `rl`, the last of the others that trained the policy. `finished`: kinds in the order of the run."""
+    trained = [kind for kind in finished if kind in TRAINS_POLICY]
+    first = next((kind for kind in LIKELIHOOD if kind in trained), None)
+    others = [kind for kind in trained if kind != first]
+    return ({"ml": first} if first else {}) | ({"rl": others[-1]} if others else {})
 
 
 def arm_rows(
