@@ -4,7 +4,8 @@
     python experiments/last_mile/run.py --task scitldr --variant no_length --data ../shared/data --quick
 
 Runs lie in `--out/TASK/VARIANT/SEED` and go on where they were killed. A variant takes every stage over from `full`
-that it has in common with it. The last line is one JSON object; `table.py` makes RESULTS.md out of such lines.
+that it has in common with it, and is decoded greedily only. `--small` is a budget that two CPU cores manage in
+about half an hour a seed. The last line is one JSON object; `table.py` makes RESULTS.md out of such lines.
 """
 
 from __future__ import annotations
@@ -37,12 +38,19 @@ QUICK = [
     "dataset.max_train=64", "dataset.max_validation=16", "dataset.max_test=24", "sft.max_steps=8", "reward.max_steps=6",
     "ppo.max_steps=2", "ppo.rollout_batch_size=16", "negatives.mined.max_prompts=16",
 ]  # fmt: skip
+SMALL = [
+    "dataset.max_train=320", "dataset.max_validation=60", "dataset.max_test=200", "sft.max_steps=20",
+    "sft.eval_steps=20", "negatives.mined.max_prompts=160", "negatives.mined.num_samples=2", "ppo.max_steps=6", "ppo.eval_steps=2",
+    "ppo.value_warmup_steps=1",
+]  # fmt: skip
 
 
-def recipe_of(task: str, variant: str, seed: int, data: Path, quick: bool) -> Recipe:
-    """The task's shipped recipe with the variant's changes."""
+def recipe_of(task: str, variant: str, seed: int, data: Path, budget: list[str]) -> Recipe:
+    """The task's shipped recipe with the variant's changes and those of a budget."""
     source = find_recipe(f"last_mile/{task}")
-    overrides = [f"seed={seed}", *VARIANTS[variant], *(QUICK if quick else [])]
+    overrides = [f"seed={seed}", *VARIANTS[variant], *budget]
+    if variant != "full":
+        overrides.append("evaluate.sampled=false")
     if task != "quickstart":
         overrides.append(f"dataset.name={data / task}")
     recipe = load_recipe(source, overrides)
@@ -80,13 +88,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with scitldr/ and webnlg/")
     parser.add_argument("--out", type=Path, default=Path("runs/last_mile"))
     parser.add_argument("--quick", action="store_true", help="a few minutes, to see that it works")
+    parser.add_argument("--small", action="store_true", help="fewer rows and rounds, for a CPU")
     args = parser.parse_args()
-    root = args.out / ("quick" if args.quick else "") / args.task
+    name, budget = ("quick", QUICK) if args.quick else ("small", SMALL) if args.small else ("", [])
+    root = args.out / name / args.task
     runs = []
     for seed in args.seeds:
-        recipe = recipe_of(args.task, args.variant, seed, args.data, args.quick)
+        recipe = recipe_of(args.task, args.variant, seed, args.data, budget)
         runs.append(run_one(recipe, root / args.variant / str(seed), root / "full" / str(seed)))
-    line = {"task": args.task, "variant": args.variant, "seeds": args.seeds}
+    line = {"task": f"{args.task}, {name} budget" if name else args.task, "variant": args.variant, "seeds": args.seeds}
     line |= pooled(runs) | {"reward_model": reward_tables(runs)}
     print(json.dumps(line))
 

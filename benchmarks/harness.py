@@ -1,0 +1,134 @@
+"""What the benchmarks share: ways that are timed in turn, a table, and one JSON object as the last line.
+
+A way is a function that does one round of work and returns its rate, in units a second. Rounds of the ways alternate, so that
+whatever else the machine does strikes all of them; the first round of each is a warm-up and is not counted. Ratios
+are taken round by round: `ratio` is their median, `low` and `high` are the 2.5 and 97.5 percentiles of the median of
+resampled rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import venv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Ways = Mapping[str, Callable[[], float]]
+RESAMPLES = 2000
+
+
+def arguments(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    """A parser with what every benchmark takes: `--rounds` and `--quick`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=rounds, help="measured rounds of each way, after one warm-up")
+    parser.add_argument("--quick", action="store_true", help="the same in small, under two minutes")
+    return parser
+
+
+def interleaved(ways: Ways, *, rounds: int) -> dict[str, list[float]]:
+    """Rates of each way, `rounds` of them, one round of each in turn."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            rate = way()
+            if number:
+                rates[name].append(rate)
+    return rates
+
+
+def ratio_of(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """Median of the round-by-round ratios, with its bootstrap interval."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    draw = random.Random(0)
+    medians = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
+    return {
+        "ratio": statistics.median(ratios),
+        "low": medians[int(0.025 * RESAMPLES)],
+        "high": medians[int(0.975 * RESAMPLES)],
+    }
+
+
+def result(
+    case: str, unit: str, rates: Mapping[str, list[float]], *, ours: str, peer: str, **more: Any
+) -> dict[str, Any]:
+    """Print a table of one case of a benchmark, and give what its JSON object holds."""
+    print(f"\n{case}")
+    for way, found in rates.items():
+        print(f"  {way:32s} {statistics.median(found):10.2f} {unit}  ({min(found):.2f} to {max(found):.2f})")
+    found = ratio_of(rates[ours], rates[peer])
+    print(
+        f"  {'ratio':32s} {found['ratio']:10.2f}  (95 % interval {found['low']:.2f} to {found['high']:.2f})", flush=True
+    )
+    medians = {way: statistics.median(r) for way, r in rates.items()}
+    return {"case": case, **found, "peer": peer, "unit": unit, "rounds": len(rates[ours]), "medians": medians, **more}
+
+
+def finish(name: str, cases: list[dict[str, Any]]) -> None:
+    """The last line: the first case, which is the one with a goal, and all of them."""
+    print("\n" + json.dumps({"name": name, **cases[0], "machine": machine(), "cases": cases}))
+
+
+def machine() -> str:
+    """Processor, cores that may be used, accelerator and the version of torch."""
+    found = [line for line in _cpuinfo() if line.startswith("model name")]
+    name = found[0].partition(":")[2].strip() if found else platform.processor()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    amx = ", AMX" if torch.cpu._is_amx_tile_supported() else ""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{name}, {cores} cores{amx}{gpu}, torch {torch.__version__}"
+
+
+def _cpuinfo() -> list[str]:
+    file = Path("/proc/cpuinfo")
+    return file.read_text().splitlines() if file.is_file() else []
+
+
+class Worker:
+    """A way that lives in a process of its own (`workers/`), in its own environment.
+
+    `peak_bytes` is the process's peak memory after the last round.
+    """
+
+    def __init__(self, python: Path | str, script: str, *arguments: str) -> None:
+        command = [str(python), str(Path(__file__).parent / "workers" / script), *arguments]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.peak_bytes = 0
+
+    def __call__(self) -> float:
+        """One round; its rate. Raises RuntimeError where the process has died."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{' '.join(map(str, self.process.args))} ended; its last words are above.")
+        found = json.loads(answer)
+        self.peak_bytes = found["peak_bytes"]
+        return float(found["rate"])
+
+    def stop(self) -> None:
+        """End the process."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def environment(name: str) -> Path:
+    """The python of an environment with `requirements/NAME.txt`, made on first use in `.bench/NAME`."""
+    here = Path(__file__).parent
+    requirements, folder = here / "requirements" / f"{name}.txt", here.parent / ".bench" / name
+    done = folder / "requirements.txt"
+    if not done.is_file() or done.read_text() != requirements.read_text():
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([folder / "bin" / "pip", "install", "-q", "-r", requirements], check=True)
+        done.write_text(requirements.read_text())
+    return folder / "bin" / "python"

@@ -1,0 +1,39 @@
+"""A training stage of homestretch, as its users run it: a recipe, a folder, `metrics.jsonl`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from protocol import serve, steady_rate
+
+from homestretch import load_recipe
+from homestretch.config.shipped import find_recipe
+from homestretch.training.pipeline import run_recipe
+
+
+def main() -> None:
+    """Serve rounds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage")
+    parser.add_argument("unit", help="the key of metrics.jsonl that counts, such as num_tokens")
+    parser.add_argument("recipe")
+    parser.add_argument("overrides", nargs="*")
+    args = parser.parse_args()
+    recipe = load_recipe(find_recipe(args.recipe), args.overrides)
+
+    def work() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            run = run_recipe(recipe, Path(folder) / "run")
+            (stage,) = [s for s in run.stage_folders() if s.path.name.endswith(f"-{args.stage}")]
+            rows = [json.loads(line) for line in (stage.path / "metrics.jsonl").read_text().splitlines()]
+        steps = [row for row in rows if args.unit in row and "seconds" in row]
+        return steady_rate([row[args.unit] for row in steps], [row["seconds"] for row in steps])
+
+    serve(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""A way of a benchmark in a process and an environment of its own: it works when told to, and answers in JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Callable
+
+
+def serve(work: Callable[[], float]) -> None:
+    """For every line on standard input: one round of `work`, and its rate with the process's peak memory so far."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # what the libraries print must not be taken for an answer
+    for _ in sys.stdin:
+        rate = work()
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"rate": rate, "peak_bytes": peak_bytes}), file=answers, flush=True)
+
+
+def steady_rate(counts: list[float], seconds: list[float]) -> float:
+    """Units a second of all steps but the first, from cumulative counts and times at the end of each step."""
+    return (counts[-1] - counts[0]) / (seconds[-1] - seconds[0])

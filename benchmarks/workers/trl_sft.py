@@ -1,0 +1,73 @@
+"""TRL's SFTTrainer on the same rows."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+
+import torch
+from datasets import load_dataset
+from peft import LoraConfig
+from protocol import serve, steady_rate
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+
+class Watch(TrainerCallback):
+    """Real tokens and time at the end of each step."""
+
+    def __init__(self) -> None:
+        self.tokens: list[float] = []
+        self.seconds: list[float] = []
+
+    def on_step_end(self, *_: object, **__: object) -> None:
+        """Note the time."""
+        self.seconds.append(time.perf_counter())
+
+    def on_log(self, _args: object, _state: object, _control: object, logs: dict[str, float], **__: object) -> None:
+        """Note the trainer's own count."""
+        if "num_tokens" in logs:
+            self.tokens.append(logs["num_tokens"])
+
+
+def main() -> None:
+    """Serve rounds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("data")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--bf16", action="store_true")
+    args = parser.parse_args()
+    rows = load_dataset("json", data_files=args.data, split="train").select_columns(["prompt", "completion"])
+
+    def work() -> float:
+        watch = Watch()
+        with tempfile.TemporaryDirectory() as folder:
+            config = SFTConfig(
+                output_dir=folder,
+                max_steps=args.steps,
+                per_device_train_batch_size=args.batch,
+                logging_steps=1,
+                save_strategy="no",
+                report_to=[],
+                max_length=512,
+                bf16=args.bf16,
+                gradient_checkpointing=False,
+                learning_rate=5e-4,
+                disable_tqdm=True,
+                use_cpu=not torch.cuda.is_available(),
+                model_init_kwargs={"dtype": "float32"},
+            )
+            lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+            peft_config = None if args.full else lora
+            SFTTrainer(args.model, config, train_dataset=rows, peft_config=peft_config, callbacks=[watch]).train()
+        return steady_rate(watch.tokens, watch.seconds)
+
+    serve(work)
+
+
+if __name__ == "__main__":
+    main()
