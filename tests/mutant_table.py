@@ -1,13 +1,15 @@
-"""The mistakes of mutants.py; those of the training methods are in mutant_algorithms.py."""
+"""The mistakes of mutants.py; those of the training methods and of decoding are in files of their own."""
 
 from __future__ import annotations
 
 from mutant import Mutant as Mutant
 from mutant import of
 from mutant_algorithms import MUTANTS as ALGORITHMS
+from mutant_generation import MUTANTS as GENERATION
 
 MUTANTS = [
     *ALGORITHMS,
+    *GENERATION,
     *of(
         "ops/logprobs",
         "test_ops_logprobs",
@@ -69,12 +71,6 @@ MUTANTS = [
         ("error <= TOLERANCE", "error >= 0 * TOLERANCE"),
         ('"sliding_attention": window}', '"sliding_attention": None}'),
         (" if set(kinds) <= known.keys() else None", ""),
-    ),
-    *of(
-        "policies/causal",
-        "test_engine test_shared_prompts",
-        ("width - t.shape[-2], 0)", "0, width - t.shape[-2])"),
-        ("mine[..., used:, :]", "mine[..., : mine.shape[-2] - used, :]"),
     ),
     *of(
         "ops/masks",

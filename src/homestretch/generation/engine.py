@@ -95,7 +95,7 @@ class Rows:
         """These rows behind others that are under way."""
         if not others:
             return self
-        assert isinstance(others.state, CausalDecoding) and isinstance(self.state, CausalDecoding)
+        assert isinstance(self.state, type(others.state))
         others.state.join(self.state)
         columns = zip(others._columns(), self._columns(), strict=True)
         return Rows(others.state, others.keys + self.keys, *(torch.cat(pair) for pair in columns))

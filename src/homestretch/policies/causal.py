@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad as zeros_around
 from transformers import DynamicCache, PreTrainedModel
 
 from homestretch.batch import SequenceBatch
 from homestretch.ops.masks import left_padded
+from homestretch.policies import caches
 from homestretch.policies.packed import packed_hidden, packs
 from homestretch.policies.rows import decoder_of, joined_hidden
 
@@ -23,12 +23,6 @@ def response_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Te
     if inputs_embeds is None and len(batch.distinct_prompts[0]) < len(batch) and packs(lm):
         return packed_hidden(lm, batch)
     return joined_hidden(lm, batch, inputs_embeds)
-
-
-def cast_cache(cache: DynamicCache, dtype: torch.dtype) -> None:
-    """Keys and values in another type."""
-    for layer in cache.layers:
-        layer.keys, layer.values = layer.keys.to(dtype), layer.values.to(dtype)
 
 
 class CausalDecoding:
@@ -64,7 +58,7 @@ class CausalDecoding:
 
     def cast(self, dtype: torch.dtype) -> None:
         """What has been computed so far, in another type."""
-        cast_cache(self.cache, dtype)
+        caches.cast(self.cache, dtype)
         self.hidden_BD = self.hidden_BD.to(dtype)
 
     def repeat(self, times: int) -> None:
@@ -74,24 +68,21 @@ class CausalDecoding:
         self.hidden_BD = self.hidden_BD.repeat_interleave(times, 0)
 
     def keep(self, rows: Tensor) -> None:
-        """Only these rows, in this order."""
+        """Only these rows, in this order; columns that none of them uses are dropped."""
+        used = slice(caches.first_used(self.mask_BL[rows]), None)
+        caches.narrow(self.cache, used)
         self.cache.batch_select_indices(rows)
-        self.mask_BL, self.hidden_BD = self.mask_BL[rows], self.hidden_BD[rows]
+        self.mask_BL, self.hidden_BD = self.mask_BL[rows, used], self.hidden_BD[rows]
 
     def join(self, other: CausalDecoding) -> None:
         """The rows of another state behind these; the shorter ones get padding in front."""
-        used = int(self.mask_BL.any(0).long().argmax())
-        width = max(self.mask_BL.shape[1] - used, other.mask_BL.shape[1])
-
-        def both(mine: Tensor, theirs: Tensor) -> Tensor:
-            # (..., L, d) for keys and values; columns that no row uses any more are dropped
-            mine = mine[..., used:, :]
-            return torch.cat([zeros_around(t, (0, 0, width - t.shape[-2], 0)) for t in (mine, theirs)])
-
-        for layer, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
-            layer.keys, layer.values = both(layer.keys, theirs.keys), both(layer.values, theirs.values)
-        self.mask_BL = both(self.mask_BL[..., None], other.mask_BL[..., None]).squeeze(-1)
+        caches.join(self.cache, other.cache, padding="front")
+        self.mask_BL = caches.stacked_masks(self.mask_BL, other.mask_BL, padding="front")
         self.hidden_BD = torch.cat([self.hidden_BD, other.hidden_BD])
+
+    def cache_bytes(self) -> int:
+        """Memory of what is kept from step to step for every token of every row."""
+        return caches.nbytes(self.cache)
 
     def forget_last(self) -> None:
         """Take the last token of every row back."""
