@@ -40,8 +40,8 @@ QUICK = [
 ]  # fmt: skip
 SMALL = [
     "dataset.max_train=320", "dataset.max_validation=60", "dataset.max_test=200", "sft.max_steps=20",
-    "sft.eval_steps=20", "negatives.mined.max_prompts=160", "negatives.mined.num_samples=2", "ppo.max_steps=6", "ppo.eval_steps=2",
-    "ppo.value_warmup_steps=1",
+    "sft.eval_steps=20", "negatives.mined.max_prompts=160", "negatives.mined.num_samples=2", "ppo.max_steps=6",
+    "ppo.eval_steps=2", "ppo.value_warmup_steps=1",
 ]  # fmt: skip
 
 
