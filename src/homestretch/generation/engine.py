@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from homestretch.generation.sampling import SamplingConfig, choose, row_uniforms
-from homestretch.policies.causal import CausalDecoding
+from homestretch.generation.sampling import SamplingConfig, choose, penalised, row_uniforms
+from homestretch.generation.schedule import Sample as Sample
+from homestretch.generation.schedule import State, decode
+from homestretch.generation.schedule import pad_left as pad_left
+from homestretch.generation.stopping import StopStrings, Tail
 from homestretch.policies.policy import Policy
-from homestretch.policies.seq2seq import Seq2SeqDecoding
 from homestretch.seeds import fold
-
-MAX_ROWS = {"cpu": 48}
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One generated response: token ids (end marker included when there is one), their log-probabilities under the
-    sampling distribution, and whether it ended by itself."""
-
-    ids: list[int]
-    logp: list[float]
-    terminated: bool
 
 
 def generate(
@@ -35,61 +25,83 @@ def generate(
     sampling: SamplingConfig,
     seed: int = 0,
     num_samples: int = 1,
+    stop: StopStrings | None = None,
     max_rows: int | None = None,
+    max_cache_tokens: int | None = None,
     on_done: Callable[[int, int], None] | None = None,
 ) -> list[list[Sample]]:
     """`num_samples` responses for each prompt of token ids, in the order of the prompts.
 
-    Row r of sample k draws from a stream of its own, seeded by (seed, r, k). At most `max_rows` rows are decoded at
-    a time (by default 48 on a CPU, whose caches hold no more, else 256): longest prompts first, and waiting prompts
-    take the places of finished rows. `on_done(rows, tokens)` is called when rows have finished.
+    Row r of sample k draws from a stream of its own, seeded by (seed, r, k). A row ends with an id of `eos_ids`, with
+    the token that completes one of the strings of `stop`, or after `sampling.max_new_tokens`. At most `max_rows` rows
+    are decoded at a time (by default 48 on a CPU, whose caches hold no more, else 256), and no more than have room for
+    their longest possible texts in `max_cache_tokens` (by default a quarter of the device's memory), but at least one
+    prompt with its samples: longest prompts first, and waiting prompts take the places of finished rows.
+    `on_done(rows, tokens)` is called when rows have finished.
     """
-    limit = max((max_rows or MAX_ROWS.get(policy.device.type, 256)) // num_samples, 1) * num_samples
-    waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
-    results: dict[tuple[int, int], Sample] = {}
     eos_E = torch.tensor(list(eos_ids), device=policy.device)
-    with policy.decoding() as start:
-        rows: Rows | None = None
-        while waiting or rows:
-            room = limit - len(rows or ())
-            if waiting and (not rows or (rows.state.joins and room >= max(limit // 2, num_samples))):
-                admitted, waiting = waiting[: room // num_samples], waiting[room // num_samples :]
-                state = start(*pad_left([prompts[i] for i in admitted], policy.device))
-                if num_samples > 1:
-                    state.repeat(num_samples)
-                keys = [(i, k) for i in admitted for k in range(num_samples)]
-                rows = Rows.begin(state, keys, seed, sampling.max_new_tokens).after(rows)
-            assert rows
-            finished = rows.advance(policy, eos_E, sampling)
-            results |= finished
-            if finished and on_done is not None:
-                on_done(len(finished), sum(len(s.ids) for s in finished.values()))
+
+    def begin(state: State, admitted: list[int]) -> Rows:
+        keys = [(i, k) for i in admitted for k in range(num_samples)]
+        uniform_BT = row_uniforms([fold(seed, i, k) for i, k in keys], sampling.max_new_tokens).to(policy.device)
+        read = [policy.decoder_prompt(prompts[i]) for i, _ in keys]
+        return Rows(
+            state,
+            keys,
+            sampling,
+            eos_E,
+            uniform_BT,
+            at_B=torch.zeros(len(keys), dtype=torch.long, device=policy.device),
+            ids_BT=torch.zeros_like(uniform_BT, dtype=torch.long),
+            logp_BT=torch.zeros_like(uniform_BT),
+            seen_BV=seen(read, policy) if sampling.repetition_penalty != 1.0 else uniform_BT.new_zeros(len(keys), 0),
+            tails=[Tail(stop) for _ in keys] if stop is not None else [],
+        )
+
+    results = decode(
+        policy,
+        prompts,
+        begin,
+        copies=num_samples,
+        max_new_tokens=sampling.max_new_tokens,
+        max_rows=max_rows,
+        max_cache_tokens=max_cache_tokens,
+        on_done=on_done,
+    )
     return [[results[i, k] for k in range(num_samples)] for i in range(len(prompts))]
+
+
+def seen(rows: Sequence[list[int]], policy: Policy) -> Tensor:
+    """Which tokens of the vocabulary each row has, (B, V)."""
+    seen_BV = torch.zeros(len(rows), policy.vocabulary, dtype=torch.bool, device=policy.device)
+    for row_V, ids in zip(seen_BV, rows, strict=True):
+        row_V[ids] = True
+    return seen_BV
 
 
 @dataclass
 class Rows:
     """Rows that are being decoded. `keys` are (prompt, sample); `uniform_BT` their random numbers; `at_B` how many
-    tokens each has; `ids_BT` and `logp_BT` hold them."""
+    tokens each has; `ids_BT` and `logp_BT` hold them. `seen_BV` is empty without a repetition penalty, `tails` without
+    stop strings."""
 
-    state: CausalDecoding | Seq2SeqDecoding
+    state: State
     keys: list[tuple[int, int]]
+    sampling: SamplingConfig
+    eos_E: Tensor
     uniform_BT: Tensor
     at_B: Tensor
     ids_BT: Tensor
     logp_BT: Tensor
-
-    @classmethod
-    def begin(cls, state: CausalDecoding | Seq2SeqDecoding, keys: list[tuple[int, int]], seed: int, width: int) -> Rows:
-        """Rows without a token."""
-        device = state.hidden_BD.device
-        uniform_BT = row_uniforms([fold(seed, row, k) for row, k in keys], width).to(device)
-        at_B = torch.zeros(len(keys), dtype=torch.long, device=device)
-        ids_BT, logp_BT = torch.zeros_like(uniform_BT, dtype=torch.long), torch.zeros_like(uniform_BT)
-        return cls(state, keys, uniform_BT, at_B, ids_BT, logp_BT)
+    seen_BV: Tensor
+    tails: list[Tail]
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def prompts(self) -> set[int]:
+        """The prompts that have rows left."""
+        return {i for i, _ in self.keys}
 
     def after(self, others: Rows | None) -> Rows:
         """These rows behind others that are under way."""
@@ -97,40 +109,52 @@ class Rows:
             return self
         assert isinstance(self.state, type(others.state))
         others.state.join(self.state)
-        columns = zip(others._columns(), self._columns(), strict=True)
-        return Rows(others.state, others.keys + self.keys, *(torch.cat(pair) for pair in columns))
+        columns = {name: torch.cat([theirs, getattr(self, name)]) for name, theirs in others._columns().items()}
+        return replace(others, keys=others.keys + self.keys, tails=others.tails + self.tails, **columns)
 
-    def advance(self, policy: Policy, eos_E: Tensor, sampling: SamplingConfig) -> dict[tuple[int, int], Sample]:
+    def advance(self, policy: Policy) -> dict[tuple[int, int], Sample]:
         """One more token for every row; those that are finished with it leave, and are returned."""
         row_B = torch.arange(len(self), device=self.at_B.device)
-        token_B, logp_B = choose(policy.logits(self.state.hidden_BD), self.uniform_BT[row_B, self.at_B], sampling)
+        token_B, logp_B = self._choose(policy.logits(self.state.hidden_BD), self.uniform_BT[row_B, self.at_B])
         self.ids_BT[row_B, self.at_B], self.logp_BT[row_B, self.at_B] = token_B, logp_B
         self.at_B += 1
-        ended_B = torch.isin(token_B, eos_E)
-        done_B = ended_B | (self.at_B == sampling.max_new_tokens)
+        ended_B = torch.isin(token_B, self.eos_E) | self._stopped(token_B)
+        done_B = ended_B | (self.at_B == self.sampling.max_new_tokens)
         finished = {self.keys[i]: self._sample(i, bool(ended_B[i])) for i in done_B.nonzero().flatten().tolist()}
         if finished:
             kept = (~done_B).nonzero().flatten()
-            self.keys = [self.keys[i] for i in kept.tolist()]
-            self.uniform_BT, self.at_B, self.ids_BT, self.logp_BT = (column[kept] for column in self._columns())
+            self._keep(kept)
             token_B = token_B[kept]
-            if self.keys:
-                self.state.keep(kept)
         if self.keys:
             self.state.step(token_B)
         return finished
 
-    def _columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.uniform_BT, self.at_B, self.ids_BT, self.logp_BT
+    def _choose(self, logits_BV: Tensor, uniform_B: Tensor) -> tuple[Tensor, Tensor]:
+        penalty = self.sampling.repetition_penalty
+        if penalty == 1.0:
+            return choose(logits_BV, uniform_B, self.sampling)
+        token_B, logp_B = choose(penalised(logits_BV, self.seen_BV, penalty), uniform_B, self.sampling)
+        self.seen_BV.scatter_(1, token_B[:, None], True)
+        return token_B, logp_B
+
+    def _stopped(self, token_B: Tensor) -> Tensor:
+        if not self.tails:
+            return torch.zeros_like(token_B, dtype=torch.bool)
+        stopped = [tail.completes(token) for tail, token in zip(self.tails, token_B.tolist(), strict=True)]
+        return torch.tensor(stopped, device=token_B.device)
+
+    def _keep(self, kept: Tensor) -> None:
+        places = kept.tolist()
+        self.keys = [self.keys[i] for i in places]
+        self.tails = [self.tails[i] for i in places] if self.tails else []
+        for name, column in self._columns().items():
+            setattr(self, name, column[kept])
+        if self.keys:
+            self.state.keep(kept)
+
+    def _columns(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in ("uniform_BT", "at_B", "ids_BT", "logp_BT", "seen_BV")}
 
     def _sample(self, row: int, ended: bool) -> Sample:
         n = int(self.at_B[row])
         return Sample(self.ids_BT[row, :n].tolist(), self.logp_BT[row, :n].tolist(), ended)
-
-
-def pad_left(prompts: Sequence[list[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Token ids and mask (B, P) of prompts, padding on the left."""
-    width = max(len(p) for p in prompts)
-    ids_BP = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=device)
-    mask_BP = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    return ids_BP, mask_BP

@@ -80,8 +80,13 @@ class CausalDecoding:
         self.mask_BL = caches.stacked_masks(self.mask_BL, other.mask_BL, padding="front")
         self.hidden_BD = torch.cat([self.hidden_BD, other.hidden_BD])
 
+    @property
+    def columns(self) -> int:
+        """Tokens of a row that are kept from step to step, padding included."""
+        return self.mask_BL.shape[1]
+
     def cache_bytes(self) -> int:
-        """Memory of what is kept from step to step for every token of every row."""
+        """Memory of what is kept of them."""
         return caches.nbytes(self.cache)
 
     def forget_last(self) -> None:

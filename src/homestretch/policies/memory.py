@@ -1,9 +1,12 @@
-"""Memory that the allocator keeps although nothing uses it any more."""
+"""Memory of the device, and what the allocator keeps of it although nothing uses it any more."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+
+import torch
 
 
 def release() -> None:
@@ -16,3 +19,10 @@ def release() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+def total(device: torch.device) -> int:
+    """Bytes of the memory that tensors of this device live in, used or not."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

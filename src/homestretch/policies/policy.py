@@ -113,6 +113,11 @@ class Policy:
         return [start_id(self.trunk.lm)] if self.trunk.is_encoder_decoder else prompt
 
     @property
+    def vocabulary(self) -> int:
+        """Tokens that have a logit."""
+        return len(self.trunk.lm.get_output_embeddings().weight)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.trunk.device

@@ -120,8 +120,13 @@ class Seq2SeqDecoding:
         self.encoded_BPD = caches.stacked(self.encoded_BPD, other.encoded_BPD, padding="behind")
         self.hidden_BD = torch.cat([self.hidden_BD, other.hidden_BD])
 
+    @property
+    def columns(self) -> int:
+        """Tokens of a row that are kept from step to step, padding included."""
+        return self.mask_BL.shape[1] + self.prompt_mask_BP.shape[1]
+
     def cache_bytes(self) -> int:
-        """Memory of what is kept from step to step for every token of every row."""
+        """Memory of what is kept of them."""
         kept = caches.nbytes(self.cache.self_attention_cache) + caches.nbytes(self.cache.cross_attention_cache)
         return kept + self.encoded_BPD.nbytes
 
