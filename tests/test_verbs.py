@@ -10,8 +10,9 @@ import tiny
 
 from homestretch.config.recipe import load_recipe
 from homestretch.errors import DataError, InputError
+from homestretch.policies.shape import Shape
 from homestretch.results import Results
-from homestretch.verbs.doctor import doctor
+from homestretch.verbs.doctor import doctor, estimate
 from homestretch.verbs.generate import examples_of, generate
 from homestretch.verbs.measure import measure
 from homestretch.verbs.negatives import audit_negatives, make_negatives
@@ -119,6 +120,59 @@ def test_the_doctor_sees_data_costs_and_samples(model: str, data: Path) -> None:
     assert len(found.samples) == 3
     assert all(" >>> " in sample for sample in found.samples)
     assert "48 completions are longer than dataset.max_completion_length" in found.warnings[0]
+
+
+MIB = 2**20
+SHAPE = Shape(parameters=25 * MIB, layers=4, hidden=64, is_encoder_decoder=False)
+
+
+def estimated(stages: list[object], *, tokens: int = 1024) -> dict[str, str]:
+    """Of 100 examples with 10 tokens of prompt and 6 of answer, at 100 operations a second for each parameter."""
+    lengths = {"prompt": [10] * 100, "completion": [6] * 100}
+    recipe = load_recipe({"stages": stages})
+    # Half of the speed is reached.
+    return estimate(recipe, SHAPE, lengths, speed=200 * SHAPE.parameters, tokens=tokens)
+
+
+# 100 MiB of weights in float32; 1,024 tokens of 64 numbers of 4 bytes are 0.25 MiB, of which each of 4 layers keeps 16.
+@pytest.mark.parametrize(
+    ("stages", "mebibytes"),
+    [
+        ([{"sft": {}}], 100 + 10 + 16 * 4 * 0.25),
+        ([{"sft": {"gradient_checkpointing": True}}], 100 + 10 + 2 * 4 * 0.25),
+        ([{"sft": {"micro_batch_tokens": 4096}}], 100 + 10 + 4 * 16 * 4 * 0.25),
+        ([{"sft": {"use_peft": False}}], 100 + 100 + 2 * 100 + 16 * 4 * 0.25),  # weights, gradients, two moments
+        ([{"sft": {}}, "negatives", "reward", "ppo"], 100 + 10 + 16 * 4 * 0.25),  # one after the other
+        (["sft", "negatives", "reward", {"ppo": {"use_peft": False}}], 3 * 100 + 100 + 2 * 100 + 16 * 4 * 0.25),
+        (["negatives"], 100),  # nothing is trained
+    ],
+)
+def test_the_doctors_memory_by_hand(stages: list[object], mebibytes: float) -> None:
+    assert estimated(stages)["memory"] == f"about {mebibytes:.0f} MiB"
+
+
+def test_a_pass_of_more_tokens_needs_more_memory() -> None:
+    assert estimated(["sft"], tokens=16_384)["memory"] == f"about {100 + 10 + 16 * 16 * 4 * 0.25:.0f} MiB"
+
+
+def test_the_doctors_times_by_hand() -> None:
+    found = estimated(
+        [
+            {"sft": {"num_train_epochs": 2}},
+            {"negatives": {"classes_per_example": 6}},
+            {"reward": {"use_peft": False, "num_train_epochs": 1}},
+            {"ppo": {"max_steps": 10, "rollout_batch_size": 80, "num_generations": 8, "num_ppo_epochs": 2}},
+        ]
+    )
+    # Operations for each parameter: 4 a token where adapters learn, 6 where all weights do, at 100 a second.
+    assert found["sft"] == "about 2 min 08 s"  # 2 passes of 100 rows of 10 + 6 tokens, 4 each: 12,800
+    assert found["reward"] == "about 5 min 12 s"  # 100 rows of 10 and 1 + 6 answers of 6, 6 each: 31,200
+    # 800 samples: 6 tokens decoded at 5 times the price of 2; then 6 and an eighth of 10, read by three models for 2
+    # each, and learnt from twice for 4 each: 60 + 7.25 * 14 = 161.5, in all 129,200.
+    assert found["ppo"] == "about 21 min 32 s"
+    assert found["all training"].startswith("about 28 min 52 s")
+    # A number of steps counts as it is: 5 steps of 16 rows of 16 tokens, 4 each, are 5,120.
+    assert estimated([{"sft": {"max_steps": 5, "train_batch_size": 16}}])["sft"] == "about 51 s"
 
 
 def test_overrides_as_values_are_the_same_as_texts() -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from homestretch.config.negatives import NegativesConfig
 from homestretch.config.recipe import Recipe
-from homestretch.config.training import MICRO_BATCH_TOKENS_CPU, TrainingConfig
+from homestretch.config.training import MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_CPU, TrainingConfig
 from homestretch.report.names import duration, memory
 
 if TYPE_CHECKING:
@@ -53,12 +53,13 @@ def doctor(recipe: Recipe | None = None, *, out: Path = Path("runs")) -> Diagnos
     from homestretch.policies.load import choose_device, load_tokenizer
     from homestretch.policies.shape import model_shape
 
-    choose_device(recipe.device)
+    device = choose_device(recipe.device)
     tokenizer = load_tokenizer(recipe.model_name_or_path, revision=recipe.model_revision)
     shape = model_shape(recipe.model_name_or_path, revision=recipe.model_revision)
     data, samples, lengths = _data(recipe, tokenizer, shape.is_encoder_decoder)
     sections["data"] = data
-    sections["estimate"] = estimate(recipe, shape, lengths, speed=_speed(recipe))
+    tokens = MICRO_BATCH_TOKENS_CPU if device.type == "cpu" else MICRO_BATCH_TOKENS
+    sections["estimate"] = estimate(recipe, shape, lengths, speed=_speed(recipe), tokens=tokens)
     return Diagnosis(sections, samples, _warnings(recipe, lengths))
 
 
@@ -84,12 +85,15 @@ def _physical_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def estimate(recipe: Recipe, shape: Shape, lengths: dict[str, list[int]], *, speed: float) -> dict[str, str]:
-    """Memory and time of each stage. `lengths`: tokens of prompts and completions; `speed`: operations a second."""
+def estimate(
+    recipe: Recipe, shape: Shape, lengths: dict[str, list[int]], *, speed: float, tokens: int
+) -> dict[str, str]:
+    """Memory and time of each stage. `lengths`: tokens of prompts and completions; `speed`: operations a second;
+    `tokens`: of one pass where a stage does not say."""
     facts: dict[str, str] = {"parameters": f"{shape.parameters / 1e6:.0f} million"}
     trained = [(s.name, s.kind, s.config) for s in recipe.stages if isinstance(s.config, TrainingConfig)]
-    needed = max((_bytes(config, shape) for _, _, config in trained), default=shape.parameters * BYTES)
-    facts["memory"] = f"about {memory(needed)}"
+    needed = [_bytes(kind, config, shape, tokens) for _, kind, config in trained]
+    facts["memory"] = f"about {memory(max(needed, default=shape.parameters * BYTES))}"
     load = Load(
         examples=len(lengths["prompt"]),
         prompt=median(lengths["prompt"] or [0]),
@@ -136,12 +140,13 @@ def _operations(kind: str, config: Any, load: Load) -> float:
     return float(rows * tokens * step)
 
 
-def _bytes(config: TrainingConfig, shape: Shape) -> int:
+def _bytes(kind: str, config: TrainingConfig, shape: Shape, tokens: int) -> int:
     weights = shape.parameters * BYTES
+    # Where every weight is trained, the reference and the reward model have weights of their own.
+    models = 3 if kind == "ppo" and not config.use_peft else 1
     learning = weights * 3 if not config.use_peft else weights // 10  # gradients and two moments
-    tokens = config.micro_batch_tokens or MICRO_BATCH_TOKENS_CPU
-    kept = tokens * shape.hidden * BYTES * (2 if config.gradient_checkpointing else ACTIVATIONS) * shape.layers
-    return weights + learning + kept
+    numbers = shape.hidden * shape.layers * (2 if config.gradient_checkpointing else ACTIVATIONS)
+    return weights * models + learning + (config.micro_batch_tokens or tokens) * numbers * BYTES
 
 
 def _data(
