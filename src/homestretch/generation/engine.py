@@ -13,6 +13,7 @@ from homestretch.generation.schedule import Sample as Sample
 from homestretch.generation.schedule import State, decode
 from homestretch.generation.schedule import pad_left as pad_left
 from homestretch.generation.stopping import StopStrings, Tail
+from homestretch.policies.cache import holes_filled
 from homestretch.policies.policy import Policy
 from homestretch.seeds import fold
 
@@ -122,7 +123,7 @@ class Rows:
         done_B = ended_B | (self.at_B == self.sampling.max_new_tokens)
         finished = {self.keys[i]: self._sample(i, bool(ended_B[i])) for i in done_B.nonzero().flatten().tolist()}
         if finished:
-            kept = (~done_B).nonzero().flatten()
+            kept = holes_filled(done_B)
             self._keep(kept)
             token_B = token_B[kept]
         if self.keys:

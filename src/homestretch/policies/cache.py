@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache
+from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 GROWTH, LEAST_ROOM = 1.5, 32
@@ -44,12 +44,14 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = self.keys[:kept], self.values[:kept]
 
 
-def growing_cache() -> Cache:
+def growing_cache() -> DynamicCache:
     """A cache of such layers, as many as the model turns out to have.
 
     Every layer keeps all its tokens, whatever its attention window: one that does not cannot take a token back.
     """
-    return Cache(layer_class_to_replicate=GrowingLayer)
+    cache = DynamicCache()
+    cache.layer_class_to_replicate = GrowingLayer
+    return cache
 
 
 def holes_filled(done_B: Tensor) -> Tensor:

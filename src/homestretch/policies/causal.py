@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from homestretch.batch import SequenceBatch
 from homestretch.ops.masks import left_padded
 from homestretch.policies import caches
+from homestretch.policies.cache import growing_cache
 from homestretch.policies.packed import packed_hidden, packs
 from homestretch.policies.rows import decoder_of, joined_hidden
 
@@ -32,9 +33,7 @@ class CausalDecoding:
 
     def __init__(self, lm: PreTrainedModel, prompt_ids_BP: Tensor, prompt_mask_BP: Tensor) -> None:
         self.decoder = decoder_of(lm)
-        # Without the configuration every layer keeps all its tokens: a layer that keeps only its attention window
-        # cannot take the last token back.
-        self.cache = DynamicCache()
+        self.cache = growing_cache()
         ids_BP, mask_BP = left_padded(prompt_ids_BP, prompt_mask_BP)
         self.mask_BL = mask_BP.new_zeros(len(mask_BP), 0)
         self.hidden_BD = self.read(ids_BP, mask_BP)[:, -1]
@@ -80,14 +79,9 @@ class CausalDecoding:
         self.mask_BL = caches.stacked_masks(self.mask_BL, other.mask_BL, padding="front")
         self.hidden_BD = torch.cat([self.hidden_BD, other.hidden_BD])
 
-    @property
-    def columns(self) -> int:
-        """Tokens of a row that are kept from step to step, padding included."""
-        return self.mask_BL.shape[1]
-
-    def cache_bytes(self) -> int:
-        """Memory of what is kept of them."""
-        return caches.nbytes(self.cache)
+    def token_bytes(self) -> float:
+        """Memory that one token of a row takes from step to step."""
+        return caches.nbytes(self.cache) / self.mask_BL.numel()
 
     def forget_last(self) -> None:
         """Take the last token of every row back."""

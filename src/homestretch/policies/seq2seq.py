@@ -6,11 +6,12 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
+from transformers import EncoderDecoderCache, PreTrainedModel
 
 from homestretch.batch import SequenceBatch
 from homestretch.ops.masks import right_padded
 from homestretch.policies import caches
+from homestretch.policies.cache import growing_cache
 
 TOLERANCE = 1e-3
 _JOINS: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
@@ -58,7 +59,7 @@ class Seq2SeqDecoding:
 
     def __init__(self, lm: PreTrainedModel, prompt_ids_BP: Tensor, prompt_mask_BP: Tensor) -> None:
         self.lm, self.decoder = lm, lm.get_decoder()
-        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        self.cache = EncoderDecoderCache(growing_cache(), growing_cache())
         ids_BP, self.prompt_mask_BP = right_padded(prompt_ids_BP, prompt_mask_BP)
         self.encoded_BPD = lm.get_encoder()(input_ids=ids_BP, attention_mask=self.prompt_mask_BP).last_hidden_state
         self.mask_BL = ids_BP.new_zeros(len(ids_BP), 0)
@@ -120,15 +121,10 @@ class Seq2SeqDecoding:
         self.encoded_BPD = caches.stacked(self.encoded_BPD, other.encoded_BPD, padding="behind")
         self.hidden_BD = torch.cat([self.hidden_BD, other.hidden_BD])
 
-    @property
-    def columns(self) -> int:
-        """Tokens of a row that are kept from step to step, padding included."""
-        return self.mask_BL.shape[1] + self.prompt_mask_BP.shape[1]
-
-    def cache_bytes(self) -> int:
-        """Memory of what is kept of them."""
-        kept = caches.nbytes(self.cache.self_attention_cache) + caches.nbytes(self.cache.cross_attention_cache)
-        return kept + self.encoded_BPD.nbytes
+    def token_bytes(self) -> float:
+        """Memory that one token takes from step to step: one of a prompt, which takes more than one of a response."""
+        read = caches.nbytes(self.cache.cross_attention_cache) + self.encoded_BPD.nbytes
+        return read / self.prompt_mask_BP.numel()
 
     def forget_last(self) -> None:
         """Take the last token of every row back."""
