@@ -63,7 +63,6 @@ def test_columns_that_no_row_uses_any_more_are_dropped(name):
     rows = started(lm, PROMPTS[1], PROMPTS[0])
     rows.step(torch.tensor([7, 8]))
     rows.join(started(lm, PROMPTS[2], PROMPTS[3]))
-    before = rows.cache_bytes()
     rows.keep(torch.tensor([3, 2]))
     longest = len(PROMPTS[3])
     if name == "t5":
@@ -74,7 +73,6 @@ def test_columns_that_no_row_uses_any_more_are_dropped(name):
     else:
         assert rows.mask_BL.tolist() == [[1] * 5, [0] * 4 + [1]]
         assert rows.cache.layers[0].keys.shape[-2] == longest
-    assert rows.cache_bytes() < before / 4
 
 
 @pytest.mark.parametrize("copies", [1, 2])

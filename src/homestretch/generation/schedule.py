@@ -110,8 +110,7 @@ def cache_tokens(policy: Policy, start: StartDecoding) -> int:
     """Tokens whose keys and values fill their share of the device's memory."""
     lm = policy.trunk.lm
     if lm not in _TOKEN_BYTES:
-        state = start(*pad_left([[0]], policy.device))
-        _TOKEN_BYTES[lm] = state.cache_bytes() / state.columns
+        _TOKEN_BYTES[lm] = start(*pad_left([[0]], policy.device)).token_bytes()
     return max(int(CACHE_SHARE * total(policy.device) / _TOKEN_BYTES[lm]), 1)
 
 
