@@ -43,6 +43,14 @@ MUTANTS = [
         ("scored.entropy_BT.detach()", "-scored.entropy_BT.detach()"),
     ),
     *of(
+        "algorithms/wbc",
+        "test_wbc",
+        ("return -(reward_B", "return (reward_B"),
+        ("reward_B.detach()[:, None]", "reward_B[:, None]"),
+        ("torch.where(mask_BT.bool(), logp_BT, 0.0)", "logp_BT"),
+        ("batch.mask_BT).sum(1)", "batch.mask_BT).mean(1)"),
+    ),
+    *of(
         "algorithms/reward_model",
         "test_reward_model",
         ("batch.chosen.joined(batch.rejected)", "batch.rejected.joined(batch.chosen)"),

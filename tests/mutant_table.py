@@ -164,6 +164,31 @@ MUTANTS = [
         ("1.0 + math.cos", "1.0 - math.cos"),
     ),
     *of(
+        "training/stored_rewards",
+        "test_stored_rewards",
+        (".float().sigmoid()", ".float()"),
+        ("reward_N.min() == reward_N.max()", "reward_N.min() > reward_N.max()"),
+        ("if reward_N[lowest] < 0", "if reward_N[lowest] < -1"),
+    ),
+    *of(
+        "training/needs",
+        "test_stored_rewards",
+        ("and maker not in made and", "and"),
+        ("        made.add(stage.kind)\n", ""),
+        ("if 0 < len(lacking) < len(examples)", "if len(lacking) > len(examples)"),
+    ),
+    *of(
+        "training/precomputed",
+        "test_stored_rewards",
+        ("    if not folder.is_dir():\n        checkpoint", "    if True:\n        checkpoint"),
+    ),
+    *of(
+        "data/samplers",
+        "test_stored_rewards",
+        ("weights=weights, k=size", "k=size"),
+        ('fold("priority_batch", seed, number)', 'fold("priority_batch", seed)'),
+    ),
+    *of(
         "rewards/shaping",
         "test_shaping",
         ("ref_length_B.clamp(min=1) - 1)", "ref_length_B.clamp(min=1))"),

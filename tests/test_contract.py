@@ -6,100 +6,24 @@ import ast
 import dataclasses
 import inspect
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from toy import accelerator, batch_of, pairs_of, plan, ppo_models, prompts_of, trunk_of
+from algorithm_cases import CASES, Killed, train
+from toy import ppo_models, trunk_of
 
 from homestretch import algorithms
 from homestretch.algorithms.base import Models, Offline
 from homestretch.algorithms.ppo import PPO
-from homestretch.algorithms.reward_model import RewardModelling
-from homestretch.algorithms.sft import SFT
-from homestretch.batch import LossTerms
 from homestretch.config.base import Config
-from homestretch.config.ppo import PPOConfig
 from homestretch.config.recipe import DatasetConfig, Recipe, dump, load_recipe
-from homestretch.config.reward import RewardConfig
-from homestretch.config.sft import SFTConfig
 from homestretch.config.stages import STAGES
-from homestretch.config.training import TrainingConfig
 from homestretch.config.yaml import load_text
 from homestretch.metrics import METRICS
 from homestretch.negatives import CORRUPTIONS
 from homestretch.policies.policy import Policy
-from homestretch.training.loop import fit
 from homestretch.training.pipeline import STAGE_FUNCTIONS
-
-SMALL_PPO = {"rollout_batch_size": 8, "train_batch_size": 4, "num_generations": 4, "value_warmup_steps": 0}
-
-
-@dataclass(frozen=True)
-class Case:
-    """An algorithm with settings that differ from the defaults, and the batches it learns from."""
-
-    stage: str
-    config: TrainingConfig
-    make: Any
-    batches: Any
-    heads: tuple[str, ...] = ()
-    knows: frozenset[str] = frozenset()
-    """What `models` gives and its batches hold: no more than what `needs` says."""
-
-
-CASES = {
-    "sft": Case("sft", SFTConfig(learning_rate=3e-5, max_steps=2), lambda c: SFT(), batch_of, (), frozenset({"pairs"})),
-    "reward classifier": Case(
-        "reward",
-        RewardConfig(held_out_fraction=0.25),
-        lambda c: RewardModelling(c.kind),
-        pairs_of,
-        ("reward",),
-        frozenset({"pairs", "negatives"}),
-    ),
-    "reward pairwise": Case(
-        "reward",
-        RewardConfig(kind="pairwise", lora_target_modules=["q_proj", "v_proj"]),
-        lambda c: RewardModelling(c.kind),
-        pairs_of,
-        ("reward",),
-        frozenset({"pairs", "negatives"}),
-    ),
-    "ppo": Case(
-        "ppo",
-        PPOConfig(kl="off", reward_clip_range=None, **SMALL_PPO),
-        PPO,
-        lambda n: prompts_of(n, size=8),
-        ("value",),
-        frozenset({"pairs", "rewards", "reference", "value", "rollouts"}),
-    ),
-    "ppo look-ahead": Case(
-        "ppo",
-        PPOConfig(lookahead_k=3, lookahead_baseline="set", average="sequence", kl_estimator="k3", **SMALL_PPO),
-        PPO,
-        lambda n: prompts_of(n, size=8),
-        ("value",),
-        frozenset({"pairs", "rewards", "reference", "value", "rollouts"}),
-    ),
-}
-
-
-def train(case: Case, folder: Path, *, rounds: int = 2) -> tuple[dict[str, torch.Tensor], list[LossTerms]]:
-    """Weights after a few rounds from the same start, and the terms of every loss on the way."""
-    trunk = trunk_of(heads=case.heads)
-    algorithm = case.make(case.config)
-    models = Models(policy=Policy(trunk, None, budget=4096))
-    if "rollouts" in algorithm.needs:
-        models = ppo_models(trunk, tokens=4)
-    seen: list[LossTerms] = []
-    inner = algorithm.loss
-    algorithm.loss = lambda models, batch: seen.append(inner(models, batch)) or seen[-1]
-    config = case.config.model_copy(update={"metric_for_best_model": "none"})
-    fit(algorithm, models, plan(folder, trunk, config, rounds=rounds, batch_of=case.batches), accelerator())
-    return {k: v.detach().clone() for k, v in trunk.named_parameters()}, seen
 
 
 def test_every_algorithm_file_is_here():
@@ -125,6 +49,11 @@ def test_needs_are_honest(case, tmp_path):
     assert algorithm.needs == case.knows
     if "rollouts" not in algorithm.needs:
         assert isinstance(algorithm, Offline)
+        models, batch = Models(policy=Policy(trunk_of(heads=case.heads), None, budget=4096)), case.batches(0)
+        algorithm.loss(models, batch)
+        for column in case.reads:
+            with pytest.raises(AssertionError):
+                algorithm.loss(models, dataclasses.replace(batch, **{column: None}))
         return
     trunk = trunk_of(heads=case.heads)
     models = ppo_models(trunk, tokens=3)
@@ -160,6 +89,16 @@ def test_the_same_seed_gives_the_same_bits(case, tmp_path):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_killed_and_started_again_gives_the_same_bits(case, tmp_path):
+    whole, _ = train(case, tmp_path / "whole", rounds=3)
+    with pytest.raises(Killed):
+        train(case, tmp_path / "killed", rounds=3, killed_in=2)
+    resumed, seen = train(case, tmp_path / "killed", rounds=3)
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+    assert 0 < len(seen) < len(train(case, tmp_path / "again", rounds=3)[1])
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_state_survives_being_written_down(case):
     algorithm = case.make(case.config)
     if isinstance(algorithm, PPO):
@@ -175,7 +114,7 @@ def documented_fields(cls: type[Config]) -> dict[str, str | None]:
 
 def test_every_stage_can_be_run():
     assert STAGE_FUNCTIONS.keys() == STAGES.keys()
-    assert len(STAGES) == 6
+    assert len(STAGES) == 7
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from toy import accelerator, batch_of, pair, pairs_of, plan, ppo_models, prompts_of, trunk_of
+import torch
+from algorithm_cases import CASES
+from toy import accelerator, batch_of, pair, pairs_of, plan, ppo_models, prompts_of, stored, trunk_of
 
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.ppo import PPO
@@ -14,6 +16,8 @@ from homestretch.algorithms.reward_model import RewardModelling
 from homestretch.algorithms.sft import SFT
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.training import TrainingConfig
+from homestretch.data.collate import collate
+from homestretch.data.tokenize import TokenizedExample
 from homestretch.policies.policy import Policy
 from homestretch.training.loop import fit
 from homestretch.training.stages.reward import measure
@@ -42,6 +46,28 @@ def test_sft_learns_to_answer(tmp_path, name):
     loss = column(tmp_path, "loss")
     assert loss[0] > 3
     assert mean(loss[-5:]) < 0.5
+
+
+def nll_of(policy: Policy, rows: list[TokenizedExample]) -> float:
+    """Mean negative log-likelihood of the rows' tokens, in nats."""
+    batch = collate(rows)
+    with torch.no_grad():
+        logp_BT = policy.score(batch, want={"logp"}).logp_BT
+    assert logp_BT is not None
+    return -float(logp_BT[batch.mask_BT.bool()].mean())
+
+
+@pytest.mark.parametrize("method", ["wbc"])
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_weighted_methods_learn_what_earns_more(tmp_path, name, method):
+    """Half of the stored responses are noise with a tenth of the reward: answers become likely (under a nat a token,
+    from 4.1), and noise that was not trained on stays more than twice as unlikely."""
+    trunk = trunk_of(name)
+    policy, case = Policy(trunk, None, budget=4096), CASES[method]
+    made = plan(tmp_path, trunk, CONFIG, rounds=60, batch_of=case.batches)
+    fit(case.make(case.config), Models(policy=policy), made, accelerator())
+    good, bad = (nll_of(policy, [stored(2 * i + side) for i in range(5000, 5030)]) for side in (0, 1))
+    assert good < 1 and bad > 2 * good + 1
 
 
 @pytest.mark.parametrize("kind", ["classifier", "pairwise"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,17 @@ def pair(index: int) -> TokenizedPair:
 def pairs_of(number: int, *, size: int = 8):
     """The batch of pairs of a round."""
     return collate_pairs([pair(number * size + i) for i in range(size)])
+
+
+def stored(index: int) -> TokenizedExample:
+    """Answers with reward 1 and noise with reward 0.1, in turns and to the same prompts."""
+    made = pair(index // 2)
+    return replace(made.rejected, reward=0.1) if index % 2 else replace(made.chosen, reward=1.0)
+
+
+def stored_of(number: int, *, size: int = 8) -> SequenceBatch:
+    """The batch of stored responses of a round."""
+    return collate([stored(number * size + i) for i in range(size)])
 
 
 def share_of_even(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:

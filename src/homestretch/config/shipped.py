@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from homestretch.config.base import nearest
@@ -35,8 +36,15 @@ def find_recipe(name_or_path: str | Path) -> Path:
         raise RecipeError(
             f"`{name}` is the name of several recipes; write {' or '.join(k for k in there if name in k)}."
         )
-    names = there if "/" in name else [key.rpartition("/")[2] for key in there]
-    raise RecipeError(f"{name}: there is no such file, and no recipe of that name; {nearest(name, list(names))}")
+    raise RecipeError(
+        f"{name}: there is no such file, and no recipe of that name; {nearest(name, _names(name, there))}"
+    )
+
+
+def _names(name: str, there: Iterable[str]) -> list[str]:
+    """What could have been meant by `name`: short names where they are clear."""
+    shorts = [key.rpartition("/")[2] for key in there]
+    return [key if "/" in name or shorts.count(short) > 1 else short for key, short in zip(there, shorts, strict=True)]
 
 
 def phrase(path: Path) -> str:

@@ -11,18 +11,20 @@ from homestretch.config.negatives import NegativesConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
 from homestretch.config.sft import SFTConfig
+from homestretch.config.wbc import WBCConfig
 from homestretch.errors import RecipeError
 
 STAGES: dict[str, type[Config]] = {
     "sft": SFTConfig,
     "negatives": NegativesConfig,
     "reward": RewardConfig,
+    "wbc": WBCConfig,
     "ppo": PPOConfig,
     "evaluate": EvaluateConfig,
     "report": ReportConfig,
 }
 
-TRAINS_POLICY = ("sft", "ppo")
+TRAINS_POLICY = ("sft", "wbc", "ppo")
 """Stages after which the run has another model."""
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -33,10 +35,20 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 """What must have run before a stage, unless its settings stand alone: one of the named stages."""
 
+COLUMNS: dict[str, tuple[str, str]] = {
+    "wbc": ("reward", "reward"),
+}
+"""What a stage reads of every training row, and the stage that can make it: column, kind."""
+
 
 def stage_kind(name: str) -> str:
     """`ppo` of `ppo` and of `ppo-again`: a suffix tells two stages of one kind apart."""
     return name.split("-", 1)[0]
+
+
+def kind_of(config: Config) -> str:
+    """The kind of stage that these settings belong to."""
+    return next(kind for kind, settings in STAGES.items() if type(config) is settings)
 
 
 def parse_stage(name: str, settings: Any, *, where: Where) -> Config:

@@ -29,3 +29,12 @@ def epoch_batch(groups: Sequence[Hashable], size: int, *, seed: int, number: int
     members = list(rows.values())
     order = [i for g in epoch_order(len(members), seed=seed, epoch=epoch) for i in members[g]]
     return order[at * size : (at + 1) * size]
+
+
+def priority_batch(weights: Sequence[float], size: int, *, seed: int, number: int) -> list[int]:
+    """Rows of batch `number`, drawn with replacement in proportion to their weights.
+
+    Weights are at least 0 and not all 0; a row of weight 0 is never drawn. Rows that are drawn more than once stand
+    more than once.
+    """
+    return random.Random(fold("priority_batch", seed, number)).choices(range(len(weights)), weights=weights, k=size)

@@ -25,12 +25,14 @@ from homestretch.training.card import write_card
 from homestretch.training.context import Context, set_threads
 from homestretch.training.export import link_tree
 from homestretch.training.loop import Progress
-from homestretch.training.stages import evaluate, negatives, ppo, report, reward, sft
+from homestretch.training.needs import check_needs
+from homestretch.training.stages import evaluate, negatives, ppo, report, reward, sft, weighted
 
 STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "sft": sft.run,
     "negatives": negatives.run,
     "reward": reward.run,
+    "wbc": weighted.run,
     "ppo": ppo.run,
     "evaluate": evaluate.run,
     "report": report.run,
@@ -51,6 +53,7 @@ def run_recipe(recipe: Recipe, out: str | Path) -> RunFolder:
     write_environment(run, recipe)
     context = Context(recipe=recipe, run=run, splits=EMPTY, model=recipe.model_name_or_path)
     context.splits = splits = _load_data(context)
+    check_needs(recipe, splits.train)
     chain = fingerprint(recipe, splits)
     for number, stage in enumerate(recipe.stages, start=1):
         chain = str(fold("stage", chain, stage.name, stage.config.model_dump_json()))

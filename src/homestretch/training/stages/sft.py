@@ -12,9 +12,8 @@ from homestretch.config.sft import SFTConfig
 from homestretch.data.collate import collate
 from homestretch.data.samplers import epoch_batch
 from homestretch.training.context import ROLE, Context
-from homestretch.training.export import save_model
-from homestretch.training.loop import Plan, Progress, fit
-from homestretch.training.validation import Validator
+from homestretch.training.loop import Progress
+from homestretch.training.policy_stage import train_policy
 
 
 def run(context: Context, config: SFTConfig, folder: Path) -> Progress:
@@ -26,17 +25,6 @@ def run(context: Context, config: SFTConfig, folder: Path) -> Progress:
     def batch_of(number: int) -> SequenceBatch:
         return collate([rows[i] for i in epoch_batch(range(len(rows)), size, seed=seed, number=number)])
 
-    plan = Plan(
-        label="sft",
-        folder=folder,
-        config=config,
-        rounds=config.rounds(math.ceil(len(rows) / size)),
-        batch_of=batch_of,
-        parameters=learner.parameters(),
-        seed=seed,
-        budget=context.budget(config),
-        validate=Validator(context, learner.policy, config.eval_examples).metrics,
-    )
-    progress = fit(SFT(), Models(policy=learner.policy), plan, learner.accelerator)
-    save_model(learner.trunk, learner.adapter, context.tokenizer, folder / "model")
-    return progress
+    rounds = config.rounds(math.ceil(len(rows) / size))
+    models = Models(policy=learner.policy)
+    return train_policy(context, config, folder, learner, SFT(), models, batch_of=batch_of, rounds=rounds)

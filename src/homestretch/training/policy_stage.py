@@ -1,0 +1,49 @@
+"""What every stage has in common that trains the policy: a plan, validation by generation, and a saved model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from homestretch.algorithms.base import Algorithm, Models
+from homestretch.batch import Batch
+from homestretch.config.stages import kind_of
+from homestretch.config.training import TrainingConfig
+from homestretch.training.context import Context, Learner
+from homestretch.training.export import save_model
+from homestretch.training.loop import Plan, Progress, fit
+from homestretch.training.validation import Validator
+
+
+def train_policy(
+    context: Context,
+    config: TrainingConfig,
+    folder: Path,
+    learner: Learner,
+    algorithm: Algorithm,
+    models: Models,
+    *,
+    batch_of: Callable[[int], Batch],
+    rounds: int,
+    keep_start: bool = False,
+) -> Progress:
+    """Train the learner's adapter or weights, keep the best checkpoint, and save its model in `folder/model`.
+
+    `batch_of` gives the batch of a round as a function of its number alone. With `keep_start` the model as it was is
+    one of the checkpoints.
+    """
+    plan = Plan(
+        label=kind_of(config),
+        folder=folder,
+        config=config,
+        rounds=rounds,
+        batch_of=batch_of,
+        parameters=learner.parameters(),
+        seed=context.recipe.seed,
+        budget=context.budget(config),
+        validate=Validator(context, learner.policy, config.eval_examples).metrics,
+        keep_start=keep_start,
+    )
+    progress = fit(algorithm, models, plan, learner.accelerator)
+    save_model(learner.trunk, learner.adapter, context.tokenizer, folder / "model")
+    return progress

@@ -1,0 +1,115 @@
+"""Every training method with settings that differ from its defaults, and what it learns from in tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from toy import accelerator, batch_of, pairs_of, plan, ppo_models, prompts_of, stored_of, trunk_of
+
+from homestretch.algorithms.base import Models
+from homestretch.algorithms.ppo import PPO
+from homestretch.algorithms.reward_model import RewardModelling
+from homestretch.algorithms.sft import SFT
+from homestretch.algorithms.wbc import WBC
+from homestretch.batch import Batch, LossTerms
+from homestretch.config.ppo import PPOConfig
+from homestretch.config.reward import RewardConfig
+from homestretch.config.sft import SFTConfig
+from homestretch.config.training import TrainingConfig
+from homestretch.config.wbc import WBCConfig
+from homestretch.policies.policy import Policy
+from homestretch.training.loop import fit
+
+SMALL_PPO = {"rollout_batch_size": 8, "train_batch_size": 4, "num_generations": 4, "value_warmup_steps": 0}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An algorithm with settings that differ from the defaults, and the batches it learns from."""
+
+    stage: str
+    config: TrainingConfig
+    make: Any
+    batches: Any
+    heads: tuple[str, ...] = ()
+    knows: frozenset[str] = frozenset()
+    """What `models` gives and its batches hold: no more than what `needs` says."""
+    reads: tuple[str, ...] = ()
+    """Columns of its batches that it cannot do without, ids and masks apart."""
+
+
+CASES = {
+    "sft": Case("sft", SFTConfig(learning_rate=3e-5, max_steps=2), lambda c: SFT(), batch_of, (), frozenset({"pairs"})),
+    "reward classifier": Case(
+        "reward",
+        RewardConfig(held_out_fraction=0.25),
+        lambda c: RewardModelling(c.kind),
+        pairs_of,
+        ("reward",),
+        frozenset({"pairs", "negatives"}),
+    ),
+    "reward pairwise": Case(
+        "reward",
+        RewardConfig(kind="pairwise", lora_target_modules=["q_proj", "v_proj"]),
+        lambda c: RewardModelling(c.kind),
+        pairs_of,
+        ("reward",),
+        frozenset({"pairs", "negatives"}),
+    ),
+    "wbc": Case(
+        "wbc",
+        WBCConfig(sampling="uniform", learning_rate=3e-4),
+        lambda c: WBC(),
+        stored_of,
+        (),
+        frozenset({"pairs", "rewards"}),
+        ("reward_B",),
+    ),
+    "ppo": Case(
+        "ppo",
+        PPOConfig(kl="off", reward_clip_range=None, **SMALL_PPO),
+        PPO,
+        lambda n: prompts_of(n, size=8),
+        ("value",),
+        frozenset({"pairs", "rewards", "reference", "value", "rollouts"}),
+    ),
+    "ppo look-ahead": Case(
+        "ppo",
+        PPOConfig(lookahead_k=3, lookahead_baseline="set", average="sequence", kl_estimator="k3", **SMALL_PPO),
+        PPO,
+        lambda n: prompts_of(n, size=8),
+        ("value",),
+        frozenset({"pairs", "rewards", "reference", "value", "rollouts"}),
+    ),
+}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def train(
+    case: Case, folder: Path, *, rounds: int = 2, killed_in: int | None = None
+) -> tuple[dict[str, torch.Tensor], list[LossTerms]]:
+    """Weights after a few rounds from the same start, and the terms of every loss on the way. `killed_in` raises
+    Killed at the start of that round; called again for the folder, training goes on."""
+    trunk = trunk_of(heads=case.heads)
+    algorithm = case.make(case.config)
+    models = Models(policy=Policy(trunk, None, budget=4096))
+    if "rollouts" in algorithm.needs:
+        models = ppo_models(trunk, tokens=4)
+    seen: list[LossTerms] = []
+    inner = algorithm.loss
+    algorithm.loss = lambda models, batch: seen.append(inner(models, batch)) or seen[-1]
+    config = case.config.model_copy(update={"metric_for_best_model": "none"})
+
+    def batches(number: int) -> Batch:
+        if number == killed_in:
+            raise Killed
+        return case.batches(number)
+
+    fit(algorithm, models, plan(folder, trunk, config, rounds=rounds, every=1, batch_of=batches), accelerator())
+    return {k: v.detach().clone() for k, v in trunk.named_parameters()}, seen

@@ -1,0 +1,132 @@
+"""Rewards of stored text: taken as they are, refused where nothing can be learned from them, asked of a model once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from homestretch.config.recipe import load_recipe
+from homestretch.config.stages import COLUMNS
+from homestretch.data.records import Example, example_from_row
+from homestretch.data.samplers import priority_batch
+from homestretch.data.tokenize import TokenizedExample
+from homestretch.errors import DataError, RecipeError
+from homestretch.training import stored_rewards as module
+from homestretch.training.needs import check_needs
+from homestretch.training.precomputed import once
+from homestretch.training.stored_rewards import check_rewards, refuse_negative, stored_rewards
+
+
+def examples(rewards: list[float | None]) -> list[Example]:
+    return [
+        example_from_row({"prompt": "a", "completion": "b", "reward": r}, where=f"x.jsonl:{n}")
+        for n, r in enumerate(rewards, start=1)
+    ]
+
+
+def tokens(rows: list[Example]) -> list[TokenizedExample]:
+    return [TokenizedExample(i, [3], [4, 1], 2, reward=e.columns.get("reward")) for i, e in enumerate(rows)]
+
+
+def rewards_of(rewards: list[float | None], folder: Path) -> torch.Tensor:
+    rows = examples(rewards)
+    return stored_rewards(SimpleNamespace(), rows, tokens(rows), folder)
+
+
+def test_stored_rewards_are_used_as_they_are(tmp_path: Path) -> None:
+    assert rewards_of([0.5, -2.0, 7.25], tmp_path / "rewards").tolist() == [0.5, -2.0, 7.25]
+    assert not (tmp_path / "rewards").exists()
+
+
+@pytest.mark.parametrize(
+    ("rewards", "says"),
+    [
+        ([0.5, None, 1.0], r"^x\.jsonl:2: the row has no `reward` although others have one"),
+        ([None, 0.5], r"^x\.jsonl:1: the row has no `reward`"),
+        ([0.5, 0.5], r"^All 2 rewards are 0\.5"),
+    ],
+)
+def test_rewards_that_teach_nothing_are_refused(tmp_path: Path, rewards: list[float | None], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        rewards_of(rewards, tmp_path / "rewards")
+
+
+def test_a_model_without_a_number_is_refused() -> None:
+    with pytest.raises(DataError, match=r"^x\.jsonl:2: the reward model gives no finite number"):
+        check_rewards(torch.tensor([0.1, torch.nan, torch.inf]), examples([None] * 3))
+
+
+def test_negative_rewards_are_no_weights() -> None:
+    rows = examples([0.5, -0.25, -0.1])
+    with pytest.raises(DataError, match=r"^x\.jsonl:2: the reward -0\.25 is negative, and `wbc` weighs"):
+        refuse_negative(torch.tensor([0.5, -0.25, -0.1]), rows, "wbc")
+    refuse_negative(torch.tensor([0.0, 1.0]), rows, "wbc")
+
+
+def test_the_reward_model_is_asked_once_for_its_probabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def model() -> SimpleNamespace:
+        asked.append(1)
+        return SimpleNamespace(score_ids=lambda batch: torch.tensor([0.0, 2.0, -2.0])[: len(batch)])
+
+    context, rows = SimpleNamespace(reward_model=model), examples([None] * 3)
+    first = stored_rewards(context, rows, tokens(rows), tmp_path / "rewards")
+    again = stored_rewards(context, rows, tokens(rows), tmp_path / "rewards")
+    assert first.tolist() == pytest.approx([0.5, 0.880797, 0.119203], abs=1e-6)
+    assert torch.equal(first, again) and len(asked) == 1
+
+
+def test_what_was_computed_once_is_read_back_to_the_bit(tmp_path: Path) -> None:
+    made = torch.randn(5)
+    assert torch.equal(once(tmp_path / "x", lambda: {"a": made})["a"], made)
+    assert torch.equal(once(tmp_path / "x", lambda: {"a": made + 1})["a"], made)
+
+
+def needs(stages: list, rows: list[Example], **shared: object) -> None:
+    check_needs(load_recipe({"stages": stages, **shared}), rows)
+
+
+def test_a_need_that_nobody_provides_is_refused_before_anything_runs() -> None:
+    without, with_reward = examples([None, None]), examples([0.1, 0.2])
+    with pytest.raises(RecipeError, match=r"^The stage `wbc-2` needs rewards of the stored responses"):
+        needs(["sft", {"wbc-2": {}}], without)
+    needs(["sft", "wbc"], with_reward)
+    needs(["sft", "negatives", "reward", "wbc"], without)
+    needs(["sft", "wbc"], without, reward_model_name_or_path="somewhere")
+    with pytest.raises(DataError, match=r"^x\.jsonl:2: the row has no `reward` although others have one"):
+        needs(["sft", "negatives", "reward", "wbc"], examples([0.1, None]))
+
+
+def test_every_column_that_is_needed_has_its_sentence() -> None:
+    from homestretch.training.needs import REMEDIES, WHAT
+
+    columns = {column for column, _ in COLUMNS.values()}
+    assert columns <= WHAT.keys() == REMEDIES.keys()
+
+
+def test_rows_are_drawn_in_proportion_to_their_weights() -> None:
+    """Chi-squared with 3 degrees of freedom: 16.3 is exceeded once in a thousand. A weight of 0 is never drawn."""
+    weights = [1.0, 0.0, 2.0, 3.0, 4.0]
+    drawn = [row for number in range(500) for row in priority_batch(weights, 8, seed=3, number=number)]
+    expected = [len(drawn) * w / sum(weights) for w in weights]
+    counts = [drawn.count(row) for row in range(5)]
+    assert counts[1] == 0
+    assert sum((c - e) ** 2 / e for c, e in zip(counts, expected, strict=True) if e) < 16.3
+    assert any(len(set(priority_batch(weights, 8, seed=3, number=n))) < 4 for n in range(5)), "with replacement"
+
+
+def test_a_draw_is_a_function_of_seed_and_number() -> None:
+    draw = [priority_batch([1.0] * 50, 16, seed=s, number=n) for s, n in ((0, 0), (0, 0), (0, 1), (1, 0))]
+    assert draw[0] == draw[1]
+    assert draw[0] != draw[2] and draw[0] != draw[3]
+
+
+def test_probabilities_are_plain_numbers_on_the_cpu() -> None:
+    model = SimpleNamespace(score_ids=lambda batch: torch.zeros(len(batch), dtype=torch.bfloat16))
+    made = module.probability(model, [replace(tokens(examples([None]))[0], index=0)])
+    assert made.dtype == torch.float32 and made.tolist() == [0.5]
