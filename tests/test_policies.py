@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import gc
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +18,7 @@ from homestretch.batch import SequenceBatch
 from homestretch.config.training import TrainingConfig
 from homestretch.errors import InputError
 from homestretch.policies.load import check_lm_head
+from homestretch.policies.memory import release
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
 
@@ -166,6 +173,74 @@ def test_decoding_continues_as_scoring_does(name):
             state.step(batch.ids_BT[:, t])
     after = trunk.state_dict()
     assert all(torch.equal(after[k], before[k]) for k in before), "the adapter must be unmerged exactly"
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_decoding_leaves_adapter_and_modes_as_they_should_be_even_where_its_block_fails(broken):
+    trunk = Trunk(build("gpt2"))
+    trunk.add_adapter("policy", TrainingConfig(lora_r=4))
+    with torch.no_grad():
+        for name, parameter in trunk.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    policy, reference = (Policy(trunk, adapter, budget=1000) for adapter in ("policy", None))
+    want = {"want": {"logp"}}
+    with torch.no_grad():
+        mine, base = (p.score(batch_of(), **want).logp_BT for p in (policy, reference))  # the last one was without
+    trunk.lm.transformer.h[0].train()
+    modes = [module.training for module in trunk.modules()]
+    assert any(modes) and not all(modes)
+    try:
+        with policy.decoding() as start:
+            assert not any(module.training for module in trunk.modules())
+            start(batch_of().prompt_ids_BP, batch_of().prompt_mask_BP)
+            if broken:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        pass
+    assert [module.training for module in trunk.modules()] == modes
+    trunk.eval()
+    with torch.no_grad():
+        assert torch.equal(reference.score(batch_of(), **want).logp_BT, base)
+        assert torch.equal(policy.score(batch_of(), **want).logp_BT, mine)
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim")
+
+
+@pytest.mark.skipif(not GLIBC, reason="only glibc keeps what is freed")
+def test_release_gives_back_what_the_heap_keeps():
+    count, size = 4000, 16_384  # 62.5 MiB in blocks that are too small for maps of their own
+    gc.collect()  # or it might run in between
+    release()
+    before = resident()
+    blocks = [torch.ones(size // 4) for _ in range(count)]
+    full = resident()
+    last = blocks.pop()  # at the top of the heap, or the pages below would leave by themselves
+    blocks.clear()
+    kept = resident()
+    release()
+    after = resident()
+    assert full - before > 0.9 * count * size
+    assert full - kept < 0.1 * count * size, "nothing to give back: the heap has not kept it"
+    assert after - before < 0.1 * count * size
+    assert len(last) == size // 4
+
+
+@pytest.mark.parametrize(("platform", "library"), [("darwin", None), ("win32", None), ("linux", SimpleNamespace())])
+def test_release_does_nothing_on_other_systems(monkeypatch, platform, library):
+    def load(name: None) -> SimpleNamespace:
+        assert library is not None, "no C library may be loaded here"
+        return library
+
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    release()
 
 
 def test_a_head_that_is_not_understood_is_refused():

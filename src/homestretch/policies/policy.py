@@ -96,12 +96,15 @@ class Policy:
                 state.cast(self.trunk.lm.dtype)
             return state
 
-        with torch.no_grad(), merged(self.trunk.model, self.adapter), nullcontext() if on_cpu else self.autocast():
-            yield start
-        self.trunk.active = self.adapter
-        for module, training in modes:
-            module.training = training
-        release()
+        precision = nullcontext() if on_cpu else self.autocast()
+        try:
+            with torch.no_grad(), merged(self.trunk.model, self.adapter), precision:
+                yield start
+        finally:
+            self.trunk.active = self.adapter  # `merged` has switched it on
+            for module, training in modes:
+                module.training = training
+            release()
 
     def logits(self, hidden_BD: Tensor) -> Tensor:
         """Next-token logits of states, (B, D) -> (B, V), in float32: with fewer bits the best tokens would tie."""
