@@ -193,6 +193,7 @@ def run(folder: Path, method: str, *, killed_at: int | None = None) -> tuple[dic
         rounds=6,
         batch_of=batches,
         validate=lambda number: {"score": SCORES[number]},
+        keep_start=method == "ppo",
         every=1,
     )
     at = fit(algorithm, models, made, accelerator())
@@ -234,6 +235,27 @@ def test_the_best_round_is_put_back_at_the_end_as_the_metric_says(tmp_path):
         assert (at.best_round, at.best) == (best, SCORES[best])
         assert same(dict(trunk.named_parameters()), kept[best]) and not same(kept[best], kept[6])
         assert checkpoint.read_state(made.folder / "best")["round"] == best
+
+
+@pytest.mark.parametrize(("keep_start", "best"), [(True, 0), (False, 1)])
+def test_the_start_is_validated_and_may_be_kept_only_where_the_plan_says_so(tmp_path, keep_start, best):
+    trunk, kept = trunk_of(), {}
+    before = {k: v.detach().clone() for k, v in trunk.named_parameters()}
+    note = snapshots(trunk, kept)
+    made = plan(
+        tmp_path,
+        trunk,
+        CONFIG,
+        rounds=2,
+        validate=lambda number: note(number) | {"score": -float(number)},  # every round makes it worse
+        keep_start=keep_start,
+        every=1,
+    )
+    at = fit(SFT(), Models(policy=Policy(trunk, None, budget=4096)), made, accelerator())
+    assert list(kept) == [row["step"] for row in rows_of(tmp_path) if "eval/score" in row] == [0, 1, 2][best:]
+    assert (at.best_round, at.best) == (best, -best)
+    assert same(dict(trunk.named_parameters()), kept[best])
+    assert same(kept[best], before) == keep_start
 
 
 def test_a_watcher_is_heard_and_may_stop_the_run_for_good(tmp_path):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from homestretch.config.recipe import load_recipe
 from homestretch.errors import InputError
+from homestretch.results import StageFolder
 from homestretch.training.pipeline import run_recipe
 
 pytestmark = pytest.mark.slow
@@ -74,6 +75,12 @@ PPO = {
 WHOLE = [SFT, {"negatives": {}}, REWARD, PPO, {"evaluate": {"max_examples": 6}}, {"report": {}}]
 
 
+def validated(stage: StageFolder) -> list[int]:
+    """Rounds of a stage after which it was validated."""
+    rows = [json.loads(line) for line in stage.metrics.read_text().splitlines()] if stage.metrics.is_file() else []
+    return [row["step"] for row in rows if any(key.startswith("eval/") for key in row)]
+
+
 @pytest.mark.parametrize("name", ["llama", "t5"])
 def test_a_whole_run_leaves_everything(tmp_path, name):
     run = run_recipe(recipe(tmp_path, name, WHOLE), tmp_path / "run")
@@ -83,6 +90,12 @@ def test_a_whole_run_leaves_everything(tmp_path, name):
     assert run.report.stat().st_size > 10_000
     assert load_recipe(run.recipe) == recipe(tmp_path, name, WHOLE, model=str(tmp_path / f"model-{name}"))
     assert (run.model / "adapter" / "adapter_model.safetensors").is_file()
+    assert {f.path.name: validated(f) for f in run.stage_folders()[:4]} == {
+        "01-sft": [2, 4, 6],
+        "02-negatives": [],
+        "03-reward": [2, 4, 6],
+        "04-ppo": [0, 2, 4],  # it may end with the model that it began with
+    }
     assert "homestretch" in (run.model / "README.md").read_text()
 
 
