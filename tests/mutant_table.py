@@ -1,4 +1,4 @@
-"""The mistakes of mutants.py; those of the training methods and of decoding are in files of their own."""
+"""The mistakes of mutants.py; those of methods, of decoding and of what surrounds them are in files of their own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from mutant import Mutant as Mutant
 from mutant import of
 from mutant_algorithms import MUTANTS as ALGORITHMS
 from mutant_generation import MUTANTS as GENERATION
+from mutant_training import MUTANTS as TRAINING
 
 MUTANTS = [
     *ALGORITHMS,
     *GENERATION,
+    *TRAINING,
     *of(
         "ops/logprobs",
         "test_ops_logprobs",
