@@ -10,11 +10,13 @@ import torch
 from toy import accelerator, batch_of, pairs_of, plan, ppo_models, prompts_of, stored_of, trunk_of
 
 from homestretch.algorithms.base import Models
+from homestretch.algorithms.gold import GOLD
 from homestretch.algorithms.ppo import PPO
 from homestretch.algorithms.reward_model import RewardModelling
 from homestretch.algorithms.sft import SFT
 from homestretch.algorithms.wbc import WBC
 from homestretch.batch import Batch, LossTerms
+from homestretch.config.gold import GOLDConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
 from homestretch.config.sft import SFTConfig
@@ -63,6 +65,15 @@ CASES = {
         "wbc",
         WBCConfig(sampling="uniform", learning_rate=3e-4),
         lambda c: WBC(),
+        stored_of,
+        (),
+        frozenset({"pairs", "rewards"}),
+        ("reward_B",),
+    ),
+    "gold": Case(
+        "gold",
+        GOLDConfig(floor=0.2),
+        GOLD,
         stored_of,
         (),
         frozenset({"pairs", "rewards"}),

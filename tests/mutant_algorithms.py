@@ -51,6 +51,15 @@ MUTANTS = [
         ("batch.mask_BT).sum(1)", "batch.mask_BT).mean(1)"),
     ),
     *of(
+        "algorithms/gold",
+        "test_gold",
+        ("return -(gold_weight", "return (gold_weight"),
+        ("* prob_BT).detach()", "* prob_BT)"),
+        ("clamp(min=floor)", "clamp(max=floor)"),
+        ("torch.where(mask_BT.bool(), logp_BT, 0.0)", "logp_BT"),
+        ("floor=self.config.floor).sum(1)", "floor=self.config.floor).mean(1)"),
+    ),
+    *of(
         "algorithms/reward_model",
         "test_reward_model",
         ("batch.chosen.joined(batch.rejected)", "batch.rejected.joined(batch.chosen)"),

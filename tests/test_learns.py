@@ -57,7 +57,7 @@ def nll_of(policy: Policy, rows: list[TokenizedExample]) -> float:
     return -float(logp_BT[batch.mask_BT.bool()].mean())
 
 
-@pytest.mark.parametrize("method", ["wbc"])
+@pytest.mark.parametrize("method", ["wbc", "gold"])
 @pytest.mark.parametrize("name", ["llama", "t5"])
 def test_weighted_methods_learn_what_earns_more(tmp_path, name, method):
     """Half of the stored responses are noise with a tenth of the reward: answers become likely (under a nat a token,

@@ -20,7 +20,7 @@ def reward(row: dict[str, Any], i: int) -> float:
 
 
 @pytest.mark.parametrize(("name", "use_peft"), [("llama", True), ("t5", True), ("gpt2", False), ("t5", False)])
-@pytest.mark.parametrize("method", ["wbc"])
+@pytest.mark.parametrize("method", ["wbc", "gold"])
 def test_killed_and_started_again_gives_the_same_bits(tmp_path: Path, method: str, name: str, use_peft: bool) -> None:
     made = recipe(tmp_path, name, [{method: {**SMALL, "use_peft": use_peft, "learning_rate": 1e-3}}], reward=reward)
     run = same_after_being_killed(made, tmp_path, f"01-{method}")

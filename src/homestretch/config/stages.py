@@ -7,6 +7,7 @@ from typing import Any
 
 from homestretch.config.base import Config, Where, nearest
 from homestretch.config.evaluate import EvaluateConfig, ReportConfig
+from homestretch.config.gold import GOLDConfig
 from homestretch.config.negatives import NegativesConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
@@ -19,12 +20,13 @@ STAGES: dict[str, type[Config]] = {
     "negatives": NegativesConfig,
     "reward": RewardConfig,
     "wbc": WBCConfig,
+    "gold": GOLDConfig,
     "ppo": PPOConfig,
     "evaluate": EvaluateConfig,
     "report": ReportConfig,
 }
 
-TRAINS_POLICY = ("sft", "wbc", "ppo")
+TRAINS_POLICY = ("sft", "wbc", "gold", "ppo")
 """Stages after which the run has another model."""
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -37,6 +39,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 COLUMNS: dict[str, tuple[str, str]] = {
     "wbc": ("reward", "reward"),
+    "gold": ("reward", "reward"),
 }
 """What a stage reads of every training row, and the stage that can make it: column, kind."""
 

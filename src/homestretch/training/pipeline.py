@@ -33,6 +33,7 @@ STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "negatives": negatives.run,
     "reward": reward.run,
     "wbc": weighted.run,
+    "gold": weighted.run,
     "ppo": ppo.run,
     "evaluate": evaluate.run,
     "report": report.run,

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from homestretch.algorithms.base import Algorithm, Models
+from homestretch.algorithms.gold import GOLD
 from homestretch.algorithms.wbc import WBC
 from homestretch.batch import SequenceBatch
+from homestretch.config.gold import GOLDConfig
 from homestretch.config.stages import kind_of
 from homestretch.config.weighted import WeightedConfig
 from homestretch.data.collate import collate
@@ -50,4 +52,4 @@ def run(context: Context, config: WeightedConfig, folder: Path) -> Progress:
 
 def algorithm_of(config: WeightedConfig) -> Algorithm:
     """The method that these settings belong to."""
-    return WBC()
+    return GOLD(config) if isinstance(config, GOLDConfig) else WBC()
