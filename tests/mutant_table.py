@@ -43,6 +43,9 @@ MUTANTS = [
         ("max(grown.values()) <= budget", "max(grown.values()) < budget"),
         ("packed.get(prompts[i], prompt_lengths[i])", "prompt_lengths[i]"),
         ("whole[prompt] += length", "whole[prompt] -= length"),
+        ("length + whole / copies[p]", "length + whole"),
+        ("count * middle / total", "count * before / total"),
+        ("[sorted(share) for share in shares]", "shares"),
     ),
     *of(
         "rewards/rules",

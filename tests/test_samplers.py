@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homestretch.data.samplers import epoch_batch, epoch_order
-from homestretch.ops.micro_batches import token_budget_batches
+from homestretch.ops.micro_batches import longest_first, token_budget_batches, token_shares
 
 
 @settings(deadline=None)
@@ -63,6 +63,45 @@ def test_a_known_cut():
     # prompt 1 with its rows has 10 + 4 + 3 + 4 = 21 tokens, prompt 0 has 7 + 2
     assert token_budget_batches([1, 0, 1, 1], [10, 7, 10, 10], [4, 2, 3, 4], budget=22) == [[0, 2, 3], [1]]
     assert token_budget_batches([1, 0, 1, 1], [10, 7, 10, 10], [4, 2, 3, 4], budget=42) == [[0, 2, 3, 1]]
+
+
+def dealt(rows, count):
+    prompts, lengths = [p for p, _ in rows], [n for _, n in rows]
+    return token_shares(prompts, [p + 1 for p in prompts], lengths, count=count)
+
+
+@settings(deadline=None)
+@given(ROWS, st.integers(1, 9))
+def test_shares_hold_every_row_once_and_parts_of_equal_cost(rows, count):
+    shares = dealt(rows, count)
+    assert len(shares) == count and shares == dealt(rows, count)
+    assert sorted(i for share in shares for i in share) == list(range(len(rows)))
+    assert all(share == sorted(share) for share in shares)
+    copies = [sum(p == prompt for p, _ in rows) for prompt, _ in rows]
+    cost = [n + (p + 1) / k for (p, n), k in zip(rows, copies, strict=True)] or [0]
+    for share in shares:
+        # each end of a share may miss its place by half a row
+        assert abs(sum(cost[i] for i in share) - sum(cost) / count) <= max(cost) + 1e-9
+
+
+@settings(deadline=None)
+@given(ROWS, st.integers(1, 9))
+def test_shares_are_pieces_of_the_longest_first_order(rows, count):
+    prompts, lengths = [p for p, _ in rows], [n for _, n in rows]
+    order = longest_first(prompts, [p + 1 for p in prompts], lengths)
+    place = {i: at for at, i in enumerate(order)}
+    flat = [place[i] for share in dealt(rows, count) for i in sorted(share, key=place.__getitem__)]
+    assert flat == list(range(len(rows)))
+
+
+def test_known_shares():
+    # costs: rows of prompt 1 are 4 + 12/3, 3 + 12/3, 5 + 12/3 = 8, 7, 9, the row of prompt 0 is 2 + 6 = 8; in all 32
+    assert token_shares([1, 0, 1, 1], [12, 6, 12, 12], [4, 2, 3, 5], count=2) == [[0, 2], [1, 3]]
+    assert token_shares([1, 0, 1, 1], [12, 6, 12, 12], [4, 2, 3, 5], count=4) == [[0], [2], [3], [1]]
+    # costs: 8, 8, 8 and 40, which is more than a third of 64
+    assert token_shares([1, 1, 1, 0], [12, 12, 12, 20], [4, 4, 4, 20], count=3) == [[3], [], [0, 1, 2]]
+    assert token_shares([0], [6], [2], count=3) == [[], [0], []]
+    assert token_shares([], [], [], count=2) == [[], []]
 
 
 def test_rows_of_one_group_come_one_after_the_other():

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from homestretch.ops.masks import distinct_rows, left_padded
-from homestretch.ops.micro_batches import token_budget_batches
+from homestretch.ops.micro_batches import token_budget_batches, token_shares
 
 Average = Literal["token", "sequence"]
 
@@ -57,9 +57,18 @@ class Batch:
         """Tokens of each row."""
         raise NotImplementedError
 
+    @property
+    def lengths(self) -> tuple[list[int], list[int], list[int]]:
+        """Which prompt each row has, how many tokens that has, and how many stand behind it."""
+        raise NotImplementedError
+
     def parts(self, budget: int) -> list[list[int]]:
         """Rows cut into micro-batches of at most `budget` tokens, rows that share a prompt together."""
-        raise NotImplementedError
+        return token_budget_batches(*self.lengths, budget=budget)
+
+    def shares(self, count: int) -> list[list[int]]:
+        """Rows dealt out to `count` processes, about equally many tokens to each; all of them in order for one."""
+        return token_shares(*self.lengths, count=count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +117,9 @@ class SequenceBatch(Batch):
         ids_BP, mask_BP = left_padded(self.prompt_ids_BP, self.prompt_mask_BP)
         return distinct_rows(torch.cat([ids_BP, mask_BP, self.ids_BT * self.mask_BT, self.mask_BT], 1))
 
-    def parts(self, budget: int) -> list[list[int]]:
-        return token_budget_batches(
-            self.distinct_prompts[1].tolist(), self.prompt_length_B.tolist(), self.length_B.tolist(), budget=budget
-        )
+    @property
+    def lengths(self) -> tuple[list[int], list[int], list[int]]:
+        return self.distinct_prompts[1].tolist(), self.prompt_length_B.tolist(), self.length_B.tolist()
 
     def joined(self, other: SequenceBatch) -> SequenceBatch:
         """The prompts and responses of this batch, then those of another."""
@@ -135,6 +143,20 @@ class SequenceBatch(Batch):
         cut = {k: v[:, :width_T] for k, v in self._tensors().items() if k.endswith(("_BT", "_BTK"))}
         cut |= {k: v[:, lo:hi] for k, v in self._tensors().items() if k.endswith("_BP")}
         return replace(self, **cut)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdvantageBatch(SequenceBatch):
+    """Responses with one advantage each, all of it constant.
+
+    `adv_B`: what the response earns beyond what was expected. `logp_ref_BT`, `logp_old_BT`: log-probability (<= 0,
+    nats) of each response token under the frozen reference and under the policy that sampled. None where a method
+    does not need it.
+    """
+
+    adv_B: Tensor | None = None
+    logp_ref_BT: Tensor | None = None
+    logp_old_BT: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,10 +210,10 @@ class PairBatch(Batch):
         """Tokens of both sides of each row."""
         return self.chosen.tokens_B + self.rejected.tokens_B
 
-    def parts(self, budget: int) -> list[list[int]]:
-        prompts = self.chosen.distinct_prompts[1].tolist()
-        lengths = (self.chosen.length_B + self.rejected.length_B).tolist()
-        return token_budget_batches(prompts, self.chosen.prompt_length_B.tolist(), lengths, budget=budget)
+    @property
+    def lengths(self) -> tuple[list[int], list[int], list[int]]:
+        prompts, prompt_lengths, chosen = self.chosen.lengths
+        return prompts, prompt_lengths, [a + b for a, b in zip(chosen, self.rejected.lengths[2], strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
