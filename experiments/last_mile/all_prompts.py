@@ -1,9 +1,11 @@
 """The finished runs of `run.py` on every test prompt, where a recipe takes a part of them.
 
     python experiments/last_mile/all_prompts.py --task quickstart --seeds 0 1 2
+    python experiments/last_mile/all_prompts.py --quick --seeds 0
 
-Outputs lie beside each run's own, in `evaluation/all_prompts.jsonl`; what is there is not generated again. The last
-line is one JSON object like those of `run.py`, for `table.py`.
+`--quick` and `--small` take the runs that `run.py` made with the same word. Outputs lie beside each run's own, in
+`evaluation/all_prompts.jsonl`; what is there is not generated again. The last line is one JSON object like those of
+`run.py`, for `table.py`.
 """
 
 from __future__ import annotations
@@ -16,31 +18,34 @@ from typing import Any
 from run import TASKS, VARIANTS, reward_tables
 
 from homestretch import RunFolder, evaluate_rows, load_recipe
+from homestretch.config.stages import stage_kind
 from homestretch.evaluate import read_rows
 from homestretch.metrics.postprocess import postprocess_row
 from homestretch.results import write_text
-from homestretch.training.stages.evaluate import ARMS
+from homestretch.training.stages.evaluate import arms
 from homestretch.verbs.generate import generate
 
+QUICK_PROMPTS = 32
+"""Of the test split with `--quick`; the runs themselves are tested on fewer."""
 
-def outputs(run: RunFolder) -> list[dict[str, Any]]:
-    """Greedy outputs of the run's two models for the whole test split, raw and post-processed."""
+
+def outputs(run: RunFolder, limit: int | None) -> list[dict[str, Any]]:
+    """Greedy outputs of the run's two models for the whole test split, or `limit` of it, raw and post-processed."""
     file = run.generations.with_name("all_prompts.jsonl")
     if file.is_file():
         return read_rows(file)
     data, rows = load_recipe(run.recipe).dataset, []
-    for stage in run.stage_folders():
-        kind = stage.path.name.split("-", 1)[1]
-        if kind not in ARMS:
-            continue
+    stages = {stage_kind(stage.path.name.split("-", 1)[1]): stage for stage in run.stage_folders()}
+    for short, kind in arms(stages).items():
         made = generate(
-            stage.model,
+            stages[kind].model,
             data.name,
+            max_examples=limit,
             max_new_tokens=data.max_completion_length,
             max_prompt_length=data.max_prompt_length,
-            arm=f"{ARMS[kind]}_raw",
+            arm=f"{short}_raw",
         )
-        rows += [*made, *(postprocess_row(row, arm=f"{ARMS[kind]}_post") for row in made)]
+        rows += [*made, *(postprocess_row(row, arm=f"{short}_post") for row in made)]
     write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return rows
 
@@ -52,10 +57,16 @@ def main() -> None:
     parser.add_argument("--variant", choices=VARIANTS, default="full")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("runs/last_mile"))
+    parser.add_argument("--quick", action="store_true", help="a minute, to see that it works")
+    parser.add_argument("--small", action="store_true", help="the runs with fewer rows and rounds")
     args = parser.parse_args()
-    runs = [RunFolder(args.out / args.task / args.variant / str(seed)) for seed in args.seeds]
-    pooled = evaluate_rows([row for run in runs for row in outputs(run)], seed=0).model_dump(mode="json")
-    line = {"task": f"{args.task}, whole test split", "variant": args.variant, "seeds": args.seeds}
+    name, limit = ("quick", QUICK_PROMPTS) if args.quick else ("small" if args.small else "", None)
+    root = args.out / name / args.task / args.variant
+    runs = [RunFolder(root / str(seed)) for seed in args.seeds]
+    pooled = evaluate_rows([row for run in runs for row in outputs(run, limit)], seed=0).model_dump(mode="json")
+    prompts = f"{limit} test prompts" if limit else "whole test split"
+    task = ", ".join([args.task, *([f"{name} budget"] if name else []), prompts])
+    line = {"task": task, "variant": args.variant, "seeds": args.seeds}
     print(json.dumps(line | pooled | {"reward_model": reward_tables(runs)}))
 
 
