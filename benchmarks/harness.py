@@ -1,9 +1,9 @@
 """What the benchmarks share: ways that are timed in turn, a table, and one JSON object as the last line.
 
-A way is a function that does one round of work and returns its rate, in units a second. Rounds of the ways alternate, so that
-whatever else the machine does strikes all of them; the first round of each is a warm-up and is not counted. Ratios
-are taken round by round: `ratio` is their median, `low` and `high` are the 2.5 and 97.5 percentiles of the median of
-resampled rounds.
+A way is a function that does one round of work and returns its rate, in units a second. Rounds of the ways alternate,
+so that whatever else the machine does strikes all of them; the first round of each is a warm-up and is not counted.
+Ratios are taken round by round: `ratio` is their median, `low` and `high` the 2.5 and 97.5 percentiles of the median
+of resampled rounds.
 """
 
 from __future__ import annotations

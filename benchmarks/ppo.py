@@ -1,0 +1,69 @@
+"""Samples a second and peak memory of PPO with a reward model: homestretch against the last PPOTrainer of TRL (1.12).
+
+    python benchmarks/ppo.py --data ../shared/data/scitldr
+
+SmolLM2-135M with LoRA, a reward model of that size, updates of 32 samples of at most 48 tokens, one pass over each,
+float32. The first case is like for like: one sample a prompt. In the second homestretch draws eight of each, as it
+does unless told otherwise. Time runs from the end of the first update to the end of the last; making the reward model is
+not part of it. Each way runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from harness import Worker, arguments, environment, finish, interleaved, result
+
+from homestretch import load_recipe
+from homestretch.policies.builtin import smollm2
+from homestretch.training.pipeline import run_recipe
+
+HERE = Path(__file__).parent
+RECIPE = HERE / "recipes" / "ppo.yaml"
+START = HERE.parent / ".bench" / "ppo-start"
+
+
+def prepared(overrides: list[str]) -> Path:
+    """A run with the stages before PPO."""
+    recipe = load_recipe(RECIPE, overrides)
+    stages = [stage for stage in recipe.stages if stage.name != "ppo"]
+    run_recipe(recipe.model_copy(update={"stages": tuple(stages)}), START)
+    return START
+
+
+def main() -> None:
+    """Time and print."""
+    parser = arguments(__doc__, rounds=3)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/scitldr"))
+    parser.add_argument("--steps", type=int, default=4, help="updates of a round, the first not counted")
+    args = parser.parse_args()
+    rounds, steps = (1, 2) if args.quick else (args.rounds, args.steps)
+    data = f"dataset.name={args.data}"
+    trl, start = environment("trl-ppo"), prepared([data])
+    each = {
+        "one sample a prompt": [],
+        "eight samples a prompt": ["ppo.num_generations=8", "ppo.reward_baseline=prompt"],
+    }
+    cases = []
+    for case, overrides in each.items():
+        settings = [data, f"ppo.max_steps={steps}", "ppo.bf16=false", *overrides]
+        ours = Worker(
+            sys.executable, "ours.py", "ppo", "step", str(RECIPE), *settings, *("--each", "32", "--start", str(start))
+        )
+        peer = Worker(trl, "trl_ppo.py", str(smollm2()), str(args.data / "train.jsonl"), "--steps", str(steps))
+        rates = interleaved({"homestretch": ours, "TRL": peer}, rounds=rounds)
+        memory = {"homestretch": ours.peak_bytes, "TRL": peer.peak_bytes}
+        print(f"\npeak memory in bytes: {json.dumps(memory)}", end="")
+        ratio = ours.peak_bytes / peer.peak_bytes
+        cases.append(
+            result(case, "samples/s", rates, ours="homestretch", peer="TRL", peak_bytes=memory, memory_ratio=ratio)
+        )
+        ours.stop()
+        peer.stop()
+    finish("ppo", cases)
+
+
+if __name__ == "__main__":
+    main()
