@@ -194,6 +194,31 @@ MUTANTS = [
         ('fold("priority_batch", seed, number)', 'fold("priority_batch", seed)'),
     ),
     *of(
+        "policies/heads",
+        "test_prompt_value",
+        ("padding_BP = ~mask_BP.bool()", "padding_BP = ~mask_BP.bool() & False"),
+        ("return self.r_max * self.linear", "return self.linear"),
+        ("states_BPD = self.dropout(states_BPD)", "states_BPD = nn.functional.dropout(states_BPD)"),
+        ("value / (self.r_max - value)", "value / (1 - value / self.r_max)"),
+    ),
+    *of(
+        "policies/prompt_states",
+        "test_prompt_value",
+        ("input_ids=ids_UP, attention_mask=mask_UP", "input_ids=ids_UP"),
+        ("batch.prompt_ids_BP[first_U], batch.prompt_mask_BP[first_U]", "batch.prompt_ids_BP, batch.prompt_mask_BP"),
+    ),
+    *of(
+        "policies/modes",
+        "test_prompt_value",
+        ("    module.eval()\n", ""),
+        ("            part.training = training", "            part.training = part.training"),
+    ),
+    *of(
+        "policies/trunk",
+        "test_prompt_value",
+        ("(hidden_UPD, mask_UP)[inverse_B]", "(hidden_UPD, mask_UP)"),
+    ),
+    *of(
         "rewards/shaping",
         "test_shaping",
         ("ref_length_B.clamp(min=1) - 1)", "ref_length_B.clamp(min=1))"),

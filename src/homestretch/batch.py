@@ -221,7 +221,8 @@ class Scored:
     """What a policy says of a batch, response-aligned; only the wanted fields are there.
 
     `logp_BT` (<= 0, nats); `entropy_BT` (>= 0, nats); `logp_BTK` of candidate tokens; `value_BT`: V of the state
-    before each token; `hidden_BSD`: states, S = T + 1; `reward_B`: a reward head's logit at the last token.
+    before each token; `hidden_BSD`: states, S = T + 1; `reward_B`: a reward head's logit at the last token;
+    `prompt_value_B`: V of the prompt, the same for every response to it.
     Values where the mask is 0 are arbitrary but finite.
     """
 
@@ -231,6 +232,12 @@ class Scored:
     value_BT: Tensor | None = None
     hidden_BSD: Tensor | None = None
     reward_B: Tensor | None = None
+    prompt_value_B: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Scored:
+        """The same on `device`."""
+        there = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Scored(**{name: None if value is None else value.to(device) for name, value in there.items()})
 
     @classmethod
     def assemble(cls, pieces: Sequence[tuple[list[int], Scored]], *, rows: int, width: int) -> Scored:

@@ -17,9 +17,11 @@ from homestretch.config.training import TrainingConfig
 from homestretch.ops.logprobs import chunked_logprobs
 from homestretch.policies import causal, seq2seq
 from homestretch.policies.adapters import activate
-from homestretch.policies.heads import ScalarHead, lm_head
+from homestretch.policies.heads import PooledValueHead, ScalarHead, lm_head
+from homestretch.policies.prompt_states import prompt_hidden
 
-HEAD_CHUNK_ROWS = 256
+CHUNK_LOGITS, CHUNK_LOGITS_CPU = 1 << 26, 1 << 23
+"""Logits that exist at one time, so that memory does not grow with the vocabulary."""
 
 
 class Trunk(nn.Module):
@@ -87,6 +89,12 @@ class Trunk(nn.Module):
         """A new scalar head on the last hidden state."""
         self.heads[name] = ScalarHead(self.hidden_size, zero=zero).to(self.device)
 
+    def add_prompt_head(self, *, r_max: float) -> PooledValueHead:
+        """A new head `prompt_value` on the states of prompts, with values in (0, r_max)."""
+        head = PooledValueHead(self.hidden_size, r_max=r_max).to(self.device)
+        self.heads["prompt_value"] = head
+        return head
+
     @contextmanager
     def using(self, adapter: str | None) -> Iterator[None]:
         """Run the block with this adapter on (None: all off)."""
@@ -106,10 +114,14 @@ class Trunk(nn.Module):
         heads_only: bool = False,
         temperature: float = 1.0,
     ) -> Scored:
-        """What `want` names of the batch: logp, entropy, value, hidden, reward (see `batch.Scored`)."""
+        """What `want` names of the batch: logp, entropy, value, hidden, reward, prompt_value (see `batch.Scored`)."""
+        fields: dict[str, Tensor] = {}
+        if "prompt_value" in want:
+            fields["prompt_value_B"] = self._prompt_value(batch, adapter, heads_only=heads_only)
+            if set(want) == {"prompt_value"} and candidate_BTK is None:
+                return Scored(**fields)
         with self.using(adapter), torch.set_grad_enabled(torch.is_grad_enabled() and not heads_only):
             hidden_BSD = self._response_hidden(batch, inputs_embeds)
-        fields: dict[str, Tensor] = {}
         if "hidden" in want:
             fields["hidden_BSD"] = hidden_BSD
         if {"logp", "entropy"} & set(want):
@@ -124,6 +136,11 @@ class Trunk(nn.Module):
             fields["reward_B"] = self.heads["reward"](hidden_BSD.gather(1, last_B11).squeeze(1))
         return Scored(**fields)
 
+    def _prompt_value(self, batch: SequenceBatch, adapter: str | None, *, heads_only: bool) -> Tensor:
+        with self.using(adapter), torch.set_grad_enabled(torch.is_grad_enabled() and not heads_only):
+            hidden_UPD, mask_UP, inverse_B = prompt_hidden(self.lm, batch)
+        return self.heads["prompt_value"](hidden_UPD, mask_UP)[inverse_B]
+
     def _response_hidden(self, batch: SequenceBatch, inputs_embeds: Tensor | None) -> Tensor:
         module = seq2seq if self.is_encoder_decoder else causal
         if inputs_embeds is not None:
@@ -134,6 +151,10 @@ class Trunk(nn.Module):
         hidden_USD = module.response_hidden(self.lm, batch.rows(first_U))
         return hidden_USD[inverse_B]
 
+    def _chunk_rows(self) -> int:
+        most = CHUNK_LOGITS_CPU if self.device.type == "cpu" else CHUNK_LOGITS
+        return max(most // int(self.lm.config.get_text_config(decoder=True).vocab_size), 1)
+
     def _logprobs(
         self, hidden_BSD: Tensor, ids: Tensor, mask_BT: Tensor, temperature: float, *, entropy: bool
     ) -> dict[str, Tensor]:
@@ -143,7 +164,7 @@ class Trunk(nn.Module):
             return head(hidden_nD) / temperature
 
         logp_N, entropy_N = chunked_logprobs(
-            hidden_BSD[:, :-1][where], tempered, ids[where], chunk_rows=HEAD_CHUNK_ROWS, entropy=entropy
+            hidden_BSD[:, :-1][where], tempered, ids[where], chunk_rows=self._chunk_rows(), entropy=entropy
         )
         fields = {"logp_BT": logp_N.new_zeros(ids.shape).index_put(where.nonzero(as_tuple=True), logp_N)}
         if entropy_N is not None:
