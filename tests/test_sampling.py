@@ -91,6 +91,13 @@ def test_draws_with_the_rows_own_streams_follow_the_distribution(config):
     assert found.pvalue > 0.001
 
 
+def test_top_p_keeps_no_token_once_its_mass_is_reached():
+    """Shares that float32 holds exactly: a half, a quarter, an eighth twice."""
+    logits_BV = torch.tensor([[0.5, 0.25, 0.125, 0.125]]).log()
+    for top_p, kept in ((0.25, 1), (0.5, 1), (0.51, 2), (0.75, 2), (0.76, 3), (0.875, 3), (0.9, 4)):
+        assert int(filtered_logits(logits_BV, SamplingConfig(top_p=top_p)).isfinite().sum()) == kept
+
+
 @pytest.mark.parametrize("uniform", [0.0, 0.5, LAST])
 def test_an_excluded_token_is_never_drawn_not_even_at_the_ends(uniform):
     rows = torch.tensor([[-3.0, 2.0, 1.0, -3.0], [2.0, -3.0, -3.0, 1.0], [-3.0, -3.0, 1.0, 2.0]])

@@ -11,7 +11,7 @@ from tiny import VOCAB, build, tokenizer
 
 from homestretch.generation.engine import generate
 from homestretch.generation.sampling import SamplingConfig
-from homestretch.generation.stopping import StopStrings, Tail
+from homestretch.generation.stopping import StopStrings
 
 PIECES = ["a", "b", "ab", "ba", "aab", " ", "\n", "\n\n", "", "e", "END", "ND", "xEN", "D.", "ö"]
 EURO = list("€".encode())  # three tokens of one byte each
@@ -34,9 +34,23 @@ def first_stop(ids: list[int], strings: list[str]) -> int | None:
     strings=st.lists(st.sampled_from(["END", "\n\n", "abab", "b a", "€", "ö€", "aabaab ab", "a", "D.e"]), min_size=1),
 )
 def test_a_row_ends_with_the_token_that_completes_a_string(ids, strings):
-    tail = Tail(StopStrings(strings, text_of))
-    found = next((n for n, token in enumerate(ids, 1) if tail.completes(token)), None)
+    stop, tail = StopStrings(strings, text_of), []
+    found = next((n for n, token in enumerate(ids, 1) if stop.completes(tail, token)), None)
     assert found == first_stop(ids, strings)
+
+
+@pytest.mark.parametrize("before", range(60))
+def test_a_long_string_is_seen_beside_a_short_one_wherever_it_falls(before):
+    long = "a long string of thirty letters"
+    stop, tail = StopStrings(["!", long], lambda ids: "".join(map(chr, ids))), []
+    found = [stop.completes(tail, ord(letter)) for letter in "x" * before + long]
+    assert found == [False] * (before + len(long) - 1) + [True]
+
+
+@pytest.mark.parametrize("pieces", [["x" * 50 + "E", "N", "D"], ["x", "y" * 90 + "EN", "", "D"], ["x" * 60, "END"]])
+def test_a_string_that_starts_in_a_long_token_is_seen(pieces):
+    stop, tail = StopStrings(["END"], lambda ids: "".join(pieces[i] for i in ids)), []
+    assert [stop.completes(tail, i) for i in range(len(pieces))] == [False] * (len(pieces) - 1) + [True]
 
 
 def test_decoding_costs_as_much_at_the_end_of_a_long_row_as_at_its_start():
@@ -46,9 +60,9 @@ def test_decoding_costs_as_much_at_the_end_of_a_long_row_as_at_its_start():
         costs.append(len(ids))
         return text_of(ids)
 
-    tail = Tail(StopStrings(["END"], decode))
+    stop, tail = StopStrings(["END"], decode), []
     for n in range(2000):
-        assert not tail.completes((0, 1, 2, 9)[n % 4])
+        assert not stop.completes(tail, (0, 1, 2, 9)[n % 4])
     assert sum(costs[len(costs) // 2 :]) < 1.1 * sum(costs[: len(costs) // 2])
     assert max(costs) < 40
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from homestretch.generation.sampling import SamplingConfig, choose, penalised, row_uniforms
 from homestretch.generation.schedule import Sample as Sample
-from homestretch.generation.schedule import State, decode
+from homestretch.generation.schedule import State, UnderWay, decode
 from homestretch.generation.schedule import pad_left as pad_left
-from homestretch.generation.stopping import StopStrings, Tail
+from homestretch.generation.stopping import StopStrings
 from homestretch.policies.cache import holes_filled
 from homestretch.policies.policy import Policy
 from homestretch.seeds import fold
@@ -56,7 +57,8 @@ def generate(
             ids_BT=torch.zeros_like(uniform_BT, dtype=torch.long),
             logp_BT=torch.zeros_like(uniform_BT),
             seen_BV=seen(read, policy) if sampling.repetition_penalty != 1.0 else uniform_BT.new_zeros(len(keys), 0),
-            tails=[Tail(stop) for _ in keys] if stop is not None else [],
+            stop=stop,
+            tails=[[] for _ in keys],
         )
 
     results = decode(
@@ -81,13 +83,14 @@ def seen(rows: Sequence[list[int]], policy: Policy) -> Tensor:
 
 
 @dataclass
-class Rows:
+class Rows(UnderWay):
     """Rows that are being decoded. `keys` are (prompt, sample); `uniform_BT` their random numbers; `at_B` how many
-    tokens each has; `ids_BT` and `logp_BT` hold them. `seen_BV` is empty without a repetition penalty, `tails` without
-    stop strings."""
+    tokens each has; `ids_BT` and `logp_BT` hold them. `seen_BV` has no columns without a repetition penalty;
+    `tails` are the last tokens of each, for stop strings."""
 
-    state: State
-    keys: list[tuple[int, int]]
+    COLUMNS: ClassVar = ("uniform_BT", "at_B", "ids_BT", "logp_BT", "seen_BV")
+    LISTS: ClassVar = ("keys", "tails")
+
     sampling: SamplingConfig
     eos_E: Tensor
     uniform_BT: Tensor
@@ -95,23 +98,8 @@ class Rows:
     ids_BT: Tensor
     logp_BT: Tensor
     seen_BV: Tensor
-    tails: list[Tail]
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def prompts(self) -> set[int]:
-        """The prompts that have rows left."""
-        return {i for i, _ in self.keys}
-
-    def after(self, others: Rows | None) -> Rows:
-        """These rows behind others that are under way."""
-        if not others:
-            return self
-        assert isinstance(self.state, type(others.state))
-        others.state.join(self.state)
-        columns = {name: torch.cat([theirs, getattr(self, name)]) for name, theirs in others._columns().items()}
-        return replace(others, keys=others.keys + self.keys, tails=others.tails + self.tails, **columns)
+    stop: StopStrings | None
+    tails: list[list[int]]
 
     def advance(self, policy: Policy) -> dict[tuple[int, int], Sample]:
         """One more token for every row; those that are finished with it leave, and are returned."""
@@ -124,8 +112,10 @@ class Rows:
         finished = {self.keys[i]: self._sample(i, bool(ended_B[i])) for i in done_B.nonzero().flatten().tolist()}
         if finished:
             kept = holes_filled(done_B)
-            self._keep(kept)
+            self.only(kept)
             token_B = token_B[kept]
+            if self.keys:
+                self.state.keep(kept)
         if self.keys:
             self.state.step(token_B)
         return finished
@@ -139,22 +129,10 @@ class Rows:
         return token_B, logp_B
 
     def _stopped(self, token_B: Tensor) -> Tensor:
-        if not self.tails:
+        if self.stop is None:
             return torch.zeros_like(token_B, dtype=torch.bool)
-        stopped = [tail.completes(token) for tail, token in zip(self.tails, token_B.tolist(), strict=True)]
-        return torch.tensor(stopped, device=token_B.device)
-
-    def _keep(self, kept: Tensor) -> None:
-        places = kept.tolist()
-        self.keys = [self.keys[i] for i in places]
-        self.tails = [self.tails[i] for i in places] if self.tails else []
-        for name, column in self._columns().items():
-            setattr(self, name, column[kept])
-        if self.keys:
-            self.state.keep(kept)
-
-    def _columns(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name) for name in ("uniform_BT", "at_B", "ids_BT", "logp_BT", "seen_BV")}
+        rows = zip(self.tails, token_B.tolist(), strict=True)
+        return torch.tensor([self.stop.completes(tail, token) for tail, token in rows], device=token_B.device)
 
     def _sample(self, row: int, ended: bool) -> Sample:
         n = int(self.at_B[row])

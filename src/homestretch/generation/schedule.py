@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -36,21 +36,44 @@ class Sample:
     terminated: bool
 
 
-class UnderWay(Protocol):
-    """Rows that are being decoded; each prompt has the same number of them."""
+@dataclass
+class UnderWay:
+    """Rows that are being decoded; each prompt has the same number of them. What they have is in tensors (`COLUMNS`)
+    and lists (`LISTS`) of equal length; the first of each key is the number of a prompt."""
+
+    COLUMNS: ClassVar[tuple[str, ...]]
+    LISTS: ClassVar[tuple[str, ...]] = ("keys",)
 
     state: State
+    keys: list[tuple[int, int]]
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.keys)
 
     def prompts(self) -> set[int]:
         """The prompts that have rows left."""
+        return {i for i, _ in self.keys}
 
     def after(self, others: Self | None) -> Self:
         """These rows behind others that are under way."""
+        if not others:
+            return self
+        others.state.join(self.state)
+        columns = {name: torch.cat([getattr(others, name), getattr(self, name)]) for name in self.COLUMNS}
+        lists = {name: getattr(others, name) + getattr(self, name) for name in self.LISTS}
+        return replace(others, **columns, **lists)
+
+    def only(self, kept: Tensor) -> None:
+        """Drop all but these, in this order; the state is not touched."""
+        for name in self.COLUMNS:
+            setattr(self, name, getattr(self, name)[kept])
+        places = kept.tolist()
+        for name in self.LISTS:
+            setattr(self, name, [getattr(self, name)[i] for i in places])
 
     def advance(self, policy: Policy) -> dict[tuple[int, int], Sample]:
         """One more token for every row; what is finished with it, by prompt and number of the sample, has left."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

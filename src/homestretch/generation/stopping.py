@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 UNFINISHED = 4
 """Characters that a text may lose when its last token is followed by others: parts of a character are shown as one
@@ -31,23 +30,15 @@ class StopStrings:
         """The text before the first of the strings that it has, or all of it."""
         return text[: min((at for s in self.strings if (at := text.find(s)) >= 0), default=None)]
 
+    def completes(self, tail: list[int], token: int) -> bool:
+        """Append a token to the last ones of a row; whether the row's text has a stop string now.
 
-@dataclass
-class Tail:
-    """The last tokens of one row: enough to see a stop string, few enough that decoding them again at every step
-    costs the same at every step."""
-
-    stop: StopStrings
-    ids: list[int] = field(default_factory=list)
-
-    def completes(self, token: int) -> bool:
-        """Append a token; whether the row's text now has a stop string."""
-        self.ids.append(token)
-        text = self.stop.decode(self.ids)
-        if self.stop.found(text):
+        The tail is cut to what can still be part of one, so that decoding it costs the same at every step.
+        """
+        tail.append(token)
+        text = self.decode(tail)
+        if self.found(text):
             return True
-        if len(text) >= 2 * self.stop.reach:
-            half = self.ids[len(self.ids) // 2 :]
-            if len(self.stop.decode(half)) >= self.stop.reach:
-                self.ids = half
+        if len(text) >= 2 * self.reach and len(self.decode(tail[len(tail) // 2 :])) >= self.reach:
+            del tail[: len(tail) // 2]
         return False

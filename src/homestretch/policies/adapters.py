@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
@@ -27,27 +26,35 @@ def activate(model: nn.Module, adapter: str | None) -> None:
 def merged(model: nn.Module, adapter: str | None) -> Iterator[None]:
     """Base weights with the adapter added in, for the time of the block.
 
-    The original tensors are put back as they were, so unmerging is exact. On a CPU the weights are also laid out
-    input-major, which suits the few rows of a decoding step.
+    Layers hold other tensors meanwhile, and get their own back afterwards, whatever happens: nothing is computed, so
+    unmerging is exact. A tensor that two layers share stays as it is in the other one. On a CPU the weights are also
+    laid out input-major, which suits the few rows of a decoding step.
     """
-    originals: list[tuple[nn.Module, torch.Tensor]] = []
+    originals: list[tuple[nn.Module, nn.Parameter]] = []
+    try:
+        for module, base in _layers(model):
+            weight = base.weight.detach()
+            if adapter is not None and isinstance(module, LoraLayer):
+                weight = weight + module.get_delta_weight(adapter).to(weight.dtype)
+            if isinstance(base, nn.Linear) and weight.device.type == "cpu" and len(weight) < FEW_OUTPUTS:
+                weight = weight.t().contiguous().t()
+            originals.append((base, base.weight))
+            base.weight = nn.Parameter(weight, requires_grad=False)
+        activate(model, None)
+        yield
+    finally:
+        for base, original in originals:
+            base.weight = original
+        activate(model, adapter)
+
+
+def _layers(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    """The linear layers and those with adapters, each with what holds its weight."""
     layers = dict(model.named_modules())
+    found = []
     for name, module in layers.items():
         base = getattr(module, "base_layer", module)
         inner = isinstance(layers.get(name.rpartition(".")[0]), BaseTunerLayer) or ".lora_" in name
-        if inner or not (isinstance(module, LoraLayer) or isinstance(base, nn.Linear)):
-            continue
-        weight = base.weight.data
-        if adapter is not None and isinstance(module, LoraLayer):
-            weight = weight + module.get_delta_weight(adapter).to(weight.dtype)
-        if isinstance(base, nn.Linear) and weight.device.type == "cpu" and len(weight) < FEW_OUTPUTS:
-            weight = weight.t().contiguous().t()
-        originals.append((base, base.weight.data))
-        base.weight.data = weight
-    activate(model, None)
-    try:
-        yield
-    finally:
-        for base, weight in originals:
-            base.weight.data = weight
-        activate(model, adapter)
+        if not inner and (isinstance(module, LoraLayer) or isinstance(base, nn.Linear)):
+            found.append((module, base))
+    return found
