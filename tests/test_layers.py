@@ -28,7 +28,7 @@ ONLY = {
     "batch": ["ops"],
     "errors": [],
     "config": ["errors"],
-    "results": ["errors"],
+    "results": ["ranks", "errors"],
     "algorithms": ["ops", "batch", "config", "errors"],
     "report": ["results", "errors"],
     "rewards.shaping": [],

@@ -6,7 +6,8 @@ HomestretchError
 │   ├── DataError           a row or a file; the message starts with `file:line`
 │   └── MissingDependency   a package to install; the message is the sentence to type
 ├── CheckpointError         a checkpoint that is not whole or belongs to another run; exits with 2
-└── TrainingDiverged        three steps in a row without a finite loss; a checkpoint was kept; exits with 1
+├── TrainingDiverged        three steps in a row without a finite loss; a checkpoint was kept; exits with 1
+└── PeerLost                another process of the same run has stopped, or has other weights; exits with 1
 """
 
 
@@ -36,3 +37,7 @@ class CheckpointError(HomestretchError):
 
 class TrainingDiverged(HomestretchError):
     """The loss was not finite for three steps in a row."""
+
+
+class PeerLost(HomestretchError):
+    """Another process of the same run is gone, or no longer computes the same."""

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from homestretch import ranks
 from homestretch.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -227,7 +228,12 @@ class StageFolder:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write beside and rename, so that `path` is never half written. Raises InputError where it cannot be."""
+    """Write beside and rename, so that `path` is never half written; of several processes only the first does.
+
+    Raises InputError where it cannot be written.
+    """
+    if not ranks.is_first():
+        return
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,9 +11,11 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import typer
 
+from homestretch import ranks
 from homestretch.cli import (
     audit,
     doctor,
@@ -74,6 +76,8 @@ def main(arguments: list[str] | None = None) -> None:
     quiet = _QUIET if sys.stderr.isatty() else {**_QUIET, "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
+    if not ranks.is_first():
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     if not sys.warnoptions:
         warnings.simplefilter("ignore", FutureWarning)  # between libraries; nothing that a user could act on
     sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
@@ -111,7 +115,8 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _say(sentence: str, code: int) -> int:
-    print(f"homestretch: {' '.join(sentence.split())}", file=sys.stderr)
+    who = "homestretch" if ranks.is_first() else f"homestretch, process {ranks.rank()}"
+    print(f"{who}: {' '.join(sentence.split())}", file=sys.stderr)
     return code
 
 

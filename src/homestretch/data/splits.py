@@ -8,6 +8,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+from homestretch import ranks
 from homestretch.data.files import RawRow
 from homestretch.data.records import Example, prompt_text
 from homestretch.errors import DataError, InputError
@@ -83,6 +84,8 @@ def sample(examples: list[Example], n: int | None, *, seed: int, name: str) -> l
 
 
 def write_rejected(path: Path, left_out: list[Rejected]) -> None:
+    if not ranks.is_first():
+        return
     lines = []
     for item in left_out:
         file, _, line = item.row.where.rpartition(":")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from homestretch import ranks
 from homestretch.batch import SequenceBatch
+from homestretch.collectives import gathered
 from homestretch.policies.policy import Policy, StartDecoding
 
 ROWS = 16
@@ -17,17 +19,19 @@ def candidates(policy: Policy, rollout: SequenceBatch, k: int, *, rows: int = RO
 
     The candidates of a step are its k most probable tokens, with the sampled one in place of the least probable if
     it is not among them. The responses are walked once on a cache that holds every row k times; `rows` responses at
-    a time bound the memory.
+    a time bound the memory. Responses are dealt out to all processes, each of which gets the whole result.
     """
+    mine = rollout.shares(ranks.count())[ranks.rank()]
     parts = []
     with policy.decoding() as start:
-        for at in range(0, len(rollout), rows):
-            index = torch.arange(at, min(at + rows, len(rollout)))
-            parts.append(_walk(policy, start, rollout, index, k))
-    width = rollout.ids_BT.shape[1]
-    token, logp, value = (torch.cat(column) for column in zip(*parts, strict=True))
-    assert token.shape[1] == width
-    return token, logp, value
+        for at in range(0, len(mine), rows):
+            index = torch.tensor(mine[at : at + rows])
+            parts.append((index, *(made.cpu() for made in _walk(policy, start, rollout, index, k))))
+    everything = [part for process in gathered(parts) for part in process]
+    index, token, logp, value = map(torch.cat, zip(*everything, strict=True))
+    order = index.argsort()
+    assert token.shape[1] == rollout.ids_BT.shape[1]
+    return token[order].to(policy.device), logp[order].to(policy.device), value[order].to(policy.device)
 
 
 def _walk(

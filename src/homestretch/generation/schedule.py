@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from homestretch import ranks
+from homestretch.collectives import merged
 from homestretch.policies.causal import CausalDecoding
 from homestretch.policies.memory import total
 from homestretch.policies.policy import Policy, StartDecoding
@@ -102,8 +104,12 @@ def decode(
     max_cache_tokens: int | None,
     on_done: Callable[[int, int], None] | None,
 ) -> dict[tuple[int, int], Sample]:
-    """Decode all prompts with `copies` rows each; `begin` makes the rows of a state that has read some of them."""
-    waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+    """Decode all prompts with `copies` rows each; `begin` makes the rows of a state that has read some of them.
+
+    Prompts are dealt out to all processes, each of which gets the whole result.
+    """
+    longest_first = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+    waiting = longest_first[ranks.rank() :: ranks.count()]
     results: dict[tuple[int, int], Sample] = {}
     with policy.decoding() as start:
         limits = Limits(
@@ -126,7 +132,11 @@ def decode(
             results |= finished
             if finished and on_done is not None:
                 on_done(len(finished), sum(len(s.ids) for s in finished.values()))
-    return results
+    whole = merged(results)
+    theirs = [sample for key, sample in whole.items() if key not in results]
+    if theirs and on_done is not None:
+        on_done(len(theirs), sum(len(s.ids) for s in theirs))
+    return whole
 
 
 def cache_tokens(policy: Policy, start: StartDecoding) -> int:

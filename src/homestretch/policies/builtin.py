@@ -45,8 +45,10 @@ def smollm2() -> Path:
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     beside.mkdir(parents=True, exist_ok=True)
     _convert(source, beside)
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+    if not (folder / "model.safetensors").exists():  # another process may have been faster, and reads it by now
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.rename(folder)
+    shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 

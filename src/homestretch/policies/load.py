@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate import PartialState
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -16,12 +20,20 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from homestretch import ranks
 from homestretch.errors import InputError
 from homestretch.policies.builtin import NAME, smollm2
 from homestretch.policies.heads import lm_head
 from homestretch.policies.trunk import Trunk
 
 HEAD_TOLERANCE = 1e-3
+PATIENCE = timedelta(hours=6)
+"""How long processes wait for each other: the first one evaluates and writes while the others have nothing to do."""
+SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
 
 
 def resolve(name_or_path: str) -> str:
@@ -34,13 +46,28 @@ def resolve(name_or_path: str) -> str:
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda", "mps"] = "auto") -> torch.device:
-    """The device to run on. Raises InputError when CUDA or MPS is asked for and absent."""
+    """The device to run on, this process's own where a machine has several; the first call joins the other processes.
+
+    Raises InputError when CUDA or MPS is asked for and absent, or the processes were launched in a way that is not
+    supported.
+    """
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted == "auto":
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if present[name]))
-    if not present[wanted]:
+    if wanted != "auto" and not present[wanted]:
         raise InputError(f"The device `{wanted}` is not available here; leave `device` at auto, or set device=cpu.")
-    return torch.device(wanted)
+    kind = wanted if wanted != "auto" else next(name for name in ("cuda", "mps", "cpu") if present[name])
+    return _joined(kind) if ranks.count() > 1 else torch.device(kind)
+
+
+def _joined(kind: str) -> torch.device:
+    for name, what in SHARDING.items():
+        if os.environ.get(name, "false").lower() in ("true", "1"):
+            raise InputError(
+                f"This run was launched with {what}, which shards weights, and homestretch keeps them whole in every "
+                "process: launch with the configuration of `homestretch recipes cat accelerate/gpus`."
+            )
+    state = PartialState(cpu=kind == "cpu", timeout=PATIENCE)
+    atexit.register(state.destroy_process_group)
+    return torch.device(kind) if kind != "cuda" else state.device
 
 
 def load_config(name_or_path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> PretrainedConfig:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
+
+from homestretch.errors import InputError
+
+T = TypeVar("T")
 
 
 def release() -> None:
@@ -26,3 +33,32 @@ def total(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def within_memory(attempt: Callable[[int], T], budget: int) -> T:
+    """What `attempt` gives for the largest of `budget`, half of it, a quarter and so on that the memory has room for.
+
+    An attempt starts from the beginning each time. Raises InputError where the smallest one fails too.
+    """
+    while budget:
+        try:
+            return attempt(budget)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        # Behind the block: until here the error holds on to the tensors of the attempt.
+        gc.collect()
+        release()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        print(f"homestretch: memory ran out with {budget} tokens in a pass; trying {budget // 2}.", file=sys.stderr)
+        budget //= 2
+    raise InputError(
+        "There is not enough memory for one sequence: set gradient_checkpointing=true, lower "
+        "dataset.max_prompt_length or dataset.max_completion_length, or take a smaller model."
+    )
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device, or torch on the CPU, had no room for a tensor."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)

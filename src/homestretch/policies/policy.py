@@ -8,11 +8,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor
 
+from homestretch import ranks
 from homestretch.batch import Scored, SequenceBatch
+from homestretch.collectives import gathered
 from homestretch.policies.adapters import merged
 from homestretch.policies.causal import CausalDecoding
 from homestretch.policies.heads import lm_head
-from homestretch.policies.memory import release
+from homestretch.policies.memory import release, within_memory
 from homestretch.policies.seq2seq import Seq2SeqDecoding, start_id
 from homestretch.policies.trunk import Trunk
 
@@ -22,6 +24,8 @@ StartDecoding = Callable[[Tensor, Tensor], CausalDecoding | Seq2SeqDecoding]
 
 class Policy:
     """One language model that can be scored: a trunk with one of its adapters, or with none.
+
+    Without gradients, scoring is dealt out to all processes, each of which gets the whole result.
 
     `autocast` gives the precision context of a forward pass; `budget` is the number of padded tokens of one pass
     when gradients are off (with gradients the training loop has split the batch already). `temperature` divides the
@@ -66,11 +70,21 @@ class Policy:
             return self.trunk(batch.to(self.trunk.device), adapter=self.adapter, temperature=self.temperature, **kwargs)
 
     def _score_in_parts(self, batch: SequenceBatch, *, want: Collection[str], candidate_BTK: Tensor | None) -> Scored:
-        pieces = []
-        for rows in batch.parts(self.budget):
-            part = batch.select(rows)
-            candidate = None if candidate_BTK is None else candidate_BTK[rows, : part.ids_BT.shape[1]]
-            pieces.append((rows, self._forward(part, want=want, candidate_BTK=candidate)))
+        mine = batch.shares(ranks.count())[ranks.rank()]
+
+        def score(budget: int) -> list[tuple[list[int], Scored]]:
+            self.budget = budget
+            pieces = []
+            for rows in ([mine[i] for i in part] for part in (batch.select(mine).parts(budget) if mine else ())):
+                part = batch.select(rows)
+                candidate = None if candidate_BTK is None else candidate_BTK[rows, : part.ids_BT.shape[1]]
+                pieces.append((rows, self._forward(part, want=want, candidate_BTK=candidate)))
+            return pieces
+
+        pieces = within_memory(score, self.budget)
+        if ranks.count() > 1:
+            there = gathered([(rows, piece.to("cpu")) for rows, piece in pieces])
+            pieces = [(rows, piece.to(self.device)) for part in there for rows, piece in part]
         return Scored.assemble(pieces, rows=len(batch), width=batch.ids_BT.shape[1])
 
     def embed(self, ids: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from homestretch import ranks
 from homestretch.batch import SequenceBatch
 from homestretch.data.collate import collate_texts
 from homestretch.errors import InputError
@@ -69,7 +70,12 @@ class RewardModel:
 
 
 def save_reward(trunk: Trunk, tokenizer: PreTrainedTokenizerBase, folder: Path, *, base: str, kind: str) -> None:
-    """Write head, adapter (or trunk) and tokenizer to `folder`. `base` is where the base weights are."""
+    """Write head, adapter (or trunk) and tokenizer to `folder`. `base` is where the base weights are.
+
+    Of several processes the first writes.
+    """
+    if not ranks.is_first():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     with_adapter = isinstance(trunk.model, PeftModel)
     if with_adapter:

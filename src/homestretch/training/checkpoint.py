@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from homestretch import ranks
 from homestretch.errors import CheckpointError
 
 PREFIX = "checkpoint-"
@@ -22,8 +23,10 @@ REMEDY = "delete this folder and start the same command again."
 def save(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write tensors and plain values to `folder`; a reader sees the old content or the new, never a part.
 
-    `folder` may exist and is then replaced.
+    `folder` may exist and is then replaced. Of several processes only the first writes.
     """
+    if not ranks.is_first():
+        return
     beside = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -58,7 +61,9 @@ def latest(folder: Path) -> Path | None:
 
 
 def keep_only(folder: Path, newest: Path) -> None:
-    """Delete every other numbered checkpoint in `folder`."""
+    """Delete every other numbered checkpoint in `folder`; of several processes the first does."""
+    if not ranks.is_first():
+        return
     for other in folder.glob(f"{PREFIX}*"):
         if other != newest:
             shutil.rmtree(other)

@@ -19,12 +19,12 @@ from homestretch.data.records import Example
 from homestretch.data.sources import Splits
 from homestretch.data.tokenize import TokenizedExample, length_check, tokenize_examples
 from homestretch.errors import RecipeError
-from homestretch.policies.load import choose_device, load_config, load_tokenizer, load_trunk
+from homestretch.policies.load import load_config, load_tokenizer, load_trunk
 from homestretch.policies.policy import Policy
 from homestretch.policies.precision import autocast
 from homestretch.policies.trunk import Trunk
 from homestretch.results import RunFolder
-from homestretch.rewards.model import RewardModel, load_reward
+from homestretch.rewards.model import RewardModel, load_reward, read_description
 from homestretch.seeds import fold
 
 ROLE = "policy"
@@ -32,18 +32,15 @@ ROLE = "policy"
 
 @dataclass
 class Context:
-    """One run. `model` is where the next stage's start weights are; `folders` maps finished stages to their folders."""
+    """One run. `model` is where the next stage's start weights are; `device` is that of all models; `folders` maps
+    finished stages to their folders."""
 
     recipe: Recipe
     run: RunFolder
     splits: Splits
     model: str
+    device: torch.device
     folders: dict[str, Path] = field(default_factory=dict)
-
-    @cached_property
-    def device(self) -> torch.device:
-        """The device of all models."""
-        return choose_device(self.recipe.device)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -90,7 +87,8 @@ class Context:
         )
 
     def reward_model(self, trunk: Trunk | None = None) -> RewardModel:
-        """The run's reward model, or the recipe's; with `trunk` it becomes an adapter there.
+        """The run's reward model, or the recipe's; with `trunk`, the current model, it becomes an adapter there if it
+        was trained on that model.
 
         Raises RecipeError when there is none.
         """
@@ -101,7 +99,8 @@ class Context:
             raise RecipeError(
                 "There is no reward model: put a stage `reward` before, or set `reward_model_name_or_path`."
             )
-        return load_reward(folder, trunk=trunk, device=self.device)
+        own = trunk is not None and read_description(Path(folder))["base"] == self.model
+        return load_reward(folder, trunk=trunk if own else None, device=self.device)
 
     def tokens(self, examples: list[Example], *, is_encoder_decoder: bool) -> list[TokenizedExample]:
         """Examples as token ids, within the recipe's lengths."""
@@ -127,11 +126,15 @@ class Context:
     def accelerator(self, label: str) -> Accelerator:
         """Accelerate with the recipe's tracker, on the run's device.
 
-        Its precision stays off: accelerate keeps one for the whole process, and stages may differ (see `policy`).
+        Its precision stays off, whatever it was launched with: accelerate keeps one for the whole process, and stages
+        may differ (see `policy`).
         """
         tracker = None if self.recipe.report_to == "none" else self.recipe.report_to
         accelerator = Accelerator(
-            cpu=self.device.type == "cpu", log_with=tracker, project_dir=str(self.run.path / "tracking")
+            cpu=self.device.type == "cpu",
+            mixed_precision="no",
+            log_with=tracker,
+            project_dir=str(self.run.path / "tracking"),
         )
         if tracker:
             accelerator.init_trackers(f"{self.run.path.name}-{label}")
@@ -185,6 +188,7 @@ class Learner:
 
 
 def set_threads() -> None:
-    """Use the cores that this process may run on, unless the user has said otherwise."""
+    """Use this process's share of the cores that it may run on, unless the user has said otherwise."""
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1))

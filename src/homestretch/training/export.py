@@ -11,15 +11,18 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
+from homestretch import ranks
 from homestretch.policies.trunk import Trunk
 
 
 def save_model(trunk: Trunk, adapter: str | None, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write `folder` (merged weights, configuration, tokenizer) and, with LoRA, `folder/adapter` in peft's format.
 
-    Written beside and renamed, so that a folder that is there is whole. The trunk's adapter is merged by this and
-    cannot be trained on.
+    Written beside and renamed, so that a folder that is there is whole; of several processes the first writes. The
+    trunk's adapter is merged by this and cannot be trained on.
     """
+    if not ranks.is_first():
+        return
     beside = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -40,7 +43,12 @@ def save_model(trunk: Trunk, adapter: str | None, tokenizer: PreTrainedTokenizer
 
 
 def link_tree(source: Path, target: Path) -> None:
-    """`target` becomes a copy of `source` that shares its bytes on disk where the file system allows."""
+    """`target` becomes a copy of `source` that shares its bytes on disk where the file system allows.
+
+    Of several processes the first makes it.
+    """
+    if not ranks.is_first():
+        return
     beside = target.with_name(f".{target.name}.writing")
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(source, beside, copy_function=_link)

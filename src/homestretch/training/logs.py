@@ -7,16 +7,21 @@ import math
 from pathlib import Path
 from typing import Any
 
+from homestretch import ranks
+
 
 class MetricsLog:
-    """Rows of numbers with the round (`step`) they belong to."""
+    """Rows of numbers with the round (`step`) they belong to. Of several processes only the first writes."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if ranks.is_first():
+            file.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, step: int, row: dict[str, Any]) -> None:
         """Append one row; numbers that are not finite are written as null."""
+        if not ranks.is_first():
+            return
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         with self.file.open("a") as handle:
             handle.write(json.dumps({"step": step, **clean}) + "\n")
@@ -35,6 +40,8 @@ class MetricsLog:
 
     def cut(self, step: int) -> None:
         """Drop rows of later steps than `step`."""
+        if not ranks.is_first():
+            return
         rows = [row for row in self.rows() if row["step"] <= step]
         beside = self.file.with_suffix(".writing")
         beside.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -8,6 +8,7 @@ does not depend on how the batch was cut into micro-batches.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,16 +19,18 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
+from homestretch import ranks
 from homestretch.algorithms.base import Algorithm, Models
-from homestretch.batch import Batch, LossTerms
+from homestretch.batch import Batch
+from homestretch.collectives import from_first, gathered, wait
 from homestretch.config.training import TrainingConfig
-from homestretch.errors import TrainingDiverged
-from homestretch.ops.reduce import aggregate, denominator
+from homestretch.errors import PeerLost, TrainingDiverged
 from homestretch.ops.schedules import learning_rate_factor
 from homestretch.policies.memory import release
 from homestretch.progress import progress
 from homestretch.seeds import fold
 from homestretch.training import checkpoint
+from homestretch.training.gradients import gradients
 from homestretch.training.logs import MetricsLog
 from homestretch.training.optim import Parameters, load_optimizer_tensors, make_optimizer, optimizer_tensors, set_rate
 
@@ -59,7 +62,7 @@ class Plan:
 
 @dataclass
 class Progress:
-    """Where a run stands; saved with every checkpoint."""
+    """Where a run stands; saved with every checkpoint. `budget` is that of the plan unless memory ran out."""
 
     round: int = 0
     updates: int = 0
@@ -69,6 +72,7 @@ class Progress:
     best: float | None = None
     best_round: int | None = None
     stopped: bool = False
+    budget: int | None = None
     algorithm: dict[str, float] = field(default_factory=dict)
 
 
@@ -113,7 +117,8 @@ class _Fit:
                 self._finish_round(row)
                 bar.advance(1, **{k: row[k] for k in ("loss", "reward", "objective/kl") if k in row})
         self._load_best()
-        self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:  # `end_training` would part the processes too
+            tracker.finish()
         return self.at
 
     def _updates(self, updates: Any) -> dict[str, float]:
@@ -122,33 +127,34 @@ class _Fit:
         return {k: sum(row[k] for row in rows if k in row) / sum(k in row for row in rows) for k in keys}
 
     def _step(self, batch: Batch) -> dict[str, float]:
-        plan, parameters = self.plan, list(self.plan.parameters.values())
+        plan, budget = self.plan, self.at.budget or self.plan.budget
         set_rate(self.optimizer, self._rate_factor())
-        sums: dict[str, list[float]] = {}
-        total, count = 0.0, 0
-        for rows in batch.parts(plan.budget):
-            part = batch.select(rows)
-            terms = self.algorithm.loss(self.models, part)
-            loss = aggregate(terms.terms, terms.mask, average=terms.average, denominator=1.0)
-            self.accelerator.backward(loss)
-            total += float(loss.detach())
-            count += int(denominator(terms.mask, terms.average))
-            _accumulate(sums, terms)
-            self.at.tokens += int(part.tokens_B.sum())
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad.div_(max(count, 1))
-        norm = float(
-            torch.nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], plan.config.max_grad_norm)
+        totals = gradients(
+            batch,
+            lambda part: self.algorithm.loss(self.models, part),
+            plan.parameters,
+            budget=budget,
+            seed=fold("update", plan.seed, self.at.updates),
         )
-        finite = torch.isfinite(torch.tensor([total, norm])).all()
+        if totals.budget < budget:
+            self._shrink(totals.budget)
+        trained = [p for p in plan.parameters.values() if p.grad is not None]
+        norm = float(torch.nn.utils.clip_grad_norm_(trained, plan.config.max_grad_norm))
+        finite = math.isfinite(totals.loss) and math.isfinite(norm)
         if finite:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._guard(bool(finite), batch)
+        self._guard(finite, batch)
         self.at.updates += 1
-        row = {"loss": total / max(count, 1), "grad_norm": norm, "learning_rate": self.optimizer.param_groups[0]["lr"]}
-        return row | {k: s / n if n else 0.0 for k, (s, n) in sums.items()}
+        self.at.tokens += int(batch.tokens_B.sum())
+        rate = self.optimizer.param_groups[0]["lr"]
+        return totals.means() | {"grad_norm": norm, "learning_rate": rate}
+
+    def _shrink(self, budget: int) -> None:
+        """Memory ran out: go on with smaller micro-batches, which change nothing but speed."""
+        self.at.budget = budget
+        advice = f"Memory ran out; passes have {budget} tokens from here on: set {self.plan.label}.micro_batch_tokens."
+        self.log.write(self.at.round + 1, {"micro_batch_tokens": budget, "doctor": advice})
 
     def _rate_factor(self) -> float:
         config, plan = self.plan.config, self.plan
@@ -164,10 +170,10 @@ class _Fit:
         if finite:
             return
         folder = self.plan.folder / "bad_batches"
-        folder.mkdir(exist_ok=True)
-        save_file(
-            {k: v.contiguous() for k, v in batch.flat().items()}, folder / f"update-{self.at.updates}.safetensors"
-        )
+        if ranks.is_first():
+            folder.mkdir(exist_ok=True)
+            tensors = {k: v.contiguous() for k, v in batch.flat().items()}
+            save_file(tensors, folder / f"update-{self.at.updates}.safetensors")
         # The row belongs to the round under way, or a resume from its start would keep it and write it again.
         self.log.write(self.at.round + 1, {"skipped_update": self.at.updates})
         if self.at.bad_steps >= MAX_BAD_STEPS:
@@ -220,28 +226,36 @@ class _Fit:
         self.at.stopped = self.at.stopped or stop
 
     def _save(self) -> None:
+        self._compare()
         self.at.algorithm = self.algorithm.state()
         tensors = dict(self.plan.parameters) | optimizer_tensors(self.optimizer, self.plan.parameters)
         folder = self.checkpoints / f"{checkpoint.PREFIX}{self.at.round}"
         checkpoint.save(folder, tensors, vars(self.at) | {"seed": self.plan.seed})
         checkpoint.keep_only(self.checkpoints, folder)
 
+    def _compare(self) -> None:
+        """Processes take the same steps, so a difference between their weights is a fault and must not go on."""
+        sums = repr(torch.stack([p.detach().double().sum() for p in self.plan.parameters.values()]).tolist())
+        if any(other != sums for other in gathered(sums)):
+            raise PeerLost("The processes of this run have come to different weights; start the same command again.")
+
     def _resume(self) -> None:
-        folder = checkpoint.latest(self.checkpoints)
+        folder = from_first(checkpoint.latest(self.checkpoints))
+        tensors, state = checkpoint.load(folder) if folder is not None else ({}, {"round": -1})
+        self.log.cut(state["round"])
+        wait()
         if folder is None:
-            self.log.cut(-1)
             return
-        tensors, state = checkpoint.load(folder)
         state.pop("seed")
         self.at = Progress(**state)
         _assign(self.plan.parameters, tensors)
         load_optimizer_tensors(self.optimizer, self.plan.parameters, tensors)
         self.algorithm.load_state(self.at.algorithm)
-        self.log.cut(self.at.round)
         for row in self.log.rows() if self.plan.watch else []:
             self.plan.watch(row)
 
     def _load_best(self) -> None:
+        wait()  # until it is written
         if self.at.best_round is not None:
             _assign(self.plan.parameters, checkpoint.load(self.plan.folder / "best")[0])
 
@@ -250,11 +264,3 @@ def _assign(parameters: Parameters, tensors: dict[str, torch.Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
-
-
-def _accumulate(sums: dict[str, list[float]], terms: LossTerms) -> None:
-    for key, (values, mask) in terms.diagnostics.items():
-        total = float(aggregate(values, mask, average=terms.average, denominator=1.0))
-        entry = sums.setdefault(key, [0.0, 0.0])
-        entry[0] += total
-        entry[1] += float(denominator(mask, terms.average))

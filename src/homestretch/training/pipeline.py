@@ -15,10 +15,13 @@ from typing import Any
 
 import torch
 
+from homestretch import ranks
+from homestretch.collectives import from_first, wait
 from homestretch.config.recipe import Recipe, Stage, dump, load_recipe
 from homestretch.config.stages import TRAINS_POLICY
 from homestretch.data.sources import Splits, load
 from homestretch.errors import InputError
+from homestretch.policies.load import choose_device
 from homestretch.results import Environment, RunFolder, StageFolder, StageRecord, write_text
 from homestretch.seeds import fold
 from homestretch.training.card import write_card
@@ -49,10 +52,12 @@ def run_recipe(recipe: Recipe, out: str | Path) -> RunFolder:
     folder belongs to another recipe or data.
     """
     run = RunFolder(out)
-    _claim(run, recipe)
+    device = choose_device(recipe.device)
+    context = Context(recipe=recipe, run=run, splits=EMPTY, model=recipe.model_name_or_path, device=device)
+    if ranks.is_first():
+        _claim(run, recipe)
     set_threads()
     write_environment(run, recipe)
-    context = Context(recipe=recipe, run=run, splits=EMPTY, model=recipe.model_name_or_path)
     context.splits = splits = _load_data(context)
     check_needs(recipe, splits.train)
     chain = fingerprint(recipe, splits)
@@ -117,20 +122,26 @@ def fingerprint(recipe: Recipe, splits: Splits) -> str:
 
 
 def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str) -> None:
-    record = StageRecord.read(folder.record) if folder.record.is_file() else None
-    if record is not None and record.inputs.get("hash") != inputs:
-        shutil.rmtree(folder.path)
-        record = None
-    if record is None or record.status != "done":
+    if not from_first(ranks.is_first() and _is_done(folder, inputs)):
         _execute(context, stage, folder, inputs)
+        wait()
     context.folders.pop(stage.kind, None)  # the order is that of the last stage of each kind
     context.folders[stage.kind] = folder.path
     if stage.kind in TRAINS_POLICY:
         context.model = str(folder.model)
 
 
-def _execute(context: Context, stage: Stage, folder: StageFolder, inputs: str) -> None:
+def _is_done(folder: StageFolder, inputs: str) -> bool:
+    """Whether the stage has been run on these inputs; its folder is there afterwards, without what others left."""
+    record = StageRecord.read(folder.record) if folder.record.is_file() else None
+    if record is not None and record.inputs.get("hash") != inputs:
+        shutil.rmtree(folder.path)
+        record = None
     folder.path.mkdir(parents=True, exist_ok=True)
+    return record is not None and record.status == "done"
+
+
+def _execute(context: Context, stage: Stage, folder: StageFolder, inputs: str) -> None:
     common = {"name": stage.name, "inputs": {"hash": inputs}}
     StageRecord(**common, status="running").write(folder.record)
     started = time.monotonic()
@@ -159,7 +170,7 @@ def peak_memory(device: torch.device) -> int:
 def _finish(context: Context) -> None:
     """The final model at the top of the run, with its card."""
     source = Path(context.model)
-    if not source.is_dir() or not source.is_relative_to(context.run.path):
+    if not source.is_dir() or not source.is_relative_to(context.run.path) or not ranks.is_first():
         return
     link_tree(source, context.run.model)
     write_card(context)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from homestretch.collectives import from_first, wait
 from homestretch.training import checkpoint
 
 
@@ -16,6 +17,7 @@ def once(folder: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tenso
     They are read back even the first time, so that a stage that goes on has the same bits. Raises CheckpointError
     where the folder is damaged.
     """
-    if not folder.is_dir():
+    if not from_first(folder.is_dir()):
         checkpoint.save(folder, make(), {})
+        wait()
     return checkpoint.load(folder)[0]

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from homestretch import ranks
 from homestretch.batch import SequenceBatch
 from homestretch.config.evaluate import EvaluateConfig
 from homestretch.config.stages import TRAINS_POLICY
@@ -38,6 +39,13 @@ def run(context: Context, config: EvaluateConfig, folder: Path) -> None:
     rows: list[dict[str, Any]] = []
     for short, stage in arms(context.folders).items():
         rows += arm_rows(context, config, examples, context.folders[stage] / "model", short)
+    if ranks.is_first():
+        with ranks.alone():
+            write_results(context, config, rows)
+
+
+def write_results(context: Context, config: EvaluateConfig, rows: list[dict[str, Any]]) -> None:
+    """Both files, of the outputs of all arms."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text(context.run.generations, text)
     with progress(None, "evaluate", "metric") as bar:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+from homestretch import ranks
 from homestretch.config.negatives import NegativesConfig
 from homestretch.data.records import Example
 from homestretch.data.samplers import epoch_order
@@ -27,8 +28,18 @@ FILE, AUDIT = "negatives.jsonl", "audit.json"
 
 def run(context: Context, config: NegativesConfig, folder: Path) -> None:
     """Write preference rows (`negatives.jsonl`) and what simple readers would make of them (`audit.json`)."""
-    examples = context.splits.train
     seed = fold("negatives", context.recipe.seed, config.seed)
+    kept = mined_samples(context, config, seed) if MINED in config.classes else None
+    if ranks.is_first():
+        with ranks.alone():
+            write_negatives(context, config, folder, kept, seed)
+
+
+def write_negatives(
+    context: Context, config: NegativesConfig, folder: Path, kept: dict[str, list[Negative]] | None, seed: int
+) -> None:
+    """Both files; `kept` are negatives that were mined, by the id of their example."""
+    examples = context.splits.train
 
     def length(text: str) -> int:
         return len(context.tokenizer(text, add_special_tokens=False).input_ids)
@@ -39,7 +50,6 @@ def run(context: Context, config: NegativesConfig, folder: Path) -> None:
         tokens_per_word=tokens_per_word(context, examples),
         max_words=config.max_words,
     )
-    kept = mined_samples(context, config, seed) if MINED in config.classes else None
     rows = make_negatives(
         examples,
         corruptions(config.classes, corpus, kept=kept),

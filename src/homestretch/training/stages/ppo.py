@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.ppo import PPO
 from homestretch.batch import SequenceBatch
+from homestretch.collectives import mapped
 from homestretch.config.ppo import PPOConfig
 from homestretch.data.collate import collate
 from homestretch.data.samplers import epoch_order
@@ -22,6 +23,7 @@ from homestretch.generation.rollout import rollout
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
+from homestretch.rewards.base import Reward
 from homestretch.rewards.model import RewardModel
 from homestretch.rewards.rules import REWARDS
 from homestretch.rewards.shaping import length_penalty, shaped_reward
@@ -136,10 +138,13 @@ def by_rule(context: Context, responses: SequenceBatch, weights: Mapping[str, fl
         context.tokenizer.decode(ids[mask.bool()], skip_special_tokens=True)
         for ids, mask in zip(responses.ids_BT, responses.mask_BT, strict=True)
     ]
-    sources, references = [e.source for e in examples], [e.references for e in examples]
-    return {
-        name: weight
-        * torch.tensor(REWARDS[name](sources, texts, references=references), device=responses.ids_BT.device)
-        for name, weight in weights.items()
-        if weight
-    }
+    rows = [(e.source, text, e.references) for e, text in zip(examples, texts, strict=True)]
+
+    def rewards(reward: Reward) -> Tensor:
+        def of_rows(some: list[tuple[str, str, Sequence[str]]]) -> Sequence[float | None]:
+            sources, texts, references = (list(column) for column in zip(*some, strict=True))
+            return reward(sources, texts, references=references)
+
+        return torch.tensor(mapped(of_rows, rows), device=responses.ids_BT.device)
+
+    return {name: weight * rewards(REWARDS[name]) for name, weight in weights.items() if weight}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from homestretch import ranks
 from homestretch.config.evaluate import ReportConfig
 from homestretch.report.page import write_report
 from homestretch.training.context import Context
@@ -11,4 +12,5 @@ from homestretch.training.context import Context
 
 def run(context: Context, config: ReportConfig, folder: Path) -> None:
     """Write `report.html`."""
-    write_report([context.run.path], context.run.report, max_samples=config.max_samples)
+    if ranks.is_first():
+        write_report([context.run.path], context.run.report, max_samples=config.max_samples)
