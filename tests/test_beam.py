@@ -53,6 +53,20 @@ def test_they_are_so_where_few_texts_end(name):
     assert not all(s.terminated for group in made for s in group)
 
 
+@pytest.mark.parametrize("early_stopping", [False, True, "never"])
+@pytest.mark.parametrize(("num_beams", "length_penalty"), [(2, -1.0), (3, -1.0), (4, -0.5), (4, 1.5)])
+def test_they_are_so_where_the_model_is_sure(num_beams, length_penalty, early_stopping):
+    """A text that goes on may then be better than finished ones, even where length counts against it."""
+    lm, ends = build("qwen3"), list(range(4, VOCAB, 4))
+    with torch.no_grad():
+        lm.get_output_embeddings().weight *= 3
+    options = {"num_beams": num_beams, "length_penalty": length_penalty, "early_stopping": early_stopping}
+    expected = [continued(lm, p, ends, NEW, num_return_sequences=num_beams, **options) for p in PROMPTS]
+    config = BeamConfig(max_new_tokens=NEW, **options)
+    made = beam_search(policy_of(lm), PROMPTS, eos_ids=ends, beam=config, num_samples=num_beams)
+    assert [[s.ids for s in group] for group in made] == expected
+
+
 def test_the_settings_above_tell_apart_what_they_set():
     lm = build("llama")
     made = {str(o): [continued(lm, p, ENDS, NEW, **o) for p in PROMPTS] for o in SETTINGS}

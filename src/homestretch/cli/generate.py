@@ -9,25 +9,41 @@ import typer
 
 from homestretch.cli.options import Data, Device, Seed
 
+Split = Annotated[Literal["train", "validation", "test"], typer.Option(help="Part of a data set with splits.")]
+Enough = Annotated[
+    Literal["no", "yes", "never"],
+    typer.Option(help="Beams: end with enough texts; or when no better one is likely (no), or possible (never)."),
+]
+Stop = Annotated[list[str] | None, typer.Option(help="Text ends before this string; may be given several times.")]
+MaxCache = Annotated[
+    int | None, typer.Option(min=1, help="Tokens cached at a time; by default a quarter of the memory.")
+]
+
 
 def generate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder, Hub name, or builtin/smollm2-135m.")],
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
-    split: Annotated[
-        Literal["train", "validation", "test"], typer.Option(help="Part of a data set with splits.")
-    ] = "test",
+    split: Split = "test",
     max_examples: Annotated[int | None, typer.Option(min=1, help="Prompts at most.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Nucleus of probability to sample from.")] = 1.0,
     top_k: Annotated[int, typer.Option(min=0, help="Most probable tokens to sample from; 0 takes all.")] = 0,
+    min_p: Annotated[float, typer.Option(help="Least probability relative to the best token's.")] = 0.0,
+    repetition_penalty: Annotated[float, typer.Option(help="Above 1 avoids repeats.")] = 1.0,
+    num_beams: Annotated[int, typer.Option(min=1, help="Beams; 1 is no search.")] = 1,
+    length_penalty: Annotated[float, typer.Option(help="Beam search: above 0 favours long texts.")] = 1.0,
+    early_stopping: Enough = "no",
+    stop: Stop = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens at most, end marker included.")] = 96,
     num_samples: Annotated[int, typer.Option(min=1, help="Outputs of each prompt.")] = 1,
+    max_rows: Annotated[int | None, typer.Option(min=1, help="Rows decoded at a time.")] = None,
+    max_cache_tokens: MaxCache = None,
     arm: Annotated[str, typer.Option(help="Name of these outputs in comparisons.")] = "ml_raw",
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Generate for every prompt of a file or a data set."""
+    """Generate for every prompt: greedy, sampled, or by beam search."""
     from homestretch.verbs import generate as verb
 
     rows = verb.generate(
@@ -39,8 +55,16 @@ def generate(
         temperature=temperature,
         top_p=top_p,
         top_k=top_k,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        num_beams=num_beams,
+        length_penalty=length_penalty,
+        early_stopping={"no": False, "yes": True}.get(early_stopping, "never"),
+        stop=stop or [],
         max_new_tokens=max_new_tokens,
         num_samples=num_samples,
+        max_rows=max_rows,
+        max_cache_tokens=max_cache_tokens,
         arm=arm,
         seed=seed,
         device=device,

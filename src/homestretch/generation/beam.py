@@ -186,13 +186,12 @@ class Beams(UnderWay):
     def _done(self, ends_UC: Tensor) -> Tensor:
         """Which prompts are done (U,); see the head of this file."""
         config = self.config
-        full_U = (self.best_length_UK > 0).all(1)
         if config.early_stopping is True:
-            return full_U | ends_UC.all(1)
+            return (self.best_length_UK > 0).all(1) | ends_UC.all(1)
         at_best = config.early_stopping == "never" and config.length_penalty > 0
         lengths = [float(config.max_new_tokens if at_best else n) ** config.length_penalty for n in self.at]
-        hoped_U = self.score_UK[:, 0] / torch.tensor(lengths, device=full_U.device)
-        return (full_U & (hoped_U <= self.best_score_UK[:, -1])) | ends_UC.all(1)
+        hoped_U = self.score_UK[:, 0] / torch.tensor(lengths, device=ends_UC.device)
+        return (hoped_U <= self.best_score_UK[:, -1]) | ends_UC.all(1)
 
     def _go_on(self, done_U: Tensor, beam_UK: Tensor, token_UK: Tensor) -> dict[tuple[int, int], Sample]:
         """Drop the prompts that are done, and feed the others' tokens to the model in the order of their beams."""

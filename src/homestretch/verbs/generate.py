@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from homestretch.config.decoding import DecodingConfig
 from homestretch.data.files import READERS, RawRow, read_file
 from homestretch.data.records import Example, example_from_row, prompt_text
 from homestretch.data.sources import load
@@ -14,7 +15,8 @@ from homestretch.errors import InputError
 from homestretch.results import write_text
 
 if TYPE_CHECKING:
-    from homestretch.generation.sampling import SamplingConfig
+    from homestretch.generation.schedule import Sample
+    from homestretch.policies.policy import Policy
 
 ANSWERS = {"completion", "references", "chosen", "messages"}
 Split = Literal["train", "validation", "test"]
@@ -27,53 +29,75 @@ def generate(
     *,
     split: Split = "test",
     max_examples: int | None = None,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    top_k: int = 0,
-    max_new_tokens: int = 96,
     max_prompt_length: int = 512,
-    num_samples: int = 1,
     seed: int = 0,
     arm: str = "ml_raw",
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    max_rows: int | None = None,
+    max_cache_tokens: int | None = None,
+    **decoding: Any,
 ) -> list[dict[str, Any]]:
-    """Outputs of `model` for the prompts of `data`, greedy unless a temperature is given.
+    """Outputs of `model` for the prompts of `data`: greedy, sampled (`temperature`) or by beam search (`num_beams`).
 
+    `decoding` takes the settings of `config.decoding.DecodingConfig`: temperature, top_k, top_p, min_p,
+    repetition_penalty, num_beams, length_penalty, early_stopping, stop, max_new_tokens, num_samples.
     All rows of a file are taken; of anything else the given split. Prompts longer than `max_prompt_length` tokens lose
-    their middle. A row without an answer is fine. Writes JSONL to `out` where that is given. Raises InputError.
+    their middle. A row without an answer is fine. At most `max_rows` rows are decoded at a time, whose caches hold at
+    most `max_cache_tokens` tokens. Writes JSONL to `out` where that is given. Raises InputError.
     """
-    from homestretch.generation import engine
-    from homestretch.generation.sampling import SamplingConfig
-    from homestretch.policies.load import choose_device, end_ids, load_tokenizer, load_trunk
+    config: DecodingConfig = DecodingConfig.parse(decoding, where="generate")
+    from homestretch.policies.load import choose_device, load_tokenizer, load_trunk
     from homestretch.policies.policy import Policy
     from homestretch.policies.precision import autocast
     from homestretch.progress import progress
 
-    sampling: SamplingConfig = SamplingConfig.parse(
-        {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_new_tokens": max_new_tokens}, where="generate"
-    )
     examples = examples_of(data, split)[:max_examples]
     tokenizer = load_tokenizer(str(model))
     trunk = load_trunk(str(model), device=choose_device(device))
     prompts = _prompts(examples, tokenizer, trunk.is_encoder_decoder, max_prompt_length)
-    with progress(len(prompts) * num_samples, "generate", "sample") as bar:
-        made = engine.generate(
+    with progress(len(prompts) * config.num_samples, "generate", "sample") as bar:
+        made = _decoded(
             Policy(trunk, None, budget=4096, autocast=autocast(trunk.device)),
+            tokenizer,
             prompts,
-            eos_ids=end_ids(trunk.lm, tokenizer),
-            sampling=sampling,
+            config,
             seed=seed,
-            num_samples=num_samples,
+            max_rows=max_rows,
+            max_cache_tokens=max_cache_tokens,
             on_done=lambda rows, tokens: bar.advance(rows, tokens=tokens),
         )
     rows = []
     for example, samples in zip(examples, made, strict=True):
-        for sample in samples:
-            text = str(tokenizer.decode(sample.ids, skip_special_tokens=True)).strip()
+        for sample, text in samples:
             rows.append(_row(example, arm, text, sample.terminated, len(sample.ids)))
     if out is not None:
         write_text(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return rows
+
+
+def _decoded(
+    policy: Policy, tokenizer: Any, prompts: list[list[int]], config: DecodingConfig, *, seed: int, **options: Any
+) -> list[list[tuple[Sample, str]]]:
+    """The responses to each prompt, with their texts."""
+    from homestretch.generation.beam import BeamConfig, beam_search
+    from homestretch.generation.engine import generate
+    from homestretch.generation.sampling import SamplingConfig
+    from homestretch.generation.stopping import StopStrings
+    from homestretch.policies.load import end_ids
+
+    def decode(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids, skip_special_tokens=True))
+
+    options |= {"eos_ids": end_ids(policy.trunk.lm, tokenizer), "num_samples": config.num_samples}
+    stop = StopStrings(config.stop, decode) if config.stop else None
+    if config.num_beams > 1:
+        beam = BeamConfig(**config.model_dump(include=set(BeamConfig.model_fields)))
+        made = beam_search(policy, prompts, beam=beam, **options)
+    else:
+        sampling = SamplingConfig(**config.model_dump(include=set(SamplingConfig.model_fields)))
+        made = generate(policy, prompts, sampling=sampling, seed=seed, stop=stop, **options)
+    cut = stop.cut if stop else str
+    return [[(sample, cut(decode(sample.ids)).strip()) for sample in group] for group in made]
 
 
 def examples_of(data: str | Path, split: Split = "test") -> list[Example]:
