@@ -4,7 +4,7 @@
 
 SmolLM2-135M with LoRA, a reward model of that size, updates of 32 samples of at most 48 tokens, one pass over each,
 float32. The first case is like for like: one sample a prompt. In the second homestretch draws eight of each, as it
-does unless told otherwise. Time runs from the end of the first update to the end of the last; the reward model is made
+does unless told otherwise. Time runs from the end of the first update to the end of the last; its reward model is made
 before. Each way runs in a process of its own.
 """
 

@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import gc
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from homestretch.batch import SequenceBatch
 from homestretch.config.training import TrainingConfig
 from homestretch.errors import InputError
 from homestretch.policies.load import check_lm_head
-from homestretch.policies.memory import release
+from homestretch.policies.memory import release, steady_heap
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
 
@@ -241,6 +242,7 @@ def test_release_does_nothing_on_other_systems(monkeypatch, platform, library):
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(ctypes, "CDLL", load)
     release()
+    steady_heap()
 
 
 def test_a_head_that_is_not_understood_is_refused():
@@ -248,3 +250,39 @@ def test_a_head_that_is_not_understood_is_refused():
     lm.config.logit_scale = 2.0
     with pytest.raises(InputError, match="output head"):
         check_lm_head(lm)
+
+
+HEAP = """
+import ctypes, os, sys
+from pathlib import Path
+from homestretch.policies.memory import steady_heap
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def block(mebibytes):
+    made = libc.malloc(mebibytes << 20)
+    ctypes.memset(made, 1, mebibytes << 20)
+    return made
+
+if sys.argv[1] == "steady":
+    steady_heap()
+libc.free(block(31))
+before = resident()
+large, behind = block(24), libc.malloc(100_000)
+libc.free(large)
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not GLIBC, reason="only glibc moves its limit")
+def test_a_large_block_that_was_freed_once_does_not_keep_the_later_ones():
+    left = {
+        way: int(subprocess.run([sys.executable, "-c", HEAP, way], capture_output=True, text=True, check=True).stdout)
+        for way in ("as it comes", "steady")
+    }
+    assert left["steady"] < 4 << 20
+    assert left["as it comes"] > 20 << 20, "the C library does not do this any more; steady_heap can go"

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from homestretch import Policy
 from homestretch.batch import SequenceBatch
 from homestretch.config.training import TrainingConfig
-from homestretch.policies.memory import release
+from homestretch.policies.memory import release, steady_heap
 from homestretch.policies.trunk import Trunk
 
 PAGE = 4096
@@ -82,6 +82,8 @@ def main() -> None:
     parser.add_argument("length", type=int, help="tokens of a row, half of them the response")
     parser.add_argument("--rows", type=int, default=4)
     args = parser.parse_args()
+    if args.way == "ours":
+        steady_heap()
     torch.manual_seed(0)
     size = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 4}
     config = LlamaConfig(vocab_size=args.vocabulary, tie_word_embeddings=True, max_position_embeddings=2048, **size)

@@ -15,6 +15,9 @@ from homestretch.errors import InputError
 
 T = TypeVar("T")
 
+M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 16 << 20
+"""`mallopt`'s name for the size from which blocks get pages of their own, which go back as soon as they are freed."""
+
 
 def release() -> None:
     """Give free pages of the C heap back to the system.
@@ -26,6 +29,19 @@ def release() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+def steady_heap() -> None:
+    """Give blocks of 16 MiB and more pages of their own, for good.
+
+    Left alone, glibc raises that limit to the largest block that was ever freed, so that the first large tensor moves
+    all later ones into a heap full of holes: a pass over a vocabulary of 152,000 held 1.4 GB where it needs 0.4
+    (`benchmarks/memory.py`). Does nothing on other systems.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def total(device: torch.device) -> int:

@@ -22,6 +22,7 @@ from homestretch.config.stages import TRAINS_POLICY
 from homestretch.data.sources import Splits, load
 from homestretch.errors import InputError
 from homestretch.policies.load import choose_device
+from homestretch.policies.memory import steady_heap
 from homestretch.results import Environment, RunFolder, StageFolder, StageRecord, write_text
 from homestretch.seeds import fold
 from homestretch.training.card import write_card
@@ -29,7 +30,7 @@ from homestretch.training.context import Context, set_threads
 from homestretch.training.export import link_tree
 from homestretch.training.loop import Progress
 from homestretch.training.needs import check_needs
-from homestretch.training.stages import evaluate, negatives, ppo, report, reward, sft, weighted
+from homestretch.training.stages import alol, evaluate, negatives, ppo, report, reward, sft, value, weighted
 
 STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "sft": sft.run,
@@ -37,6 +38,8 @@ STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "reward": reward.run,
     "wbc": weighted.run,
     "gold": weighted.run,
+    "value": value.run,
+    "alol": alol.run,
     "ppo": ppo.run,
     "evaluate": evaluate.run,
     "report": report.run,
@@ -57,6 +60,7 @@ def run_recipe(recipe: Recipe, out: str | Path) -> RunFolder:
     if ranks.is_first():
         _claim(run, recipe)
     set_threads()
+    steady_heap()
     write_environment(run, recipe)
     context.splits = splits = _load_data(context)
     check_needs(recipe, splits.train)
