@@ -38,11 +38,20 @@ QUICK = [
     "dataset.max_train=64", "dataset.max_validation=16", "dataset.max_test=24", "sft.max_steps=8", "reward.max_steps=6",
     "ppo.max_steps=2", "ppo.rollout_batch_size=16", "negatives.mined.max_prompts=16",
 ]  # fmt: skip
-SMALL = [
-    "dataset.max_train=320", "dataset.max_validation=60", "dataset.max_test=200", "sft.max_steps=20",
-    "sft.eval_steps=20", "negatives.mined.max_prompts=160", "negatives.mined.num_samples=2", "ppo.max_steps=6",
-    "ppo.eval_steps=2", "ppo.value_warmup_steps=1",
-]  # fmt: skip
+SMALL = {
+    "quickstart": [],
+    "webnlg": [
+        "dataset.max_train=320", "dataset.max_validation=60", "dataset.max_test=200", "sft.max_steps=20",
+        "sft.eval_steps=20", "negatives.mined.max_prompts=160", "negatives.mined.num_samples=2", "ppo.max_steps=6",
+        "ppo.eval_steps=2", "ppo.value_warmup_steps=1",
+    ],
+    "scitldr": [
+        "dataset.max_train=192", "dataset.max_validation=40", "dataset.max_test=150", "dataset.max_prompt_length=256",
+        "dataset.max_completion_length=48", "sft.max_steps=12", "sft.eval_steps=12", "negatives.mined.max_prompts=64",
+        "negatives.mined.num_samples=2", "negatives.classes_per_example=3", "ppo.max_steps=6", "ppo.eval_steps=2",
+        "ppo.rollout_batch_size=64", "ppo.train_batch_size=32", "ppo.value_warmup_steps=1",
+    ],
+}  # fmt: skip
 
 
 def recipe_of(task: str, variant: str, seed: int, data: Path, budget: list[str]) -> Recipe:
@@ -90,7 +99,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few minutes, to see that it works")
     parser.add_argument("--small", action="store_true", help="fewer rows and rounds, for a CPU")
     args = parser.parse_args()
-    name, budget = ("quick", QUICK) if args.quick else ("small", SMALL) if args.small else ("", [])
+    name, budget = ("quick", QUICK) if args.quick else ("small", SMALL[args.task]) if args.small else ("", [])
     root = args.out / name / args.task
     runs = []
     for seed in args.seeds:

@@ -64,10 +64,23 @@ def reward(line: dict[str, Any]) -> str:
     return markdown(rows)
 
 
+def ablations(lines: list[dict[str, Any]]) -> str:
+    """What the last stage changes in each variant: `rl_raw` minus `ml_raw`, greedy."""
+    metrics = ("la_rougeL", "rougeL", "length_ratio", "failures/any")
+    rows = [["task", "variant", "seeds", *metrics, "prompts"]]
+    for line in lines:
+        found = {c["metric"]: c for c in line["comparisons"] if (c["a"], c["b"]) == ("rl_raw", "ml_raw")}
+        cells = [f"{c['difference']:+.2f} [{c['low']:.2f}, {c['high']:.2f}]" for c in (found[m] for m in metrics)]
+        seeds = " ".join(map(str, line["seeds"]))
+        rows.append([line["task"], line["variant"], seeds, *cells, str(found["la_rougeL"]["n"])])
+    return markdown(rows)
+
+
 def main() -> None:
-    """Print every line's tables."""
-    for text in Path(sys.argv[1]).read_text().splitlines():
-        line = json.loads(text)
+    """Print the ablations in one table, then the tables of every full run."""
+    lines = [json.loads(text) for text in Path(sys.argv[1]).read_text().splitlines()]
+    print("## What each part does\n\n", ablations(lines), "\n", sep="")
+    for line in (line for line in lines if line["variant"] == "full"):
         print(f"## {line['task']}, {line['variant']}, seeds {', '.join(map(str, line['seeds']))}\n")
         for table in (arms, comparisons, failures, reward):
             print(table(line), "\n", sep="")
