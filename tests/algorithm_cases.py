@@ -7,20 +7,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from toy import accelerator, batch_of, pairs_of, plan, ppo_models, prompts_of, stored_of, trunk_of
+from toy import (
+    accelerator,
+    batch_of,
+    judged_of,
+    pairs_of,
+    plan,
+    ppo_models,
+    priced_of,
+    prompts_of,
+    stored_of,
+    trunk_of,
+)
 
+from homestretch.algorithms.alol import ALOL
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.gold import GOLD
 from homestretch.algorithms.ppo import PPO
 from homestretch.algorithms.reward_model import RewardModelling
 from homestretch.algorithms.sft import SFT
+from homestretch.algorithms.value import ValueFit
 from homestretch.algorithms.wbc import WBC
 from homestretch.batch import Batch, LossTerms
+from homestretch.config.alol import ALOLConfig
 from homestretch.config.gold import GOLDConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
 from homestretch.config.sft import SFTConfig
 from homestretch.config.training import TrainingConfig
+from homestretch.config.value import ValueConfig
 from homestretch.config.wbc import WBCConfig
 from homestretch.policies.policy import Policy
 from homestretch.training.loop import fit
@@ -41,6 +56,12 @@ class Case:
     """What `models` gives and its batches hold: no more than what `needs` says."""
     reads: tuple[str, ...] = ()
     """Columns of its batches that it cannot do without, ids and masks apart."""
+
+
+def alol(variant: str, needs: set[str], reads: tuple[str, ...]) -> Case:
+    """One form of A-LoL."""
+    config = ALOLConfig(variant=variant, beta=0.1, cliprange=None if variant == "a_lol_ref_free" else 0.5)
+    return Case("alol", config, ALOL, judged_of, (), frozenset({"pairs", "rewards"} | needs), reads)
 
 
 CASES = {
@@ -79,6 +100,20 @@ CASES = {
         frozenset({"pairs", "rewards"}),
         ("reward_B",),
     ),
+    "value": Case(
+        "value",
+        ValueConfig(responses="stored", r_max=2.0, temperature=0.5),
+        lambda c: ValueFit(),
+        priced_of,
+        ("prompt_value",),
+        frozenset({"pairs", "rewards", "value"}),
+        ("reward_B",),
+    ),
+    "alol": alol("a_lol", {"value", "reference"}, ("adv_B", "logp_ref_BT")),
+    "alol by token": alol("a_lol_seq", {"value", "reference"}, ("adv_B", "logp_ref_BT")),
+    "alol without reference": alol("a_lol_ref_free", {"value"}, ("adv_B",)),
+    "alol with divergence": alol("a_lol_kl", {"value", "reference"}, ("adv_B", "logp_ref_BT")),
+    "alol by reward": alol("r_lol", {"reference"}, ("reward_B", "logp_ref_BT")),
     "ppo": Case(
         "ppo",
         PPOConfig(kl="off", reward_clip_range=None, **SMALL_PPO),

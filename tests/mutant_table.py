@@ -6,11 +6,13 @@ from mutant import Mutant as Mutant
 from mutant import of
 from mutant_algorithms import MUTANTS as ALGORITHMS
 from mutant_generation import MUTANTS as GENERATION
+from mutant_stages import MUTANTS as STAGES
 from mutant_training import MUTANTS as TRAINING
 
 MUTANTS = [
     *ALGORITHMS,
     *GENERATION,
+    *STAGES,
     *TRAINING,
     *of(
         "ops/logprobs",
@@ -56,13 +58,8 @@ MUTANTS = [
     *of(
         "training/stages/ppo",
         "test_rules",
-        ("name: weight\n", "name: 1.0\n"),
+        ("name: weight * rewards(", "name: rewards("),
         ("ids[mask.bool()]", "ids"),
-    ),
-    *of(
-        "policies/trunk",
-        "test_policies",
-        ("return head(hidden_nD) / temperature", "return head(hidden_nD)"),
     ),
     *of(
         "policies/policy",
@@ -167,56 +164,6 @@ MUTANTS = [
         ("max(total_steps - warmup_steps, 1)", "max(total_steps, 1)"),
         ("max(total_steps - warmup_steps, 1), 1.0)", "max(total_steps - warmup_steps, 1), 2.0)"),
         ("1.0 + math.cos", "1.0 - math.cos"),
-    ),
-    *of(
-        "training/stored_rewards",
-        "test_stored_rewards",
-        (".float().sigmoid()", ".float()"),
-        ("reward_N.min() == reward_N.max()", "reward_N.min() > reward_N.max()"),
-        ("if reward_N[lowest] < 0", "if reward_N[lowest] < -1"),
-    ),
-    *of(
-        "training/needs",
-        "test_stored_rewards",
-        ("and maker not in made and", "and"),
-        ("        made.add(stage.kind)\n", ""),
-        ("if 0 < len(lacking) < len(examples)", "if len(lacking) > len(examples)"),
-    ),
-    *of(
-        "training/precomputed",
-        "test_stored_rewards",
-        ("    if not folder.is_dir():\n        checkpoint", "    if True:\n        checkpoint"),
-    ),
-    *of(
-        "data/samplers",
-        "test_stored_rewards",
-        ("weights=weights, k=size", "k=size"),
-        ('fold("priority_batch", seed, number)', 'fold("priority_batch", seed)'),
-    ),
-    *of(
-        "policies/heads",
-        "test_prompt_value",
-        ("padding_BP = ~mask_BP.bool()", "padding_BP = ~mask_BP.bool() & False"),
-        ("return self.r_max * self.linear", "return self.linear"),
-        ("states_BPD = self.dropout(states_BPD)", "states_BPD = nn.functional.dropout(states_BPD)"),
-        ("value / (self.r_max - value)", "value / (1 - value / self.r_max)"),
-    ),
-    *of(
-        "policies/prompt_states",
-        "test_prompt_value",
-        ("input_ids=ids_UP, attention_mask=mask_UP", "input_ids=ids_UP"),
-        ("batch.prompt_ids_BP[first_U], batch.prompt_mask_BP[first_U]", "batch.prompt_ids_BP, batch.prompt_mask_BP"),
-    ),
-    *of(
-        "policies/modes",
-        "test_prompt_value",
-        ("    module.eval()\n", ""),
-        ("            part.training = training", "            part.training = part.training"),
-    ),
-    *of(
-        "policies/trunk",
-        "test_prompt_value",
-        ("(hidden_UPD, mask_UP)[inverse_B]", "(hidden_UPD, mask_UP)"),
     ),
     *of(
         "rewards/shaping",

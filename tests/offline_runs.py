@@ -35,7 +35,7 @@ def data(folder: Path, **columns: Any) -> str:
     return str(file)
 
 
-def recipe(folder: Path, name: str, stages: list[Any], **columns: Any) -> Recipe:
+def recipe(folder: Path, name: str, stages: list[Any], shared: dict[str, Any] | None = None, **columns: Any) -> Recipe:
     """A recipe on a tiny model and such data."""
     model = folder / f"model-{name}"
     return load_recipe(
@@ -43,6 +43,7 @@ def recipe(folder: Path, name: str, stages: list[Any], **columns: Any) -> Recipe
             "model_name_or_path": str(model) if model.is_dir() else tiny.save(model, name),
             "dataset": {"name": data(folder, **columns), "max_completion_length": 16},
             "stages": stages,
+            **(shared or {}),
         }
     )
 

@@ -16,7 +16,7 @@ from homestretch.config.base import Config
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.recipe import Recipe, Stage, dump, load_recipe
 from homestretch.config.sft import SFTConfig
-from homestretch.config.stages import NEEDS, STAGES
+from homestretch.config.stages import NEEDS, STAGES, TRAINS_POLICY
 from homestretch.errors import RecipeError
 
 FULL = """\
@@ -93,7 +93,7 @@ def test_the_dump_is_resolved_and_read_back_equal(tmp_path: Path) -> None:
         ("  - report: {}", "  - report: {}\n    ppo: {}", 13, "put each stage behind its own dash"),
         ("  - reward:\n", "", 8, "the stage `ppo` needs `reward` before it"),
         ("  - negatives\n", "", 7, "the stage `reward` needs `negatives` before it"),
-        ("  - sft: {learning_rate: 1e-4}", "  - evaluate", 6, "the stage `evaluate` needs `sft` or `ppo` before it"),
+        ("  - sft: {learning_rate: 1e-4}", "  - evaluate", 6, "the stage `evaluate` needs `sft` or `"),
         ("- evaluate", "- sft", 12, "the stage `sft` stands twice; call the second one `sft-2`"),
         ("100", "0", 4, "`dataset.max_train` = 0 cannot be used"),
     ],
@@ -168,6 +168,27 @@ def test_a_stage_may_stand_twice_under_another_name() -> None:
     assert load_recipe({"stages": ["sft", "sft-2"]}, ["sft-2.lora_r=3"]).find("sft") == SFTConfig(lora_r=3)
 
 
+def test_settings_may_do_without_a_stage_that_others_need() -> None:
+    assert load_recipe({"stages": ["sft", {"alol": {"variant": "r_lol"}}]})
+    assert load_recipe({"stages": ["sft", {"value": {"responses": "stored"}}, "alol"]})
+    with pytest.raises(RecipeError, match="the stage `alol` needs `value` before it"):
+        load_recipe({"stages": ["sft", "alol"]})
+    with pytest.raises(RecipeError, match="the stage `value` needs `reward` before it; add the stage, or set"):
+        load_recipe({"stages": ["sft", "value"]})
+
+
+def test_what_is_known_of_one_model_is_not_used_for_the_next() -> None:
+    stages = ["sft", {"value": {"responses": "stored"}}, "alol", "alol-2"]
+    with pytest.raises(RecipeError, match="the stage `alol-2` needs `value` before it"):
+        load_recipe({"stages": stages})
+    assert load_recipe({"stages": [*stages[:3], {"value-2": {"responses": "stored"}}, "alol-2"]})
+
+
+def test_adapters_of_a_head_on_a_frozen_model_are_refused() -> None:
+    with pytest.raises(RecipeError, match="`lora_r` has no effect here"):
+        load_recipe({"stages": ["sft", {"value": {"responses": "stored", "lora_r": 4}}]})
+
+
 def test_a_reward_model_from_outside_stands_for_the_stage() -> None:
     assert load_recipe({"stages": ["ppo"], "reward_model_name_or_path": "runs/a/reward"})
     assert load_recipe({"stages": ["ppo"]}, ["reward_model_name_or_path=runs/a/reward"])
@@ -180,6 +201,8 @@ def test_a_reward_model_from_outside_stands_for_the_stage() -> None:
 @given(st.permutations(sorted(STAGES)))
 def test_an_order_is_accepted_if_and_only_if_every_need_stands_before(names: list[str]) -> None:
     fine = all(kind not in NEEDS or set(NEEDS[kind]) & set(names[:place]) for place, kind in enumerate(names))
+    between = names[names.index("value") + 1 : names.index("alol")]
+    fine = fine and not set(between) & set(TRAINS_POLICY)
     try:
         load_recipe({"stages": names})
     except RecipeError:
@@ -192,7 +215,7 @@ def test_an_order_is_accepted_if_and_only_if_every_need_stands_before(names: lis
 def test_every_field_is_documented_and_defaults_survive_the_round_trip(kind: str, tmp_path: Path) -> None:
     config = STAGES[kind]
     assert all(field.description for field in config.model_fields.values())
-    chain = [[], *itertools.accumulate([[n] for n in ("sft", "negatives", "reward", "evaluate")])]
+    chain = [[], *itertools.accumulate([[n] for n in ("sft", "negatives", "reward", "value", "evaluate")])]
     for before in chain:
         names = [n for n in before if n != kind] + [kind]
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from tiny import BUILDERS, EOS, VOCAB
 from torch import Tensor
 
 from homestretch.algorithms.base import Models
-from homestretch.batch import SequenceBatch
+from homestretch.batch import AdvantageBatch, SequenceBatch
 from homestretch.config.training import TrainingConfig
 from homestretch.data.collate import collate, collate_pairs
 from homestretch.data.tokenize import TokenizedExample, TokenizedPair
@@ -41,7 +42,10 @@ def trunk_of(name: str = "llama", *, seed: int = 0, std: float = 0.1, heads: tup
         if name == "t5":  # its logits are scaled down by the square root of the width
             trunk.lm.get_input_embeddings().weight.normal_()
     for head in heads:
-        trunk.add_head(head, zero=head == "value")
+        if head == "prompt_value":
+            trunk.add_prompt_head(r_max=1.0)
+        else:
+            trunk.add_head(head, zero=head == "value")
     return trunk
 
 
@@ -78,6 +82,24 @@ def stored(index: int) -> TokenizedExample:
 def stored_of(number: int, *, size: int = 8) -> SequenceBatch:
     """The batch of stored responses of a round."""
     return collate([stored(number * size + i) for i in range(size)])
+
+
+def judged_of(number: int, *, size: int = 8) -> AdvantageBatch:
+    """The same with the advantage over 0.5, and log-probabilities of a reference that knows nothing."""
+    batch = stored_of(number, size=size)
+    assert batch.reward_B is not None
+    uniform_BT = -math.log(VOCAB) * batch.mask_BT
+    return AdvantageBatch(**vars(batch), adv_B=batch.reward_B - 0.5, logp_ref_BT=uniform_BT)
+
+
+def priced(index: int) -> TokenizedExample:
+    """A prompt whose last token decides the reward, 0 to 1."""
+    return replace(row(index, reward=(index % KINDS) / (KINDS - 1)), completion_ids=[])
+
+
+def priced_of(number: int, *, size: int = 8) -> SequenceBatch:
+    """The batch of such prompts of a round."""
+    return collate([priced(number * size + i) for i in range(size)])
 
 
 def share_of_even(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:

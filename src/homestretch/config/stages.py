@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from homestretch.config.alol import ALOLConfig
 from homestretch.config.base import Config, Where, nearest
 from homestretch.config.evaluate import EvaluateConfig, ReportConfig
 from homestretch.config.gold import GOLDConfig
@@ -12,6 +13,7 @@ from homestretch.config.negatives import NegativesConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
 from homestretch.config.sft import SFTConfig
+from homestretch.config.value import ValueConfig
 from homestretch.config.wbc import WBCConfig
 from homestretch.errors import RecipeError
 
@@ -21,16 +23,23 @@ STAGES: dict[str, type[Config]] = {
     "reward": RewardConfig,
     "wbc": WBCConfig,
     "gold": GOLDConfig,
+    "value": ValueConfig,
+    "alol": ALOLConfig,
     "ppo": PPOConfig,
     "evaluate": EvaluateConfig,
     "report": ReportConfig,
 }
 
-TRAINS_POLICY = ("sft", "wbc", "gold", "ppo")
+TRAINS_POLICY = ("sft", "wbc", "gold", "alol", "ppo")
 """Stages after which the run has another model."""
+
+OF_ONE_MODEL = {"value"}
+"""Stages whose result is about the model before them, and is no use behind the next one that trains it."""
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "reward": ("negatives",),
+    "value": ("reward",),
+    "alol": ("value",),
     "ppo": ("reward",),
     "evaluate": TRAINS_POLICY,
     "report": ("evaluate",),
@@ -40,6 +49,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
 COLUMNS: dict[str, tuple[str, str]] = {
     "wbc": ("reward", "reward"),
     "gold": ("reward", "reward"),
+    "value": ("reward", "reward"),
+    "alol": ("reward", "reward"),
 }
 """What a stage reads of every training row, and the stage that can make it: column, kind."""
 
@@ -82,5 +93,5 @@ def order_problem(stages: Sequence[tuple[str, Config]], given: set[str]) -> tupl
             wanted = " or ".join(f"`{n}`" for n in needs)
             outside = ", or set `reward_model_name_or_path`" if "reward" in needs else ""
             return index, f"the stage `{name}` needs {wanted} before it; add the stage{outside}."
-        before.add(kind)
+        before = (before - OF_ONE_MODEL if kind in TRAINS_POLICY else before) | {kind}
     return None

@@ -1,0 +1,92 @@
+"""Mistakes in the stages and in what they lean on (see mutant_table.py)."""
+
+from __future__ import annotations
+
+from mutant import of
+
+MUTANTS = [
+    *of(
+        "policies/trunk",
+        "test_policies",
+        ("return head(hidden_nD) / temperature", "return head(hidden_nD)"),
+    ),
+    *of(
+        "training/stored_rewards",
+        "test_stored_rewards",
+        (".float().sigmoid()", ".float()"),
+        ("reward_N.min() == reward_N.max()", "reward_N.min() > reward_N.max()"),
+        ("if reward_N[lowest] < 0", "if reward_N[lowest] < -1"),
+    ),
+    *of(
+        "training/needs",
+        "test_stored_rewards",
+        ("and maker not in made and", "and"),
+        ("        made.add(stage.kind)\n", ""),
+        ("if 0 < len(lacking) < len(examples)", "if len(lacking) > len(examples)"),
+    ),
+    *of(
+        "training/stages/value",
+        "test_value",
+        ("    with evaluating(policy.trunk):\n", "    if True:\n"),
+        ("greater_is_better=False", "greater_is_better=True"),
+        ("not in held]", "in held]"),
+        ('name.startswith("heads.prompt_value.")', "True"),
+    ),
+    *of(
+        "training/stages/alol",
+        "test_alol_stage",
+        ("(adv_N > 0)", "(adv_N >= 0)"),
+        ("rounds=config.rounds(math.ceil(len(rows)", "rounds=config.rounds(math.ceil(len(examples)"),
+        ("adv_B=credit_N[chosen]", "adv_B=credit_N[: len(chosen)]"),
+        ("[logps[i] for i in chosen]", "logps[: len(chosen)]"),
+        ("credit_N[kept], logps", "credit_N, logps"),
+    ),
+    *of(
+        "training/reference_logps",
+        "test_alol_stage",
+        ("(0, width - len(row))", "(width - len(row), 0)"),
+        ("[batch.mask_BT.bool()]", "[batch.mask_BT.bool() | True]"),
+    ),
+    *of(
+        "config/stages",
+        "test_recipe",
+        ("before - OF_ONE_MODEL if kind in TRAINS_POLICY else before", "before"),
+        ("() if config.stands_alone else", ""),
+    ),
+    *of(
+        "training/precomputed",
+        "test_stored_rewards",
+        ("    if not from_first(folder.is_dir()):\n        checkpoint", "    if True:\n        checkpoint"),
+    ),
+    *of(
+        "data/samplers",
+        "test_stored_rewards",
+        ("weights=weights, k=size", "k=size"),
+        ('fold("priority_batch", seed, number)', 'fold("priority_batch", seed)'),
+    ),
+    *of(
+        "policies/heads",
+        "test_prompt_value",
+        ("padding_BP = ~mask_BP.bool()", "padding_BP = ~mask_BP.bool() & False"),
+        ("return self.r_max * self.linear", "return self.linear"),
+        ("states_BPD = self.dropout(states_BPD)", "states_BPD = nn.functional.dropout(states_BPD)"),
+        ("value / (self.r_max - value)", "value / (1 - value / self.r_max)"),
+    ),
+    *of(
+        "policies/prompt_states",
+        "test_prompt_value",
+        ("input_ids=ids_UP, attention_mask=mask_UP", "input_ids=ids_UP"),
+        ("batch.prompt_ids_BP[first_U], batch.prompt_mask_BP[first_U]", "batch.prompt_ids_BP, batch.prompt_mask_BP"),
+    ),
+    *of(
+        "policies/modes",
+        "test_prompt_value",
+        ("    module.eval()\n", ""),
+        ("            part.training = training", "            part.training = part.training"),
+    ),
+    *of(
+        "policies/trunk",
+        "test_prompt_value",
+        ("(hidden_UPD, mask_UP)[inverse_B]", "(hidden_UPD, mask_UP)"),
+    ),
+]
