@@ -118,4 +118,28 @@ MUTANTS = [
         ("bool(torch.isin(ids[-1], self.eos_E))", "True"),
         ("logp_UCT.scatter_(2, at_U11, logp_UC[..., None])", "logp_UCT"),
     ),
+    *of(
+        "generation/engine",
+        "test_sampled_distribution",
+        ("self.uniform_BT[row_B, self.at_B])", "self.uniform_BT[row_B, 0 * self.at_B])"),
+        ("[fold(seed, i, k) for i, k in keys]", "[fold(seed, i, k // 2) for i, k in keys]"),
+    ),
+    *of(
+        "config/decoding",
+        "test_generate",
+        ("if self.num_beams > 1:", "if self.num_beams > 2:"),
+        ('"temperature" if "temperature" in given else drawing', "drawing"),
+        ("self.num_samples > self.num_beams", "self.num_samples >= self.num_beams"),
+        ("if self.temperature == 0 and drawing is not None:", "if False:"),
+        ("self.temperature == 0 and self.num_samples > 1", "self.num_samples > 1"),
+        ('("length_penalty", "early_stopping")', '("length_penalty",)'),
+    ),
+    *of(
+        "verbs/generate",
+        "test_generate",
+        ("stop.cut if stop else str", "str"),
+        (", seed=seed, stop=stop, **options)", ", seed=seed, **options)"),
+        (", seed=seed, stop=stop, **options)", ", stop=stop, **options)"),
+        ("config.num_beams > 1:", "config.num_beams > 9:"),
+    ),
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -143,14 +142,6 @@ def test_the_command_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp
     assert CliRunner().invoke(app, ["generate", "model", "data", "--out", "o"]).exit_code == 0
     defaults = {name: called[0][1][name] for name in DecodingConfig.model_fields}
     assert defaults == DecodingConfig().model_dump()
-
-
-def test_the_code_of_the_page_runs(model: str, capsys: pytest.CaptureFixture[str]) -> None:
-    page = Path(__file__).resolve().parent.parent / "docs" / "generation.md"
-    [code] = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    capsys.readouterr()
-    exec(code, {"model": model})
-    assert len(capsys.readouterr().out.splitlines()) >= 6
 
 
 def test_the_command_refuses_in_one_sentence(tmp_path: Path) -> None:
