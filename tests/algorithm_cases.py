@@ -16,12 +16,14 @@ from toy import (
     ppo_models,
     priced_of,
     prompts_of,
+    ranked_of,
     stored_of,
     trunk_of,
 )
 
 from homestretch.algorithms.alol import ALOL
 from homestretch.algorithms.base import Models
+from homestretch.algorithms.dpo import DPO
 from homestretch.algorithms.gold import GOLD
 from homestretch.algorithms.ppo import PPO
 from homestretch.algorithms.reward_model import RewardModelling
@@ -30,6 +32,7 @@ from homestretch.algorithms.value import ValueFit
 from homestretch.algorithms.wbc import WBC
 from homestretch.batch import Batch, LossTerms
 from homestretch.config.alol import ALOLConfig
+from homestretch.config.dpo import DPOConfig
 from homestretch.config.gold import GOLDConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
@@ -114,6 +117,15 @@ CASES = {
     "alol without reference": alol("a_lol_ref_free", {"value"}, ("adv_B",)),
     "alol with divergence": alol("a_lol_kl", {"value", "reference"}, ("adv_B", "logp_ref_BT")),
     "alol by reward": alol("r_lol", {"reference"}, ("reward_B", "logp_ref_BT")),
+    "dpo": Case(
+        "dpo",
+        DPOConfig(beta=0.3, label_smoothing=0.1, failure_modes=["mined"]),
+        DPO,
+        ranked_of,
+        (),
+        frozenset({"pairs", "negatives", "reference"}),
+        ("logp_ref_chosen_B", "logp_ref_rejected_B"),
+    ),
     "ppo": Case(
         "ppo",
         PPOConfig(kl="off", reward_clip_range=None, **SMALL_PPO),

@@ -88,6 +88,22 @@ MUTANTS = [
         (", heads_only=True", ""),
     ),
     *of(
+        "algorithms/dpo",
+        "test_dpo",
+        ("return -((1 - label", "return ((1 - label"),
+        ("- ref_B.detach()", "- ref_B"),
+        ("- ref_B.detach()", "+ ref_B.detach()"),
+        ("logsigmoid(h_B.neg())", "logsigmoid(h_B)"),
+        ("(1 - label_smoothing) * logsigmoid", "logsigmoid"),
+        ("h_B = beta * margin_B", "h_B = margin_B"),
+        (
+            "torch.where(both.mask_BT.bool(), logp_BT, 0.0).sum(1)",
+            "torch.where(both.mask_BT.bool(), logp_BT, 0.0).mean(1)",
+        ),
+        ("batch.chosen.joined(batch.rejected)", "batch.rejected.joined(batch.chosen)"),
+        ("(margin_B > 0).float()", "(margin_B < 0).float()"),
+    ),
+    *of(
         "algorithms/reward_model",
         "test_reward_model",
         ("batch.chosen.joined(batch.rejected)", "batch.rejected.joined(batch.chosen)"),

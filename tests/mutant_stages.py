@@ -23,6 +23,7 @@ MUTANTS = [
         ("and maker not in made and", "and"),
         ("        made.add(stage.kind)\n", ""),
         ("if 0 < len(lacking) < len(examples)", "if len(lacking) > len(examples)"),
+        ('if e.columns["rejected"] == e.completion', "if not e.completion"),
     ),
     *of(
         "training/stages/value",
@@ -40,6 +41,13 @@ MUTANTS = [
         ("adv_B=credit_N[chosen]", "adv_B=credit_N[: len(chosen)]"),
         ("[logps[i] for i in chosen]", "logps[: len(chosen)]"),
         ("credit_N[kept], logps", "credit_N, logps"),
+    ),
+    *of(
+        "training/stages/dpo",
+        "test_dpo_stage",
+        ("logp_ref_rejected_B=rejected_N[chosen]", "logp_ref_rejected_B=chosen_N[chosen]"),
+        ("logp_ref_chosen_B=chosen_N[chosen]", "logp_ref_chosen_B=chosen_N[: len(chosen)]"),
+        ("in config.failure_modes]", "not in config.failure_modes]"),
     ),
     *of(
         "training/reference_logps",

@@ -102,6 +102,20 @@ def test_a_need_that_nobody_provides_is_refused_before_anything_runs() -> None:
         needs(["sft", "negatives", "reward", "wbc"], examples([0.1, None]))
 
 
+def ranked(*rows: tuple[str, str]) -> list[Example]:
+    made = [{"prompt": "a", "chosen": better, "rejected": worse} for better, worse in rows]
+    return [example_from_row(row, where=f"x.jsonl:{n}") for n, row in enumerate(made, start=1)]
+
+
+def test_pairs_come_from_the_data_or_from_the_stage_negatives() -> None:
+    with pytest.raises(RecipeError, match=r"^The stage `dpo` needs pairs of a better and a worse response, .*`negat"):
+        needs(["sft", "dpo"], examples([None]))
+    needs(["sft", "negatives", "dpo"], examples([None]))
+    needs(["dpo"], ranked(("b", "c"), ("c", "b")))
+    with pytest.raises(DataError, match=r"^x\.jsonl:2: `chosen` and `rejected` are the same text"):
+        needs(["dpo"], ranked(("b", "c"), ("b", "b")))
+
+
 def test_every_column_that_is_needed_has_its_sentence() -> None:
     from homestretch.training.needs import REMEDIES, WHAT
 

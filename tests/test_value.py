@@ -110,6 +110,8 @@ def test_the_stage_caches_advantages_and_goes_on_where_it_was_killed(
     whole = advantages(run.path / "stages" / "01-value")
     torch.testing.assert_close(whole["adv"], whole["reward"] - whole["value"])
     assert len(whole["adv"]) == 48, "of 60 rows a tenth each is for validation and test"
+    best = checkpoint.load(run.path / "stages" / "01-value" / "best")[0]
+    assert best and all(key.startswith("heads.prompt_value.") for key in best), "the reference is frozen"
     summary = json.loads((run.path / "stages" / "01-value" / SUMMARY).read_text())
     assert summary["rows"] == len(whole["adv"])
     assert summary["kept_fraction"] == pytest.approx(float((whole["adv"] > 0).float().mean()))

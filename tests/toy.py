@@ -16,7 +16,7 @@ from tiny import BUILDERS, EOS, VOCAB
 from torch import Tensor
 
 from homestretch.algorithms.base import Models
-from homestretch.batch import AdvantageBatch, SequenceBatch
+from homestretch.batch import AdvantageBatch, PairBatch, SequenceBatch
 from homestretch.config.training import TrainingConfig
 from homestretch.data.collate import collate, collate_pairs
 from homestretch.data.tokenize import TokenizedExample, TokenizedPair
@@ -100,6 +100,13 @@ def priced(index: int) -> TokenizedExample:
 def priced_of(number: int, *, size: int = 8) -> SequenceBatch:
     """The batch of such prompts of a round."""
     return collate([priced(number * size + i) for i in range(size)])
+
+
+def ranked_of(number: int, *, size: int = 8) -> PairBatch:
+    """The batch of pairs with log-probabilities of a reference that knows nothing."""
+    batch = pairs_of(number, size=size)
+    sides = (-math.log(VOCAB) * side.length_B for side in (batch.chosen, batch.rejected))
+    return replace(batch, **dict(zip(("logp_ref_chosen_B", "logp_ref_rejected_B"), sides, strict=True)))
 
 
 def share_of_even(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:

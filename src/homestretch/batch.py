@@ -183,12 +183,15 @@ class RolloutBatch(SequenceBatch):
 @dataclass(frozen=True, kw_only=True)
 class PairBatch(Batch):
     """B prompts with a better and a worse response each. `margin_B` is added to the wanted difference.
-    `failure_mode_B` indexes the kind of the worse response."""
+    `failure_mode_B` indexes the kind of the worse response. `logp_ref_chosen_B`, `logp_ref_rejected_B`: log-probability
+    (<= 0, nats) of the whole response under the frozen reference, where a method needs it."""
 
     chosen: SequenceBatch
     rejected: SequenceBatch
     margin_B: Tensor | None = None
     failure_mode_B: Tensor | None = None
+    logp_ref_chosen_B: Tensor | None = None
+    logp_ref_rejected_B: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.chosen)

@@ -7,6 +7,7 @@ from typing import Any
 
 from homestretch.config.alol import ALOLConfig
 from homestretch.config.base import Config, Where, nearest
+from homestretch.config.dpo import DPOConfig
 from homestretch.config.evaluate import EvaluateConfig, ReportConfig
 from homestretch.config.gold import GOLDConfig
 from homestretch.config.negatives import NegativesConfig
@@ -25,12 +26,13 @@ STAGES: dict[str, type[Config]] = {
     "gold": GOLDConfig,
     "value": ValueConfig,
     "alol": ALOLConfig,
+    "dpo": DPOConfig,
     "ppo": PPOConfig,
     "evaluate": EvaluateConfig,
     "report": ReportConfig,
 }
 
-TRAINS_POLICY = ("sft", "wbc", "gold", "alol", "ppo")
+TRAINS_POLICY = ("sft", "wbc", "gold", "alol", "dpo", "ppo")
 """Stages after which the run has another model."""
 
 OF_ONE_MODEL = {"value"}
@@ -51,6 +53,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "gold": ("reward", "reward"),
     "value": ("reward", "reward"),
     "alol": ("reward", "reward"),
+    "dpo": ("rejected", "negatives"),
 }
 """What a stage reads of every training row, and the stage that can make it: column, kind."""
 

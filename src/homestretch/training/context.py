@@ -17,7 +17,13 @@ from homestretch.config.recipe import Recipe
 from homestretch.config.training import MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_CPU, TrainingConfig
 from homestretch.data.records import Example
 from homestretch.data.sources import Splits
-from homestretch.data.tokenize import TokenizedExample, length_check, tokenize_examples
+from homestretch.data.tokenize import (
+    TokenizedExample,
+    TokenizedPair,
+    length_check,
+    tokenize_examples,
+    tokenize_pairs,
+)
 from homestretch.errors import RecipeError
 from homestretch.policies.load import load_config, load_tokenizer, load_trunk
 from homestretch.policies.policy import Policy
@@ -112,6 +118,17 @@ class Context:
             max_prompt_length=self.max_prompt_length,
             max_completion_length=data.max_completion_length,
             truncate=data.truncate,
+        )
+
+    def pair_tokens(self, examples: list[Example], *, is_encoder_decoder: bool, truncate: bool) -> list[TokenizedPair]:
+        """Preference rows as token ids, within the recipe's lengths."""
+        return tokenize_pairs(
+            examples,
+            self.tokenizer,
+            is_encoder_decoder=is_encoder_decoder,
+            max_prompt_length=self.max_prompt_length,
+            max_completion_length=self.recipe.dataset.max_completion_length,
+            truncate=truncate,
         )
 
     def length_check(self) -> Callable[[Example], None]:

@@ -34,4 +34,13 @@ def check_needs(recipe: Recipe, examples: Sequence[Example]) -> None:
                 f"{lacking[0].where}: the row has no `{column}` although others have one; "
                 "give every training row one, or none."
             )
+        if column == "rejected":
+            refuse_equal([e for e in examples if column in e.columns])
         made.add(stage.kind)
+
+
+def refuse_equal(pairs: Sequence[Example]) -> None:
+    """Raise DataError for a pair whose better response is its worse one."""
+    for e in pairs:
+        if e.columns["rejected"] == e.completion:
+            raise DataError(f"{e.where}: `chosen` and `rejected` are the same text; correct the row, or leave it out.")

@@ -30,7 +30,7 @@ from homestretch.training.context import Context, set_threads
 from homestretch.training.export import link_tree
 from homestretch.training.loop import Progress
 from homestretch.training.needs import check_needs
-from homestretch.training.stages import alol, evaluate, negatives, ppo, report, reward, sft, value, weighted
+from homestretch.training.stages import alol, dpo, evaluate, negatives, ppo, report, reward, sft, value, weighted
 
 STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "sft": sft.run,
@@ -40,6 +40,7 @@ STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "gold": weighted.run,
     "value": value.run,
     "alol": alol.run,
+    "dpo": dpo.run,
     "ppo": ppo.run,
     "evaluate": evaluate.run,
     "report": report.run,

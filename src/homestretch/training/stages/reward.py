@@ -18,7 +18,7 @@ from homestretch.config.reward import RewardConfig
 from homestretch.data.collate import collate_pairs
 from homestretch.data.records import Example, example_from_row
 from homestretch.data.samplers import epoch_batch
-from homestretch.data.tokenize import TokenizedPair, tokenize_pairs
+from homestretch.data.tokenize import TokenizedPair
 from homestretch.errors import DataError, RecipeError
 from homestretch.policies.policy import Policy
 from homestretch.results import RewardMode, write_text
@@ -40,7 +40,10 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
     train, held = split_pairs(pairs, config, held_out_mode, seed=context.recipe.seed)
     learner = context.learner(config, "reward", ADAPTER)
     learner.trunk.add_head("reward", zero=False)
-    train_rows, held_rows = _tokens(context, train, learner.policy), _tokens(context, held, learner.policy)
+    train_rows, held_rows = (
+        context.pair_tokens(part, is_encoder_decoder=learner.trunk.is_encoder_decoder, truncate=True)
+        for part in (train, held)
+    )
     seed, size = context.recipe.seed, config.train_batch_size
     prompts = [row.id for row in train]
 
@@ -95,18 +98,6 @@ def split_pairs(
             "or raise negatives.classes_per_example."
         )
     return train, measured
-
-
-def _tokens(context: Context, pairs: list[Example], policy: Policy) -> list[TokenizedPair]:
-    data = context.recipe.dataset
-    return tokenize_pairs(
-        pairs,
-        context.tokenizer,
-        is_encoder_decoder=policy.trunk.is_encoder_decoder,
-        max_prompt_length=context.max_prompt_length,
-        max_completion_length=data.max_completion_length,
-        truncate=True,
-    )
 
 
 @torch.no_grad()
