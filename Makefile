@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if $$p -c '$(NEW_ENOUGH)' 2>/dev/null; then echo $$p; break; fi; done)
 
 .DELETE_ON_ERROR:
-.PHONY: setup quickstart test test-fast lint mutants docs clean
+.PHONY: setup quickstart test test-fast lint mutants bench docs clean
 
 setup: $(INSTALLED)
 
@@ -36,6 +36,11 @@ lint: setup
 
 mutants: setup
 	$(BIN)/python tests/mutants.py
+
+# QUICK=--quick makes each take less than two minutes, and its numbers worth nothing.
+BENCHMARKS = decode roofline startup sft ppo memory
+bench: setup
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py $(QUICK) || exit 1; done
 
 docs: $(INSTALLED_DOCS)
 	$(BIN)/python docs/generate.py

@@ -24,6 +24,7 @@ import torch
 
 Ways = Mapping[str, Callable[[], float]]
 RESAMPLES = 2000
+WORKERS = Path(__file__).parent / "workers"
 
 
 def arguments(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
@@ -99,7 +100,7 @@ class Worker:
     """
 
     def __init__(self, python: Path | str, script: str, *arguments: str) -> None:
-        command = [str(python), str(Path(__file__).parent / "workers" / script), *arguments]
+        command = [str(python), str(WORKERS / script), *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.peak_bytes = 0
 
