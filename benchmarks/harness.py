@@ -118,9 +118,7 @@ class Worker:
 
     def stop(self) -> None:
         """End the process."""
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()
 
 
 def environment(name: str) -> Path:
