@@ -6,12 +6,14 @@ from mutant import Mutant as Mutant
 from mutant import of
 from mutant_algorithms import MUTANTS as ALGORITHMS
 from mutant_generation import MUTANTS as GENERATION
+from mutant_ranks import MUTANTS as RANKS
 from mutant_stages import MUTANTS as STAGES
 from mutant_training import MUTANTS as TRAINING
 
 MUTANTS = [
     *ALGORITHMS,
     *GENERATION,
+    *RANKS,
     *STAGES,
     *TRAINING,
     *of(
@@ -45,9 +47,6 @@ MUTANTS = [
         ("max(grown.values()) <= budget", "max(grown.values()) < budget"),
         ("packed.get(prompts[i], prompt_lengths[i])", "prompt_lengths[i]"),
         ("whole[prompt] += length", "whole[prompt] -= length"),
-        ("length + whole / copies[p]", "length + whole"),
-        ("count * middle / total", "count * before / total"),
-        ("[sorted(share) for share in shares]", "shares"),
     ),
     *of(
         "rewards/rules",

@@ -153,7 +153,8 @@ class _Fit:
     def _shrink(self, budget: int) -> None:
         """Memory ran out: go on with smaller micro-batches, which change nothing but speed."""
         self.at.budget = budget
-        advice = f"Memory ran out; passes have {budget} tokens from here on: set {self.plan.label}.micro_batch_tokens."
+        setting = f"{self.plan.label}.micro_batch_tokens={budget}"
+        advice = f"Memory ran out; passes have {budget} tokens from here on, and from the start with {setting}."
         self.log.write(self.at.round + 1, {"micro_batch_tokens": budget, "doctor": advice})
 
     def _rate_factor(self) -> float:
