@@ -43,6 +43,18 @@ MUTANTS = [
         ("credit_N[kept], logps", "credit_N, logps"),
     ),
     *of(
+        "policies/inputs",
+        "test_inputs",
+        ("(column_L >= prompt_length_B[:, None])", "(column_L > prompt_length_B[:, None])"),
+        ("torch.zeros_like(start_B1), batch.mask_BT", "torch.ones_like(start_B1), batch.mask_BT"),
+        ("batch.ids_BT * batch.mask_BT], 1), mask_BL", "batch.ids_BT], 1), mask_BL"),
+    ),
+    *of(
+        "policies/trunk",
+        "test_inputs",
+        ("chunked_greedy(hidden_BSD[:, :-1][where]", "chunked_greedy(hidden_BSD[:, 1:][where]"),
+    ),
+    *of(
         "training/stages/dpo",
         "test_dpo_stage",
         ("logp_ref_rejected_B=rejected_N[chosen]", "logp_ref_rejected_B=chosen_N[chosen]"),

@@ -24,6 +24,10 @@ class Policy(Protocol):
         heads_only: bool = False,
     ) -> Scored: ...
 
+    def inputs(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]: ...
+
+    def embed(self, ids: Tensor) -> Tensor: ...
+
 
 @dataclass(frozen=True)
 class Models:

@@ -44,6 +44,12 @@ def chunked_logprobs(
     return logp_NK, torch.cat([h for _, h in parts]) if entropy else None
 
 
+@torch.no_grad()
+def chunked_greedy(hidden_ND: Tensor, head: Head, *, chunk_rows: int) -> Tensor:
+    """The most probable token (N,) after each of the states; arguments as in `chunked_logprobs`."""
+    return torch.cat([head(states_nD).argmax(-1) for states_nD in torch.split(hidden_ND, chunk_rows)])
+
+
 def _chunk(states_nD: Tensor, head: Head, ids_nK: Tensor, entropy: bool) -> tuple[Tensor, Tensor | None]:
     logits_nV = head(states_nD)
     logits_nV = logits_nV.to(torch.promote_types(logits_nV.dtype, torch.float32))

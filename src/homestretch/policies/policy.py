@@ -14,6 +14,7 @@ from homestretch.collectives import gathered
 from homestretch.policies.adapters import merged
 from homestretch.policies.causal import CausalDecoding
 from homestretch.policies.heads import lm_head
+from homestretch.policies.inputs import decoder_inputs
 from homestretch.policies.memory import release, within_memory
 from homestretch.policies.seq2seq import Seq2SeqDecoding, start_id
 from homestretch.policies.trunk import Trunk
@@ -58,7 +59,7 @@ class Policy:
         heads_only: bool = False,
     ) -> Scored:
         """Response-aligned quantities of a batch (see `batch.Scored`); `want` is any of logp, entropy, value,
-        hidden, reward. `heads_only` lets no gradient into the trunk."""
+        hidden, reward, greedy, prompt_value. `heads_only` lets no gradient into the trunk."""
         if torch.is_grad_enabled() or inputs_embeds is not None:
             return self._forward(
                 batch, want=want, inputs_embeds=inputs_embeds, candidate_BTK=candidate_BTK, heads_only=heads_only
@@ -87,9 +88,16 @@ class Policy:
             pieces = [(rows, piece.to(self.device)) for part in there for rows, piece in part]
         return Scored.assemble(pieces, rows=len(batch), width=batch.ids_BT.shape[1])
 
+    def inputs(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """Ids (B, L) of the tokens that the decoder reads, and 1 where they are the response's; their embeddings are
+        what `inputs_embeds` of `score` replaces."""
+        return decoder_inputs(self.trunk.lm, batch.to(self.device))
+
     def embed(self, ids: Tensor) -> Tensor:
-        """Input embeddings of token ids, (...) -> (..., D)."""
-        return self.trunk.lm.get_input_embeddings()(ids)
+        """Embeddings of token ids as the decoder reads them, (...) -> (..., D)."""
+        lm = self.trunk.lm
+        reader = lm.get_decoder() if self.trunk.is_encoder_decoder else lm
+        return reader.get_input_embeddings()(ids)
 
     @contextmanager
     def decoding(self) -> Iterator[StartDecoding]:

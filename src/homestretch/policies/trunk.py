@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from homestretch.batch import Scored, SequenceBatch
 from homestretch.config.training import TrainingConfig
-from homestretch.ops.logprobs import chunked_logprobs
+from homestretch.ops.logprobs import chunked_greedy, chunked_logprobs
 from homestretch.policies import causal, seq2seq
 from homestretch.policies.adapters import activate
 from homestretch.policies.heads import PooledValueHead, ScalarHead, lm_head
@@ -114,7 +114,8 @@ class Trunk(nn.Module):
         heads_only: bool = False,
         temperature: float = 1.0,
     ) -> Scored:
-        """What `want` names of the batch: logp, entropy, value, hidden, reward, prompt_value (see `batch.Scored`)."""
+        """What `want` names of the batch: logp, entropy, greedy, value, hidden, reward, prompt_value (see
+        `batch.Scored`)."""
         fields: dict[str, Tensor] = {}
         if "prompt_value" in want:
             fields["prompt_value_B"] = self._prompt_value(batch, adapter, heads_only=heads_only)
@@ -126,6 +127,10 @@ class Trunk(nn.Module):
             fields["hidden_BSD"] = hidden_BSD
         if {"logp", "entropy"} & set(want):
             fields |= self._logprobs(hidden_BSD, batch.ids_BT, batch.mask_BT, temperature, entropy="entropy" in want)
+        if "greedy" in want:
+            where = batch.mask_BT.bool()
+            greedy_N = chunked_greedy(hidden_BSD[:, :-1][where], lm_head(self.lm), chunk_rows=self._chunk_rows())
+            fields["greedy_BT"] = torch.zeros_like(batch.ids_BT).masked_scatter(where, greedy_N)
         if candidate_BTK is not None:
             made = self._logprobs(hidden_BSD, candidate_BTK, batch.mask_BT, temperature, entropy=False)
             fields["logp_BTK"] = made["logp_BT"]
