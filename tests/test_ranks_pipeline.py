@@ -16,6 +16,7 @@ from test_pipeline import PPO, REWARD, SFT, recipe
 from test_ranks import ENVIRONMENT, LAUNCH
 
 from homestretch.config.recipe import dump
+from homestretch.config.shipped import launchers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -47,8 +48,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (folder / "recipe.yaml").write_text(dump(recipe(folder, "llama", stages)))
     (folder / "sft.yaml").write_text(dump(recipe(folder, "llama", [SFT])))
     (folder / "failing.py").write_text(FAILING)
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch", *"--multi_gpu --num_processes 2".split()]
-    accelerate += "--num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0".split()
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0"]
+    accelerate += ["--config_file", str(launchers()["launch/cpus"])]
     ways = {
         "one": ("recipe", [sys.executable, "-m", "homestretch"]),
         "two": ("recipe", [*accelerate, "-m", "homestretch"]),

@@ -9,13 +9,13 @@ import pytest
 
 from homestretch.config.base import Config
 from homestretch.config.recipe import DatasetConfig, Recipe, dump, load_recipe
-from homestretch.config.shipped import find_recipe, phrase, recipes_folder, shipped
+from homestretch.config.shipped import find_recipe, find_shipped, launchers, phrase, recipes_folder, shipped
 from homestretch.config.stages import STAGES, stage_kind
 from homestretch.config.yaml import load_file
 from homestretch.errors import RecipeError
 
 NAMES = ["last_mile/quickstart", "last_mile/quickstart_fast", "last_mile/scitldr", "last_mile/text", "last_mile/webnlg"]
-NAMES = ["alol/docstrings", "dpo/docstrings", "gold/docstrings", *NAMES, "wbc/docstrings"]
+NAMES = ["alol/docstrings", "dpo/docstrings", "gold/docstrings", "ift/docstrings", *NAMES, "wbc/docstrings"]
 FILES = sorted(recipes_folder().rglob("*.y*ml"))
 LAST_MILE = ["sft", "negatives", "reward", "ppo", "evaluate", "report"]
 NO_REASON_NEEDED = {("model_name_or_path",), ("dataset", "name")}  # what the recipe is about
@@ -24,7 +24,7 @@ NO_REASON_NEEDED = {("model_name_or_path",), ("dataset", "name")}  # what the re
 def test_how_many_there_are() -> None:
     assert list(shipped()) == NAMES
     assert sorted(shipped().values()) == FILES
-    assert len(FILES) == 9
+    assert len(FILES) == 10
     methods = {path.parent.name for path in FILES}
     assert methods - {"last_mile"} <= set(STAGES)
 
@@ -70,6 +70,19 @@ def settings(values: dict[str, Any]) -> list[tuple[tuple[str | int, ...], Any, t
         [(name, given)] = item.items() if isinstance(item, dict) else [(item, {})]
         top += [(("stages", i, name, key), value, STAGES[stage_kind(name)]) for key, value in (given or {}).items()]
     return top
+
+
+def test_configurations_of_several_processes_are_understood_by_accelerate() -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    assert list(launchers()) == ["launch/cpus", "launch/gpus", "launch/machines"]
+    for name, path in launchers().items():
+        assert find_shipped(name) == path and path not in FILES
+        config = load_config_from_file(str(path))
+        assert config.num_processes > config.num_machines and config.mixed_precision == "no"
+        assert str(config.distributed_type.value) == "MULTI_GPU"
+        assert 20 < len(phrase(path)) < 120
+    assert find_shipped("text") == find_recipe("text")
 
 
 def test_recipes_are_found_by_name_and_by_path(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, or a n
 
 @app.command("ls")
 def ls() -> None:
-    """List the recipes that come with homestretch."""
-    from homestretch.config.shipped import phrase, shipped
+    """List the recipes that come with homestretch, then configurations of `accelerate launch` for several processes."""
+    from homestretch.config.shipped import launchers, phrase, shipped
 
-    there = shipped()
+    there = shipped() | launchers()
     width = max(map(len, there), default=0)
     for name, path in there.items():
         print(f"{name.ljust(width)}  {phrase(path)}")
@@ -27,19 +27,19 @@ def ls() -> None:
 @app.command("cat")
 def cat(recipe: Recipe) -> None:
     """Print a recipe."""
-    from homestretch.config.shipped import find_recipe
+    from homestretch.config.shipped import find_shipped
 
-    print(find_recipe(recipe).read_text(encoding="utf-8"), end="")
+    print(find_shipped(recipe).read_text(encoding="utf-8"), end="")
 
 
 @app.command("cp")
 def cp(recipe: Recipe, to: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; a folder is fine.")]) -> None:
     """Copy a recipe, to change it."""
-    from homestretch.config.shipped import find_recipe
+    from homestretch.config.shipped import find_shipped
     from homestretch.errors import InputError
     from homestretch.results import write_text
 
-    source = find_recipe(recipe)
+    source = find_shipped(recipe)
     target = to / source.name if to.is_dir() else to
     if target.exists():
         raise InputError(f"{target}: this file exists already; choose another name.")

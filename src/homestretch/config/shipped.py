@@ -1,4 +1,5 @@
-"""The recipes that come with the package, by name: `last_mile/quickstart`, or `quickstart` where that is clear."""
+"""The recipes that come with the package, by name: `last_mile/quickstart`, or `quickstart` where that is clear; and
+configurations of `accelerate launch` for several processes, `launch/gpus`."""
 
 from __future__ import annotations
 
@@ -12,9 +13,24 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def recipes_folder() -> Path:
-    """The folder of recipes: inside an installed package, or beside `src` in a source checkout."""
-    inside = PACKAGE / "recipes"
-    return inside if inside.is_dir() else PACKAGE.parent.parent / "recipes"
+    """The folder of recipes."""
+    return _folder("recipes")
+
+
+def _folder(name: str) -> Path:
+    # inside an installed package, or beside `src` in a source checkout
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else PACKAGE.parent.parent / name
+
+
+def launchers() -> dict[str, Path]:
+    """Every configuration of `accelerate launch` that comes with the package, by name."""
+    return {f"launch/{p.stem}": p for p in sorted(_folder("launch").glob("*.yaml"))}
+
+
+def find_shipped(name_or_path: str | Path) -> Path:
+    """The file of a recipe, or of a configuration of `accelerate launch`. Raises RecipeError."""
+    return launchers().get(str(name_or_path)) or find_recipe(name_or_path)
 
 
 def shipped() -> dict[str, Path]:

@@ -63,7 +63,7 @@ def _joined(kind: str) -> torch.device:
         if os.environ.get(name, "false").lower() in ("true", "1"):
             raise InputError(
                 f"This run was launched with {what}, which shards weights, and homestretch keeps them whole in every "
-                "process: launch with the configuration of `homestretch recipes cat accelerate/gpus`."
+                "process: launch with the configuration of `homestretch recipes cat launch/gpus`."
             )
     state = PartialState(cpu=kind == "cpu", timeout=PATIENCE)
     atexit.register(state.destroy_process_group)
