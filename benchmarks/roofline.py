@@ -55,7 +55,7 @@ def main() -> None:
         with policy.decoding() as start:
             ids = torch.randint(100, 40_000, (batch, args.length), device=device)
             state, uniform_B = start(ids, torch.ones_like(ids)), torch.rand(batch, device=device)
-            cache_bytes = state.cache_bytes()
+            cache_bytes = state.token_bytes() * batch * args.length
 
             def step(state=state, uniform_B=uniform_B) -> None:
                 token_B, _ = choose(policy.logits(state.hidden_BD), uniform_B, SamplingConfig())
