@@ -36,7 +36,7 @@ def ours(policy: Policy, prompts: list[list[int]], ends: list[int], new: int, le
         made = generate(policy, prompts, eos_ids=ends, sampling=SamplingConfig(max_new_tokens=new))
         seconds = time.perf_counter() - started
         found = [len(s.ids) for (s,) in made]
-        lengths += found
+        lengths.extend(found)
         return sum(found) / seconds
 
     return way
@@ -59,7 +59,7 @@ def transformers(
             ended = torch.isin(out[:, ids.shape[1] :].cpu(), torch.tensor(ends))
             found += [int(row.long().argmax()) + 1 if row.any() else len(row) for row in ended]
         seconds = time.perf_counter() - started
-        lengths += found
+        lengths.extend(found)
         return sum(found) / seconds
 
     return way

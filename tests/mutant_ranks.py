@@ -46,6 +46,26 @@ MUTANTS = [
     *of("generation/candidates", "test_ranks", ("token[order]", "token")),
     *of("training/loop", "test_ranks", ("any(other != sums for", "all(other != sums for")),
     *of(
+        "policies/memory",
+        "test_memory",
+        ("        budget //= 2\n", "        budget -= 1\n"),
+        ("            if not is_out_of_memory(error):\n                raise\n", "            pass\n"),
+        ("isinstance(error, torch.OutOfMemoryError) or ", ""),
+    ),
+    *of(
+        "training/gradients",
+        "test_memory",
+        ('        torch.manual_seed(fold("update", seed, ranks.rank()))\n', ""),
+        ("            parameter.grad = None\n", "            pass\n"),
+    ),
+    *of(
+        "training/loop",
+        "test_memory",
+        ("        self.at.budget = budget\n", ""),
+        ("self.at.budget or self.plan.budget", "self.plan.budget"),
+    ),
+    *of("policies/policy", "test_memory", ("            self.budget = budget\n", "")),
+    *of(
         "results",
         "test_ranks",
         ("    if not ranks.is_first():\n        return\n", ""),

@@ -144,7 +144,7 @@ def test_sizes_and_description(built_in):
     assert sizes["train"] >= 2500 and sizes["validation"] >= 250 and sizes["test"] >= 500
     first, *lines = description.splitlines()
     assert first == f"{sum(sizes.values()):,} pairs (docstring body -> summary line), split by package."
-    assert [line.split(":")[0] for line in lines] == [f"{k} {n:,}" for k, n in sizes.items()]
+    assert [line.split(":")[0] for line in lines] == [f"{k.capitalize()} {n:,}" for k, n in sizes.items()]
     assert "python " in lines[0] and "scipy " in lines[1] and "sklearn " in lines[2]
 
 

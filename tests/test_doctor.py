@@ -53,7 +53,7 @@ def test_a_healthy_run_is_left_alone() -> None:
 
 
 SICK = {
-    "negative_kl": ([row(objective__kl=-0.2)] * RECENT, "temperature to 1"),
+    "negative_kl": ([row(objective__kl=-0.2)] * RECENT, "bf16 to false"),
     "ratio_tail": ([row(val__ratio_tail=0.06)], "halve learning_rate"),
     "missing_ends": ([row()] * 2 + [row(completions__clipped_ratio=0.3)] * 2, "missing_eos_penalty"),
     "length_drift": ([row()] * RECENT + [row(completions__mean_length=31.0)] * RECENT, "raise length_coef"),
@@ -130,7 +130,7 @@ def test_two_causes_at_once_are_both_named_and_an_old_one_is_not_repeated() -> N
         doctor.watch(row(val__ratio_tail=0.2, objective__kl=-1.0))
     second, _ = doctor.watch(row(val__ratio_tail=0.2, objective__kl=-1.0))
     assert first and "learning_rate" in first
-    assert second and "temperature" in second and "learning_rate" not in second
+    assert second and "bf16" in second and "learning_rate" not in second
 
 
 def test_stop_ends_a_run_that_exploits_its_reward_and_no_other() -> None:

@@ -62,7 +62,9 @@ def test_scores_and_gradients_are_those_of_single_rows(name, left, attention):
             torch.testing.assert_close(a, b, atol=3e-5, rtol=1e-4)
     assert grad.keys() == grad_alone.keys() and any("lora_A" in n for n in grad)
     for key in grad:
-        torch.testing.assert_close(grad[key], grad_alone[key], atol=2e-4, rtol=1e-3)
+        # Sums over rows in another order: entries are as good as the largest of their tensor allows.
+        scale = float(grad_alone[key].abs().max())
+        torch.testing.assert_close(grad[key], grad_alone[key], atol=max(1e-3 * scale, 2e-4), rtol=1e-3)
 
 
 def tokens_read(trunk: Trunk, batch) -> int:

@@ -79,6 +79,8 @@ class SequenceBatch(Batch):
     `ids_BT`, `mask_BT`: response tokens, end marker included when there is one, and 1 where they are real;
     padding is on the right. `index_B`: row of the data set. `ref_length_B`: tokens of the reference, end marker
     included. `reward_B`: one number a sequence. `terminated_B`: True where the response ends in an end marker.
+    `logp_sampled_BT`, `value_sampled_BT`: what the policy that sampled the response said of each token and of the state
+    before it, where that is what `Policy.score` says too.
     """
 
     prompt_ids_BP: Tensor
@@ -89,6 +91,15 @@ class SequenceBatch(Batch):
     ref_length_B: Tensor | None = None
     reward_B: Tensor | None = None
     terminated_B: Tensor | None = None
+    logp_sampled_BT: Tensor | None = None
+    value_sampled_BT: Tensor | None = None
+
+    @property
+    def sampled(self) -> Scored | None:
+        """What the policy said of its own responses while it sampled them, where that is kept."""
+        if self.logp_sampled_BT is None:
+            return None
+        return Scored(logp_BT=self.logp_sampled_BT, value_BT=self.value_sampled_BT)
 
     @property
     def prompt_length_B(self) -> Tensor:

@@ -128,7 +128,7 @@ class PPO:
         assert models.sample and models.reward and models.reference
         responses = models.sample(prompts, number)
         mask_BT = responses.mask_BT
-        old = models.policy.score(responses, want={"logp", "entropy", "value"})
+        old = responses.sampled or models.policy.score(responses, want={"logp", "value"})
         ref = models.reference.score(responses, want={"logp"})
         reward_B, parts = models.reward(responses)
         assert old.logp_BT is not None and old.value_BT is not None and ref.logp_BT is not None
@@ -149,8 +149,7 @@ class PPO:
         )
         if self.config.lookahead_k is not None:
             rollout = self._look_ahead(models, rollout, centred_B)
-        assert old.entropy_BT is not None
-        return rollout, rollout_stats(rollout, old.entropy_BT, parts) | {"objective/kl_coef": self.kl_coef}
+        return rollout, rollout_stats(rollout, parts) | {"objective/kl_coef": self.kl_coef}
 
     def _look_ahead(self, models: Models, rollout: RolloutBatch, reward_B: Tensor) -> RolloutBatch:
         assert models.candidates and models.reference and self.config.lookahead_k
@@ -200,8 +199,11 @@ class PPO:
         return LossTerms(terms=terms_BT, mask=batch.mask_BT, average=self.config.average, diagnostics=diagnostics)
 
 
-def rollout_stats(rollout: RolloutBatch, entropy_BT: Tensor, parts: dict[str, Tensor]) -> dict[str, float]:
-    """Numbers of one rollout: reward and its parts, divergence, length, ends, and how well the value explains it."""
+def rollout_stats(rollout: RolloutBatch, parts: dict[str, Tensor]) -> dict[str, float]:
+    """Numbers of one rollout: reward and its parts, divergence, length, ends, and how well the value explains it.
+
+    Divergence and entropy are estimated from the sampled tokens, as means of ln p_old - ln p_ref and of -ln p_old.
+    """
     mask_BT = rollout.mask_BT
     assert rollout.reward_B is not None and rollout.terminated_B is not None
     log_ratio_BT = (rollout.logp_old_BT - rollout.logp_ref_BT) * mask_BT
@@ -212,7 +214,7 @@ def rollout_stats(rollout: RolloutBatch, entropy_BT: Tensor, parts: dict[str, Te
         "reward": float(rollout.reward_B.mean()),
         "reward_std": float(rollout.reward_B.std(unbiased=False)),
         "objective/kl": float(log_ratio_BT.sum(1).mean()),
-        "objective/entropy": float(masked_mean(entropy_BT, mask_BT)),
+        "objective/entropy": -float(masked_mean(rollout.logp_old_BT, mask_BT)),
         "completions/mean_length": float(rollout.length_B.float().mean()),
         "completions/clipped_ratio": float((~rollout.terminated_B).float().mean()),
         "val/explained_variance": float(1 - (ret_N - value_N).var(unbiased=False) / spread.clamp(min=1e-8)),

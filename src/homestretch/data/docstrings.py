@@ -133,6 +133,8 @@ def _describe(splits: dict[str, list[Example]]) -> str:
     lines = []
     for name, examples in splits.items():
         packages = Counter(e.columns["package"] for e in examples)
-        lines.append(f"{name} {len(examples):,}: " + ", ".join(f"{p} {n}" for p, n in packages.most_common()))
+        lines.append(
+            f"{name.capitalize()} {len(examples):,}: " + ", ".join(f"{p} {n}" for p, n in packages.most_common()) + "."
+        )
     total = sum(map(len, splits.values()))
     return f"{total:,} pairs (docstring body -> summary line), split by package.\n" + "\n".join(lines)

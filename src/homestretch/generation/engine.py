@@ -30,6 +30,7 @@ def generate(
     stop: StopStrings | None = None,
     max_rows: int | None = None,
     max_cache_tokens: int | None = None,
+    head: Callable[[Tensor], Tensor] | None = None,
     on_done: Callable[[int, int], None] | None = None,
 ) -> list[list[Sample]]:
     """`num_samples` responses for each prompt of token ids, in the order of the prompts.
@@ -39,7 +40,8 @@ def generate(
     are decoded at a time (by default 48 on a CPU, whose caches hold no more, else 256), and no more than have room for
     their longest possible texts in `max_cache_tokens` (by default a quarter of the device's memory), but at least one
     prompt with its samples: longest prompts first, and waiting prompts take the places of finished rows.
-    `on_done(rows, tokens)` is called when rows have finished.
+    `head` makes a number of each state, (B, D) -> (B,), which the samples keep. `on_done(rows, tokens)` is called when
+    rows have finished.
     """
     eos_E = torch.tensor(list(eos_ids), device=policy.device)
 
@@ -56,6 +58,8 @@ def generate(
             at_B=torch.zeros(len(keys), dtype=torch.long, device=policy.device),
             ids_BT=torch.zeros_like(uniform_BT, dtype=torch.long),
             logp_BT=torch.zeros_like(uniform_BT),
+            value_BT=torch.zeros_like(uniform_BT),
+            head=head,
             seen_BV=seen(read, policy) if sampling.repetition_penalty != 1.0 else uniform_BT.new_zeros(len(keys), 0),
             stop=stop,
             tails=[[] for _ in keys],
@@ -85,10 +89,10 @@ def seen(rows: Sequence[list[int]], policy: Policy) -> Tensor:
 @dataclass
 class Rows(UnderWay):
     """Rows that are being decoded. `keys` are (prompt, sample); `uniform_BT` their random numbers; `at_B` how many
-    tokens each has; `ids_BT` and `logp_BT` hold them. `seen_BV` has no columns without a repetition penalty;
-    `tails` are the last tokens of each, for stop strings."""
+    tokens each has; `ids_BT`, `logp_BT` and (with a `head`) `value_BT` hold them. `seen_BV` has no columns without a
+    repetition penalty; `tails` are the last tokens of each, for stop strings."""
 
-    COLUMNS: ClassVar = ("uniform_BT", "at_B", "ids_BT", "logp_BT", "seen_BV")
+    COLUMNS: ClassVar = ("uniform_BT", "at_B", "ids_BT", "logp_BT", "value_BT", "seen_BV")
     LISTS: ClassVar = ("keys", "tails")
 
     sampling: SamplingConfig
@@ -97,6 +101,8 @@ class Rows(UnderWay):
     at_B: Tensor
     ids_BT: Tensor
     logp_BT: Tensor
+    value_BT: Tensor
+    head: Callable[[Tensor], Tensor] | None
     seen_BV: Tensor
     stop: StopStrings | None
     tails: list[list[int]]
@@ -106,6 +112,8 @@ class Rows(UnderWay):
         row_B = torch.arange(len(self), device=self.at_B.device)
         token_B, logp_B = self._choose(policy.logits(self.state.hidden_BD), self.uniform_BT[row_B, self.at_B])
         self.ids_BT[row_B, self.at_B], self.logp_BT[row_B, self.at_B] = token_B, logp_B
+        if self.head is not None:
+            self.value_BT[row_B, self.at_B] = self.head(self.state.hidden_BD)
         self.at_B += 1
         ended_B = torch.isin(token_B, self.eos_E) | self._stopped(token_B)
         done_B = ended_B | (self.at_B == self.sampling.max_new_tokens)
@@ -136,4 +144,5 @@ class Rows(UnderWay):
 
     def _sample(self, row: int, ended: bool) -> Sample:
         n = int(self.at_B[row])
-        return Sample(self.ids_BT[row, :n].tolist(), self.logp_BT[row, :n].tolist(), ended)
+        value = self.value_BT[row, :n].tolist() if self.head is not None else []
+        return Sample(self.ids_BT[row, :n].tolist(), self.logp_BT[row, :n].tolist(), ended, value)

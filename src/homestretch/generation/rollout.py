@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from homestretch.batch import SequenceBatch
 from homestretch.generation.engine import Sample, generate
@@ -21,11 +22,14 @@ def rollout(
     sampling: SamplingConfig,
     seed: int,
     max_rows: int | None = None,
+    head: Callable[[Tensor], Tensor] | None = None,
 ) -> SequenceBatch:
     """One sampled response for each row of `prompts`; equal prompts that stand together are read once.
 
-    Row order, `index_B` and `ref_length_B` are those of `prompts`.
+    Row order, `index_B` and `ref_length_B` are those of `prompts`. With a value `head`, and where the policy decodes
+    in the precision in which it scores, log-probabilities and values of the sampled tokens come along.
     """
+    head = head if policy.decodes_as_it_scores else None
     lists = prompt_lists(prompts)
     repeats = _common_repeat(lists)
     made = generate(
@@ -36,8 +40,18 @@ def rollout(
         seed=seed,
         num_samples=repeats,
         max_rows=max_rows,
+        head=head,
     )
-    return with_responses(prompts, [sample for group in made for sample in group])
+    samples = [sample for group in made for sample in group]
+    responses = with_responses(prompts, samples)
+    if head is None:
+        return responses
+    width, device = responses.ids_BT.shape[1], responses.ids_BT.device
+    logp_BT, value_BT = (
+        torch.tensor([row + [0.0] * (width - len(row)) for row in rows], device=device)
+        for rows in zip(*((s.logp, s.value) for s in samples), strict=True)
+    )
+    return replace(responses, logp_sampled_BT=logp_BT, value_sampled_BT=value_BT)
 
 
 def with_responses(prompts: SequenceBatch, samples: Sequence[Sample]) -> SequenceBatch:
@@ -47,7 +61,8 @@ def with_responses(prompts: SequenceBatch, samples: Sequence[Sample]) -> Sequenc
     ids_BT = torch.tensor([s.ids + [0] * (width - len(s.ids)) for s in samples], device=device)
     mask_BT = torch.tensor([[1] * len(s.ids) + [0] * (width - len(s.ids)) for s in samples], device=device)
     terminated_B = torch.tensor([s.terminated for s in samples], device=device)
-    return replace(prompts, ids_BT=ids_BT, mask_BT=mask_BT, terminated_B=terminated_B, reward_B=None)
+    stale = dict.fromkeys(("reward_B", "logp_sampled_BT", "value_sampled_BT"))
+    return replace(prompts, ids_BT=ids_BT, mask_BT=mask_BT, terminated_B=terminated_B, **stale)
 
 
 def prompt_lists(batch: SequenceBatch) -> list[list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -31,11 +31,12 @@ _TOKEN_BYTES: WeakKeyDictionary[PreTrainedModel, float] = WeakKeyDictionary()
 @dataclass(frozen=True)
 class Sample:
     """One generated response: token ids (end marker included when there is one), their log-probabilities under the
-    sampling distribution, and whether it ended by itself."""
+    sampling distribution, whether it ended by itself, and what a head made of the state before each token."""
 
     ids: list[int]
     logp: list[float]
     terminated: bool
+    value: list[float] = field(default_factory=list)
 
 
 @dataclass

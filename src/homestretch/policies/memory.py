@@ -25,10 +25,9 @@ def release() -> None:
     Decoding and training take turns with blocks of other sizes, and glibc keeps what it has freed of either: without
     this, a process holds the sum of both instead of the larger. Does nothing on other systems.
     """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    trim = _of_libc("malloc_trim")
+    if trim is not None:
+        trim(0)
 
 
 def steady_heap() -> None:
@@ -38,10 +37,13 @@ def steady_heap() -> None:
     all later ones into a heap full of holes: a pass over a vocabulary of 152,000 held 1.4 GB where it needs 0.4
     (`benchmarks/memory.py`). Does nothing on other systems.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+    mallopt = _of_libc("mallopt")
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+
+
+def _of_libc(name: str) -> Callable[..., int] | None:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def total(device: torch.device) -> int:

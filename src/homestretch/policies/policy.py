@@ -128,6 +128,18 @@ class Policy:
                 module.training = training
             release()
 
+    @property
+    def decodes_as_it_scores(self) -> bool:
+        """Whether the log-probabilities of decoding are those of `score` but for rounding in float32.
+
+        Mixed precision rounds the two in different places: prompts and steps are read in other pieces, an adapter is
+        merged or not, and float32 steps stand beside bfloat16 passes on a CPU.
+        """
+        with self.autocast():
+            mixed = torch.is_autocast_enabled(self.device.type)
+        rounded = self.device.type == "cuda" and torch.get_float32_matmul_precision() != "highest"
+        return self.trunk.lm.dtype == torch.float32 and not mixed and not rounded
+
     def logits(self, hidden_BD: Tensor) -> Tensor:
         """Next-token logits of states, (B, D) -> (B, V), in float32: with fewer bits the best tokens would tie."""
         with torch.autocast(self.device.type, enabled=False):

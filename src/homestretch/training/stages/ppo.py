@@ -90,14 +90,15 @@ def prompts_of(rows: list[TokenizedExample], config: PPOConfig, seed: int) -> Ca
 
 
 def sampler(context: Context, policy: Policy, config: PPOConfig) -> Callable[[SequenceBatch, int], SequenceBatch]:
-    """Draws one response a row from the current policy; the round's number seeds it."""
+    """Draws one response a row from the current policy, and its values; the round's number seeds it."""
     longest = config.max_completion_length or context.recipe.dataset.max_completion_length
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=longest)  # the policy itself is at the stage's
     eos_ids = end_ids(policy.trunk.lm, context.tokenizer)
 
     def sample(prompts: SequenceBatch, number: int) -> SequenceBatch:
         seed = fold("rollout", context.recipe.seed, number)
-        return rollout(policy, prompts, eos_ids=eos_ids, sampling=sampling, seed=seed)
+        head = policy.trunk.heads["value"]
+        return rollout(policy, prompts, eos_ids=eos_ids, sampling=sampling, seed=seed, head=head)
 
     return sample
 
