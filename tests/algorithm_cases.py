@@ -25,6 +25,7 @@ from homestretch.algorithms.alol import ALOL
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.dpo import DPO
 from homestretch.algorithms.gold import GOLD
+from homestretch.algorithms.ift import IFT
 from homestretch.algorithms.ppo import PPO
 from homestretch.algorithms.reward_model import RewardModelling
 from homestretch.algorithms.sft import SFT
@@ -34,6 +35,7 @@ from homestretch.batch import Batch, LossTerms
 from homestretch.config.alol import ALOLConfig
 from homestretch.config.dpo import DPOConfig
 from homestretch.config.gold import GOLDConfig
+from homestretch.config.ift import IFTConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
 from homestretch.config.sft import SFTConfig
@@ -67,8 +69,17 @@ def alol(variant: str, needs: set[str], reads: tuple[str, ...]) -> Case:
     return Case("alol", config, ALOL, judged_of, (), frozenset({"pairs", "rewards"} | needs), reads)
 
 
+def ift(**settings: Any) -> Case:
+    """One form of intuitive fine-tuning."""
+    return Case("ift", IFTConfig(**settings), lambda c: IFT(c, 3), batch_of, (), frozenset({"pairs"}))
+
+
 CASES = {
     "sft": Case("sft", SFTConfig(learning_rate=3e-5, max_steps=2), lambda c: SFT(), batch_of, (), frozenset({"pairs"})),
+    "ift": ift(),
+    "ift as printed": ift(formula="eq21", lam_schedule="noisy"),
+    "ift by algorithm 1": ift(formula="alg1", gamma=0.5, lam_schedule="linear", lam_start=0.1, lam_warmup_steps=3.0),
+    "ift with constant weights": ift(detach_weights=True, embedding="live", lam=0.4),
     "reward classifier": Case(
         "reward",
         RewardConfig(held_out_fraction=0.25),

@@ -14,6 +14,11 @@ from homestretch.training.stages.evaluate import arms
         (["ppo"], {"rl": "ppo"}),
         (["sft", "negatives", "reward", "ppo"], {"ml": "sft", "rl": "ppo"}),
         (["negatives", "reward"], {}),
+        (["ift"], {"ml": "ift"}),
+        (["sft", "ift"], {"ml": "sft", "rl": "ift"}),
+        (["ift", "value", "alol"], {"ml": "ift", "rl": "alol"}),
+        (["sft", "negatives", "reward", "alol", "ppo"], {"ml": "sft", "rl": "ppo"}),
+        (["sft", "ppo", "dpo"], {"ml": "sft", "rl": "dpo"}),
     ],
 )
 def test_arms(finished: list[str], expected: dict[str, str]) -> None:

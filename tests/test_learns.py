@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from algorithm_cases import CASES
-from toy import accelerator, batch_of, pair, pairs_of, plan, ppo_models, priced, prompts_of, stored, trunk_of
+from toy import accelerator, batch_of, pair, pairs_of, plan, ppo_models, priced, prompts_of, row, stored, trunk_of
 
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.ppo import PPO
@@ -47,6 +47,19 @@ def test_sft_learns_to_answer(tmp_path, name):
     loss = column(tmp_path, "loss")
     assert loss[0] > 3
     assert mean(loss[-5:]) < 0.5
+
+
+@pytest.mark.parametrize("method", [name for name in CASES if name.startswith("ift")])
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_ift_learns_to_answer(tmp_path, name, method):
+    """In every form, from about 4.1 nats a token to under half a nat on prompts that it has not seen."""
+    trunk, case = trunk_of(name), CASES[method]
+    policy = Policy(trunk, None, budget=4096)
+    rows = [row(9000 + i) for i in range(30)]
+    assert nll_of(policy, rows) > 3
+    made = plan(tmp_path, trunk, CONFIG, rounds=60, batch_of=case.batches)
+    fit(case.make(case.config), Models(policy=policy), made, accelerator())
+    assert nll_of(policy, rows) < 0.5
 
 
 def nll_of(policy: Policy, rows: list[TokenizedExample]) -> float:

@@ -10,6 +10,7 @@ from homestretch.config.base import Config, Where, nearest
 from homestretch.config.dpo import DPOConfig
 from homestretch.config.evaluate import EvaluateConfig, ReportConfig
 from homestretch.config.gold import GOLDConfig
+from homestretch.config.ift import IFTConfig
 from homestretch.config.negatives import NegativesConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
@@ -20,6 +21,7 @@ from homestretch.errors import RecipeError
 
 STAGES: dict[str, type[Config]] = {
     "sft": SFTConfig,
+    "ift": IFTConfig,
     "negatives": NegativesConfig,
     "reward": RewardConfig,
     "wbc": WBCConfig,
@@ -32,7 +34,7 @@ STAGES: dict[str, type[Config]] = {
     "report": ReportConfig,
 }
 
-TRAINS_POLICY = ("sft", "wbc", "gold", "alol", "dpo", "ppo")
+TRAINS_POLICY = ("sft", "ift", "wbc", "gold", "alol", "dpo", "ppo")
 """Stages after which the run has another model."""
 
 OF_ONE_MODEL = {"value"}

@@ -30,10 +30,11 @@ from homestretch.training.context import Context, set_threads
 from homestretch.training.export import link_tree
 from homestretch.training.loop import Progress
 from homestretch.training.needs import check_needs
-from homestretch.training.stages import alol, dpo, evaluate, negatives, ppo, report, reward, sft, value, weighted
+from homestretch.training.stages import alol, dpo, evaluate, ift, negatives, ppo, report, reward, sft, value, weighted
 
 STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "sft": sft.run,
+    "ift": ift.run,
     "negatives": negatives.run,
     "reward": reward.run,
     "wbc": weighted.run,

@@ -29,8 +29,8 @@ from homestretch.training.context import Context
 from homestretch.training.stages.negatives import AUDIT
 from homestretch.training.stages.reward import MODES
 
-LIKELIHOOD = ("sft",)
-"""Stages whose model may be the arm `ml`, which others are compared with."""
+LIKELIHOOD = ("sft", "ift")
+"""Stages whose model may be the arm `ml`, which others are compared with; the first that there is."""
 
 
 def run(context: Context, config: EvaluateConfig, folder: Path) -> None:
