@@ -83,9 +83,10 @@ def machine() -> str:
     found = [line for line in _cpuinfo() if line.startswith("model name")]
     name = found[0].partition(":")[2].strip() if found else platform.processor()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    amx = ", AMX" if torch.cpu._is_amx_tile_supported() else ""
+    bf16 = {"AMX": torch.cpu._is_amx_tile_supported(), "AVX-512 BF16": torch.cpu._is_avx512_bf16_supported()}
+    units = "".join(f", {name}" for name, there in bf16.items() if there)
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{name}, {cores} cores{amx}{gpu}, torch {torch.__version__}"
+    return f"{name}, {cores} cores{units}{gpu}, torch {torch.__version__}"
 
 
 def _cpuinfo() -> list[str]:

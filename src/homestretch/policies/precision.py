@@ -15,7 +15,7 @@ def autocast(device: torch.device, bf16: bool | None = None) -> Callable[[], Abs
 
 
 def bf16_pays(device: torch.device) -> bool:
-    """Whether bfloat16 matrix products run faster than float32 on this device."""
+    """Whether bfloat16 matrix products run faster than float32 on this device (`benchmarks/training_step.py`)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
