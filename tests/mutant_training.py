@@ -51,6 +51,16 @@ MUTANTS = [
         ("        self.trunk.eval()\n", ""),
     ),
     *of(
+        "policies/attention",
+        "test_attention",
+        ("cells(batch) > PLAIN_CELLS", "cells(batch) < PLAIN_CELLS"),
+        ("    finally:\n        lm.set_attn", "    except KeyError:\n        lm.set_attn"),
+        ("row_lengths[prompt] += length", "row_lengths[prompt] = length"),
+        ("sum(n * n for", "sum(n for"),
+        (" or not fused", ""),
+    ),
+    *of("policies/attention", "test_shared_prompts", (" or again", "")),
+    *of(
         "policies/memory",
         "test_policies",
         ("        trim(0)", "        pass"),

@@ -17,6 +17,7 @@ from homestretch.config.training import TrainingConfig
 from homestretch.ops.logprobs import chunked_greedy, chunked_logprobs
 from homestretch.policies import causal, seq2seq
 from homestretch.policies.adapters import activate
+from homestretch.policies.attention import plain_if_short
 from homestretch.policies.heads import PooledValueHead, ScalarHead, lm_head
 from homestretch.policies.prompt_states import prompt_hidden
 
@@ -121,7 +122,11 @@ class Trunk(nn.Module):
             fields["prompt_value_B"] = self._prompt_value(batch, adapter, heads_only=heads_only)
             if set(want) == {"prompt_value"} and candidate_BTK is None:
                 return Scored(**fields)
-        with self.using(adapter), torch.set_grad_enabled(torch.is_grad_enabled() and not heads_only):
+        with (
+            self.using(adapter),
+            plain_if_short(self.lm, batch),
+            torch.set_grad_enabled(torch.is_grad_enabled() and not heads_only),
+        ):
             hidden_BSD = self._response_hidden(batch, inputs_embeds)
         if "hidden" in want:
             fields["hidden_BSD"] = hidden_BSD
