@@ -87,8 +87,11 @@ def test_a_prompt_is_read_once_and_a_row_that_stands_twice_too():
     assert tokens_read(trunk, batch_of(PROMPTS, RESPONSES)) == 2 * (5 + 4 + 5)
 
 
-def test_with_gradient_checkpointing_layers_are_computed_twice():
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_with_gradient_checkpointing_layers_are_computed_twice(attention):
     trunk = trunk_of("llama")
+    trunk.lm.set_attn_implementation(attention)
+    assert packs(trunk.lm)  # asked before, so that the trial is not counted
     plain, grad = results(trunk, [batch_of(PROMPTS, RESPONSES)])
     trunk.checkpoint_activations()
     forwards = []
