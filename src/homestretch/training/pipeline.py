@@ -30,7 +30,9 @@ from homestretch.training.context import Context, set_threads
 from homestretch.training.export import link_tree
 from homestretch.training.loop import Progress
 from homestretch.training.needs import check_needs
+from homestretch.training.publish import check_token, publish
 from homestretch.training.stages import alol, dpo, evaluate, ift, negatives, ppo, report, reward, sft, value, weighted
+from homestretch.training.tracking import check_tracker
 
 STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "sft": sft.run,
@@ -59,6 +61,9 @@ def run_recipe(recipe: Recipe, out: str | Path) -> RunFolder:
     run = RunFolder(out)
     device = choose_device(recipe.device)
     context = Context(recipe=recipe, run=run, splits=EMPTY, model=recipe.model_name_or_path, device=device)
+    check_tracker(recipe.report_to)
+    if recipe.push_to_hub:
+        check_token()
     if ranks.is_first():
         _claim(run, recipe)
     set_threads()
@@ -181,12 +186,7 @@ def _finish(context: Context) -> None:
     link_tree(source, context.run.model)
     write_card(context)
     if context.recipe.push_to_hub:
-        from huggingface_hub import HfApi
-
-        name = context.recipe.hub_model_id or context.run.path.name
-        api = HfApi()
-        repo = api.create_repo(name, exist_ok=True).repo_id
-        api.upload_folder(repo_id=repo, folder_path=context.run.model)
+        publish(context.run.model, context.recipe.hub_model_id or context.run.path.name)
 
 
 def write_environment(run: RunFolder, recipe: Recipe) -> None:
