@@ -12,6 +12,10 @@ from homestretch.data.records import Example
 from homestretch.errors import DataError
 
 
+UNNAMED = "rejected"
+"""The failure mode of a worse response whose row names none."""
+
+
 @dataclass(frozen=True)
 class TokenizedExample:
     """One prompt and response as ids.
@@ -103,7 +107,7 @@ def tokenize_pairs(
         )
         rejected = limits.applied(better.index, better.prompt_ids, worse, e, ref_length=better.ref_length, ended=ended)
         pairs.append(
-            TokenizedPair(better, rejected, e.columns.get("failure_mode", "rejected"), e.columns.get("margin"))
+            TokenizedPair(better, rejected, e.columns.get("failure_mode", UNNAMED), e.columns.get("margin"))
         )
     return pairs
 
