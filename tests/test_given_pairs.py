@@ -41,5 +41,5 @@ def test_pairs_of_one_prompt_are_on_one_side() -> None:
 
 def test_a_given_pair_of_equal_sides_is_refused_before_the_model_is_loaded() -> None:
     recipe = load_recipe({"stages": ["negatives", "reward"]})
-    with pytest.raises(DataError, match="pairs.jsonl:2: `chosen` and `rejected` are the same text"):
+    with pytest.raises(DataError, match=r"pairs\.jsonl:2: `chosen` and `rejected` are the same text"):
         check_needs(recipe, [example(1), example(2, rejected="good 2")])

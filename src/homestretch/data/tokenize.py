@@ -11,7 +11,6 @@ from homestretch.data.prompts import completion_ids, prompt_ids
 from homestretch.data.records import Example
 from homestretch.errors import DataError
 
-
 UNNAMED = "rejected"
 """The failure mode of a worse response whose row names none."""
 
@@ -106,9 +105,7 @@ def tokenize_pairs(
             where=e.where,
         )
         rejected = limits.applied(better.index, better.prompt_ids, worse, e, ref_length=better.ref_length, ended=ended)
-        pairs.append(
-            TokenizedPair(better, rejected, e.columns.get("failure_mode", UNNAMED), e.columns.get("margin"))
-        )
+        pairs.append(TokenizedPair(better, rejected, e.columns.get("failure_mode", UNNAMED), e.columns.get("margin")))
     return pairs
 
 

@@ -23,6 +23,7 @@ from homestretch.data.sources import Splits, load
 from homestretch.errors import InputError
 from homestretch.policies.load import choose_device
 from homestretch.policies.memory import steady_heap
+from homestretch.progress import say
 from homestretch.results import Environment, RunFolder, StageFolder, StageRecord, write_text
 from homestretch.seeds import fold
 from homestretch.training.card import write_card
@@ -107,7 +108,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 def _load_data(context: Context) -> Splits:
     data = context.recipe.dataset
-    return load(
+    splits = load(
         data.name,
         columns=data.columns,
         split=data.split,
@@ -119,6 +120,13 @@ def _load_data(context: Context) -> Splits:
         max_test=data.max_test,
         check=None if data.truncate else context.length_check(),
     )
+    say(splits.description)
+    if data.truncate:
+        rows = [*splits.train, *splits.validation, *splits.test]
+        tokens = context.tokens(rows, is_encoder_decoder=bool(context.config.is_encoder_decoder))
+        if cut := sum(row.truncated for row in tokens):
+            say(f"{cut:,} of {len(rows):,} rows are cut to dataset.max_prompt_length or max_completion_length.")
+    return splits
 
 
 def fingerprint(recipe: Recipe, splits: Splits) -> str:

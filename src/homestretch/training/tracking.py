@@ -11,6 +11,6 @@ def check_tracker(name: str) -> None:
     """Raise MissingDependency where the tracker's package is absent, which accelerate would pass over in silence."""
     if name != "none" and name not in map(str, get_available_trackers()):
         raise MissingDependency(
-            f"report_to={name}: the package `{name}` is not installed; type `pip install {name}`, or leave report_to at "
-            "none: metrics.jsonl is always written."
+            f"report_to={name}: the package `{name}` is not installed; type `pip install {name}`, or leave report_to "
+            "at none: metrics.jsonl is always written."
         )
