@@ -159,5 +159,5 @@ class Limits:
         if not self.truncate:
             raise DataError(
                 f"{example.where}: the {what} has {length:,} tokens, more than the {limit:,} that fit; "
-                f"shorten it, raise max_{what}_length, or set truncate=true."
+                f"shorten it, set dataset.truncate=true, or raise dataset.max_{what}_length where the model has room."
             )
