@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Models of tests are so small that threads cost more than they give; read by torch when it is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = "the shared data sets"
 BESIDE = ROOT.parent / "shared" / "data"

@@ -40,10 +40,10 @@ def test_too_long_is_refused_by_name():
         rows({"prompt": "a", "completion": "b"}, row, max_prompt_length=5)
     assert str(error.value) == (
         "d.jsonl:2: the prompt has 6 tokens, more than the 5 that fit; "
-        "shorten it, raise max_prompt_length, or set truncate=true."
+        "shorten it, set dataset.truncate=true, or raise dataset.max_prompt_length where the model has room."
     )
     with pytest.raises(
-        DataError, match=r"d.jsonl:1: the completion has 6 tokens, more than the 5 that fit; .* max_completion_length"
+        DataError, match=r"d.jsonl:1: the completion has 6 tokens, more than the 5 that fit; .*\.max_completion_length "
     ):
         rows(row, max_completion_length=5)
     assert rows(row, max_prompt_length=6, max_completion_length=6)[0].ref_length == 6

@@ -72,7 +72,7 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool
     return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
 
 
-@pytest.mark.parametrize("name", ["llama", "t5"])
+@pytest.mark.parametrize("name", ["llama", pytest.param("t5", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "algorithm", [SFT(), SequenceSFT(), RewardModelling("classifier")], ids=["token", "sequence", "pairs"]
 )
@@ -200,7 +200,7 @@ def run(folder: Path, method: str, *, killed_at: int | None = None) -> tuple[dic
 
 
 @pytest.mark.parametrize("method", ["weighted", "ppo"])
-@pytest.mark.parametrize("killed_at", [1, 3, 5])
+@pytest.mark.parametrize("killed_at", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5))])
 def test_killed_and_resumed_equals_uninterrupted_to_the_bit(tmp_path, method, killed_at):
     whole, at = run(tmp_path / "whole", method)
     with pytest.raises(Killed):

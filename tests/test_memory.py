@@ -65,6 +65,7 @@ def test_training_goes_on_with_half_the_tokens_as_if_it_had_begun_with_them(tmp_
     assert said.count("memory ran out") == 2  # 30 and 15; never again
 
 
+@pytest.mark.slow
 def test_the_size_that_fits_is_remembered_where_a_run_goes_on(tmp_path):
     whole = run(tmp_path / "whole", budget=30, rounds=range(1, 2))
     with pytest.raises(Killed):

@@ -16,6 +16,7 @@ def test_each_text_is_found_once_and_its_tests_exist() -> None:
     assert [m for m in MUTANTS if m.find == m.put] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("find", "put", "verdict"),
     [

@@ -100,6 +100,7 @@ def taken(rows: list[Example], n: int) -> list[Example]:
     return random.Random(0).sample(rows, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["scitldr", "docstrings"])
 def test_length_and_words_give_nothing_away_on_real_text(data, request):
     if data == "scitldr":

@@ -278,6 +278,7 @@ print(resident() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GLIBC, reason="only glibc moves its limit")
 def test_a_large_block_that_was_freed_once_does_not_keep_the_later_ones():
     left = {

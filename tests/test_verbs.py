@@ -109,6 +109,20 @@ def test_a_reward_model_is_fitted_and_scores_text(model: str, data: Path, tmp_pa
         score_rows(run.path, write(tmp_path / "none.jsonl", [{"prompt": "a"}]))
 
 
+@pytest.mark.slow
+def test_a_reward_model_learns_from_the_pairs_that_are_given(model: str, tmp_path: Path) -> None:
+    rows = [{**row, "rejected": f" wrong {i}.", "id": str(i)} for i, row in enumerate(pairs(60))]
+    rows = [{**row, "failure_mode": "rude"} if i % 2 else row for i, row in enumerate(rows)]
+    data = write(tmp_path / "given.jsonl", [{"chosen": row.pop("completion"), **row} for row in rows])
+    run = fit_reward(data, model=model, out=tmp_path / "run", overrides={"reward.max_steps": 2, "reward.lora_r": 2})
+    lines = (run.stages / "01-negatives" / "negatives.jsonl").read_text(encoding="utf-8").splitlines()
+    used = {row["id"]: (row["rejected"], row["failure_mode"]) for row in map(json.loads, lines)}
+    given = {row["id"]: (row["rejected"], row.get("failure_mode", "rejected")) for row in rows}
+    assert len(used) == len(lines) > 40
+    assert used == {i: given[i] for i in used}
+    assert set(json.loads((run.stages / "02-reward" / "reward_model.json").read_text())) == {"rude", "rejected"}
+
+
 def test_the_doctor_sees_data_costs_and_samples(model: str, data: Path) -> None:
     stages = ["sft", "negatives", "reward", "ppo"]
     recipe = load_recipe({"model_name_or_path": model, "dataset": {"name": str(data)}, "stages": stages},

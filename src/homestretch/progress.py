@@ -4,8 +4,8 @@
         for batch in batches:
             bar.advance(len(batch), tokens=new_tokens, loss=loss)
 
-Everything goes to stderr, so that a command's output can be piped. Of several processes only the first one speaks.
-Phases may follow each other or nest.
+`say` puts a sentence between them. Everything goes to stderr, so that a command's output can be piped. Of several
+processes only the first one speaks. Phases may follow each other or nest.
 """
 
 from __future__ import annotations
@@ -116,6 +116,16 @@ class _Bar(Phase):
         if _Bar.open_bars == 0:
             _Bar.live.stop()
             _Bar.live = None
+
+
+def say(sentence: str, *, out: IO[str] | None = None) -> None:
+    """One line that stays, above the bars where there are any; `out` is stderr unless given."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if _Bar.live is not None:
+        _Bar.live.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    else:
+        print(sentence, file=out or sys.stderr, flush=True)
 
 
 @contextmanager

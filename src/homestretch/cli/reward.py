@@ -20,7 +20,7 @@ def fit(
     model: Model = "builtin/smollm2-135m",
     on_bad_row: OnBadRow = "error",
 ) -> None:
-    """Fit a reward model on failure modes made of your pairs."""
+    """Fit a reward model on failure modes made of your pairs, or on your own `rejected` answers."""
     from homestretch.verbs.reward import fit_reward, reward_folder
 
     run = fit_reward(data, model=model, out=out, on_bad_row=on_bad_row, overrides=settings or ())

@@ -46,7 +46,7 @@ class MinedConfig(Config):
 
 
 class NegativesConfig(Config):
-    """Failure modes made from the pairs, one class per pair and epoch (Solway 2024, sheet 2.2)."""
+    """Failure modes made from the pairs, one class per pair unless more are asked for (Solway 2024, sheet 2.2)."""
 
     classes: list[FailureMode] = Field(
         default=["random", "irrelevant", "shuffled", "repetitive", "copy", "run_on", "swapped", "near_miss", "spliced",
@@ -60,7 +60,8 @@ class NegativesConfig(Config):
     weights: dict[FailureMode, float] = Field(default_factory=dict)
     """Chance of a class against the others where several apply, 1 where not given. Origin: uniform, sheet 2.2."""
     classes_per_example: PositiveInt | Literal["all"] = 1
-    """Classes that a pair gets in an epoch. Origin: C = 1 of sheet 2.2."""
+    """Different classes that a pair gets; n of them in one pass stand for n epochs of the sheet. Origin: C = 1 of sheet
+    2.2."""
     max_words: PositiveInt | None = None
     """No negative has more words; None is twice the longest reference. Origin: ours (T of the sheet, in words)."""
     mined: MinedConfig = Field(default_factory=MinedConfig)

@@ -19,7 +19,7 @@ class RewardConfig(TrainingConfig):
     head_learning_rate: float = Field(1e-3, gt=0)
     """Peak step size of the scalar head, which starts from nothing."""
     num_train_epochs: float = Field(1.0, gt=0)
-    """Passes over the pairs."""
+    """Passes over the pairs; for other failures of the same pairs raise negatives.classes_per_example."""
     metric_for_best_model: str = "auroc"
     """Held-out area under the ROC curve, averaged over the trained failure modes."""
     held_out_fraction: float = Field(0.15, gt=0, lt=1)

@@ -11,6 +11,9 @@ from homestretch.data.prompts import completion_ids, prompt_ids
 from homestretch.data.records import Example
 from homestretch.errors import DataError
 
+UNNAMED = "rejected"
+"""The failure mode of a worse response whose row names none."""
+
 
 @dataclass(frozen=True)
 class TokenizedExample:
@@ -102,9 +105,7 @@ def tokenize_pairs(
             where=e.where,
         )
         rejected = limits.applied(better.index, better.prompt_ids, worse, e, ref_length=better.ref_length, ended=ended)
-        pairs.append(
-            TokenizedPair(better, rejected, e.columns.get("failure_mode", "rejected"), e.columns.get("margin"))
-        )
+        pairs.append(TokenizedPair(better, rejected, e.columns.get("failure_mode", UNNAMED), e.columns.get("margin")))
     return pairs
 
 
@@ -158,5 +159,5 @@ class Limits:
         if not self.truncate:
             raise DataError(
                 f"{example.where}: the {what} has {length:,} tokens, more than the {limit:,} that fit; "
-                f"shorten it, raise max_{what}_length, or set truncate=true."
+                f"shorten it, set dataset.truncate=true, or raise dataset.max_{what}_length where the model has room."
             )

@@ -1,6 +1,8 @@
 """Negatives to preference rows, so mixed that length tells nothing  (sheet 2.2; `peers.md`: length-matched)
 
-One class per example and epoch by default, uniform over the classes that apply to it. Balance of length:
+One class per example by default, uniform over the classes that apply to it. The sheet draws one in each epoch: here
+the draws of several epochs are several classes of an example, in one pass of the reward model, where they share the
+reading of their prompt. Balance of length:
 
     1. a class that can keep the reference's length keeps it: `irrelevant` borrows among references of like length,
        `copy` cuts spans of the reference's length, one word replaces one;

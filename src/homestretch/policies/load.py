@@ -150,5 +150,5 @@ def end_ids(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int
 def _no_model(name: str, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     known = Path(name).exists()
-    where = "the folder has no such model" if known else "there is no such folder, and no such name on the Hub"
-    return f"The model `{name}` cannot be loaded ({where}): {first[:200]}"
+    remedy = "it must be a folder in Hugging Face format" if known else "there is no such folder: check the name"
+    return f"The model `{name}` cannot be loaded ({first[:200].rstrip('. ')}); {remedy}, or use `{NAME}`."

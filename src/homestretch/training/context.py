@@ -141,7 +141,8 @@ class Context:
         )
 
     def accelerator(self, label: str) -> Accelerator:
-        """Accelerate with the recipe's tracker, on the run's device.
+        """Accelerate with the recipe's tracker, on the run's device; what is tracked goes to `tracking/` of the run, or
+        where the tracker's own settings say.
 
         Its precision stays off, whatever it was launched with: accelerate keeps one for the whole process, and stages
         may differ (see `policy`).

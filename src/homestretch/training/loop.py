@@ -27,7 +27,7 @@ from homestretch.config.training import TrainingConfig
 from homestretch.errors import PeerLost, TrainingDiverged
 from homestretch.ops.schedules import learning_rate_factor
 from homestretch.policies.memory import release
-from homestretch.progress import progress
+from homestretch.progress import progress, say
 from homestretch.seeds import fold
 from homestretch.training import checkpoint
 from homestretch.training.gradients import gradients
@@ -156,6 +156,7 @@ class _Fit:
         setting = f"{self.plan.label}.micro_batch_tokens={budget}"
         advice = f"Memory ran out; passes have {budget} tokens from here on, and from the start with {setting}."
         self.log.write(self.at.round + 1, {"micro_batch_tokens": budget, "doctor": advice})
+        say(f"{self.plan.label}, round {self.at.round + 1}: {advice}")
 
     def _rate_factor(self) -> float:
         config, plan = self.plan.config, self.plan
@@ -177,6 +178,7 @@ class _Fit:
             save_file(tensors, folder / f"update-{self.at.updates}.safetensors")
         # The row belongs to the round under way, or a resume from its start would keep it and write it again.
         self.log.write(self.at.round + 1, {"skipped_update": self.at.updates})
+        say(f"{self.plan.label}, round {self.at.round + 1}: the loss was not finite, so the step is left out.")
         if self.at.bad_steps >= MAX_BAD_STEPS:
             self._save()
             raise TrainingDiverged(
@@ -224,6 +226,7 @@ class _Fit:
         sentence, stop = self.plan.watch({"step": self.at.round, **row})
         if sentence:
             self.log.write(self.at.round, {"doctor": sentence})
+            say(f"{self.plan.label}, round {self.at.round}: {sentence}")
         self.at.stopped = self.at.stopped or stop
 
     def _save(self) -> None:

@@ -34,8 +34,8 @@ def check_needs(recipe: Recipe, examples: Sequence[Example]) -> None:
                 f"{lacking[0].where}: the row has no `{column}` although others have one; "
                 "give every training row one, or none."
             )
-        if column == "rejected":
-            refuse_equal([e for e in examples if column in e.columns])
+        if column == "rejected" or stage.kind == "negatives":
+            refuse_equal([e for e in examples if "rejected" in e.columns])
         made.add(stage.kind)
 
 

@@ -23,6 +23,7 @@ from homestretch.data.sources import Splits, load
 from homestretch.errors import InputError
 from homestretch.policies.load import choose_device
 from homestretch.policies.memory import steady_heap
+from homestretch.progress import say
 from homestretch.results import Environment, RunFolder, StageFolder, StageRecord, write_text
 from homestretch.seeds import fold
 from homestretch.training.card import write_card
@@ -30,7 +31,9 @@ from homestretch.training.context import Context, set_threads
 from homestretch.training.export import link_tree
 from homestretch.training.loop import Progress
 from homestretch.training.needs import check_needs
+from homestretch.training.publish import check_token, publish
 from homestretch.training.stages import alol, dpo, evaluate, ift, negatives, ppo, report, reward, sft, value, weighted
+from homestretch.training.tracking import check_tracker
 
 STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "sft": sft.run,
@@ -59,6 +62,9 @@ def run_recipe(recipe: Recipe, out: str | Path) -> RunFolder:
     run = RunFolder(out)
     device = choose_device(recipe.device)
     context = Context(recipe=recipe, run=run, splits=EMPTY, model=recipe.model_name_or_path, device=device)
+    check_tracker(recipe.report_to)
+    if recipe.push_to_hub:
+        check_token()
     if ranks.is_first():
         _claim(run, recipe)
     set_threads()
@@ -102,7 +108,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 def _load_data(context: Context) -> Splits:
     data = context.recipe.dataset
-    return load(
+    splits = load(
         data.name,
         columns=data.columns,
         split=data.split,
@@ -114,6 +120,13 @@ def _load_data(context: Context) -> Splits:
         max_test=data.max_test,
         check=None if data.truncate else context.length_check(),
     )
+    say(splits.description)
+    if data.truncate:
+        rows = [*splits.train, *splits.validation, *splits.test]
+        tokens = context.tokens(rows, is_encoder_decoder=bool(context.config.is_encoder_decoder))
+        if cut := sum(row.truncated for row in tokens):
+            say(f"{cut:,} of {len(rows):,} rows are cut to dataset.max_prompt_length or max_completion_length.")
+    return splits
 
 
 def fingerprint(recipe: Recipe, splits: Splits) -> str:
@@ -181,12 +194,7 @@ def _finish(context: Context) -> None:
     link_tree(source, context.run.model)
     write_card(context)
     if context.recipe.push_to_hub:
-        from huggingface_hub import HfApi
-
-        name = context.recipe.hub_model_id or context.run.path.name
-        api = HfApi()
-        repo = api.create_repo(name, exist_ok=True).repo_id
-        api.upload_folder(repo_id=repo, folder_path=context.run.model)
+        publish(context.run.model, context.recipe.hub_model_id or context.run.path.name)
 
 
 def write_environment(run: RunFolder, recipe: Recipe) -> None:

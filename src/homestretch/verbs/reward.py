@@ -23,9 +23,10 @@ def fit_reward(
     on_bad_row: str = "error",
     overrides: Overrides = (),
 ) -> RunFolder:
-    """Make failure modes of the pairs and fit a reward model; it stands in `out`/stages/02-reward/model.
+    """Fit a reward model on failure modes made of the pairs, or on their own `rejected` responses where they have some.
 
-    `overrides` are recipe settings such as `["reward.kind=pairwise"]`. Raises InputError.
+    It stands in `out`/stages/02-reward/model. `overrides` are recipe settings such as `["reward.kind=pairwise"]`.
+    Raises InputError.
     """
     recipe = load_recipe({"stages": ["negatives", "reward"]}, own_pairs(data, model, on_bad_row, overrides))
 

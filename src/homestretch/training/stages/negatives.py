@@ -1,17 +1,22 @@
-"""Stage `negatives`: typed failure modes of the training pairs, made by rules and mined from the current model."""
+"""Stage `negatives`: typed failure modes of the training pairs, made by rules and mined from the current model.
+
+A row that comes with a worse response (`rejected`) keeps it, and none is made of it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from homestretch import ranks
 from homestretch.config.negatives import NegativesConfig
 from homestretch.data.records import Example
 from homestretch.data.samplers import epoch_order
+from homestretch.data.tokenize import UNNAMED
 from homestretch.generation.engine import generate
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.negatives import MINED, Corpus, Negative, Sample, Thresholds, corruptions, mine
@@ -29,7 +34,8 @@ FILE, AUDIT = "negatives.jsonl", "audit.json"
 def run(context: Context, config: NegativesConfig, folder: Path) -> None:
     """Write preference rows (`negatives.jsonl`) and what simple readers would make of them (`audit.json`)."""
     seed = fold("negatives", context.recipe.seed, config.seed)
-    kept = mined_samples(context, config, seed) if MINED in config.classes else None
+    bare = [e for e in context.splits.train if "rejected" not in e.columns]
+    kept = mined_samples(context, config, bare, seed) if MINED in config.classes and bare else None
     if ranks.is_first():
         with ranks.alone():
             write_negatives(context, config, folder, kept, seed)
@@ -50,19 +56,36 @@ def write_negatives(
         tokens_per_word=tokens_per_word(context, examples),
         max_words=config.max_words,
     )
-    rows = make_negatives(
-        examples,
+    made = make_negatives(
+        [e for e in examples if "rejected" not in e.columns],
         corruptions(config.classes, corpus, kept=kept),
         classes_per_example=config.classes_per_example,
         weights=config.weights,
         seed=seed,
         length=length,
     )
+    rows = given_pairs(examples) + made
     found = audit(rows, length=length)
     classes = [dataclasses.asdict(c) for c in found.classes]
     summary = {"held_out": config.held_out, "verdict": found.verdict(), "classes": classes}
     write_text(folder / AUDIT, json.dumps(summary, indent=1))
     write_text(folder / FILE, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def given_pairs(examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """Preference rows that the data have; a worse response of no named failure mode is called `rejected`."""
+    named = ("rejected", "failure_mode", "rejected_terminated", "margin")
+    return [
+        {
+            "prompt": e.prompt,
+            "chosen": e.completion,
+            "failure_mode": UNNAMED,
+            **{name: e.columns[name] for name in named if name in e.columns},
+            "id": e.id,
+        }
+        for e in examples
+        if "rejected" in e.columns
+    ]
 
 
 def random_text(context: Context) -> Callable[[random.Random, int], str]:
@@ -84,9 +107,10 @@ def tokens_per_word(context: Context, examples: list[Example]) -> float:
     return tokens / max(sum(len(t.split()) for t in texts), 1)
 
 
-def mined_samples(context: Context, config: NegativesConfig, seed: int) -> dict[str, list[Negative]]:
+def mined_samples(
+    context: Context, config: NegativesConfig, examples: list[Example], seed: int
+) -> dict[str, list[Negative]]:
     """The current model's own bad answers to training prompts: greedy, and sampled at a temperature."""
-    examples = context.splits.train
     order = epoch_order(len(examples), seed=seed, epoch=0)[: config.mined.max_prompts]
     chosen = [examples[i] for i in sorted(order)]
     trunk = context.load_trunk()

@@ -16,7 +16,7 @@ from homestretch.algorithms.reward_model import RewardModelling
 from homestretch.batch import PairBatch
 from homestretch.config.reward import RewardConfig
 from homestretch.data.collate import collate_pairs
-from homestretch.data.records import Example, example_from_row
+from homestretch.data.records import Example, example_from_row, prompt_text
 from homestretch.data.samplers import epoch_batch
 from homestretch.data.tokenize import TokenizedPair
 from homestretch.errors import DataError, RecipeError
@@ -87,11 +87,19 @@ def split_pairs(
     pairs: list[Example], config: RewardConfig, held_out_mode: str | None, *, seed: int
 ) -> tuple[list[Example], list[Example]]:
     """Pairs to train on and pairs to measure on, disjoint by prompt; the held-out mode is only measured."""
-    ids = sorted({row.id for row in pairs}, key=lambda i: fold("reward_split", seed, i))
+    first: dict[str, str] = {}  # id of the first row of each prompt: a user's pairs may share one
+    for row in pairs:
+        first.setdefault(prompt_text(row), row.id)
+    ids = sorted(set(first.values()), key=lambda i: fold("reward_split", seed, i))
     count = min(max(round(len(ids) * config.held_out_fraction), 1), config.max_held_out)
     held = set(ids[:count])
-    train = [row for row in pairs if row.id not in held and row.columns["failure_mode"] != held_out_mode]
-    measured = [row for row in pairs if row.id in held]
+    is_held = [first[prompt_text(row)] in held for row in pairs]
+    measured = [row for row, there in zip(pairs, is_held, strict=True) if there]
+    train = [
+        row
+        for row, there in zip(pairs, is_held, strict=True)
+        if not there and row.columns["failure_mode"] != held_out_mode
+    ]
     if not train or all(row.columns["failure_mode"] == held_out_mode for row in measured):
         raise DataError(
             f"{len(pairs)} pairs are too few to train a reward model on and to measure it: give more training pairs, "

@@ -1,0 +1,45 @@
+"""Preference rows of the data's own as negatives: kept as they are, split by prompt, refused where both sides agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from homestretch.config.recipe import load_recipe
+from homestretch.config.reward import RewardConfig
+from homestretch.data.records import Example, example_from_row
+from homestretch.errors import DataError
+from homestretch.training.needs import check_needs
+from homestretch.training.stages.negatives import given_pairs
+from homestretch.training.stages.reward import split_pairs
+
+
+def example(number: int, **columns: Any) -> Example:
+    return example_from_row(
+        {"prompt": f"p{number}", "chosen": f"good {number}", "rejected": f"bad {number}", **columns},
+        where=f"pairs.jsonl:{number}",
+    )
+
+
+def test_a_given_pair_is_kept_with_what_is_known_of_it() -> None:
+    known = {"failure_mode": "rude", "rejected_terminated": False, "margin": 2.0}
+    bare = example_from_row({"prompt": "p", "completion": "c"}, where="pairs.jsonl:3")
+    assert given_pairs([example(1), example(2, **known), bare]) == [
+        {"prompt": "p1", "chosen": "good 1", "rejected": "bad 1", "failure_mode": "rejected", "id": "pairs.jsonl:1"},
+        {"prompt": "p2", "chosen": "good 2", "rejected": "bad 2", "id": "pairs.jsonl:2", **known},
+    ]
+
+
+def test_pairs_of_one_prompt_are_on_one_side() -> None:
+    pairs = [example(i, prompt=f"p{i % 10}", failure_mode="rude") for i in range(40)]
+    train, held = split_pairs(pairs, RewardConfig(held_out_fraction=0.3), None, seed=0)
+    assert len({row.prompt for row in held}) == 3
+    assert {row.prompt for row in train}.isdisjoint(row.prompt for row in held)
+    assert len(train) + len(held) == 40
+
+
+def test_a_given_pair_of_equal_sides_is_refused_before_the_model_is_loaded() -> None:
+    recipe = load_recipe({"stages": ["negatives", "reward"]})
+    with pytest.raises(DataError, match=r"pairs\.jsonl:2: `chosen` and `rejected` are the same text"):
+        check_needs(recipe, [example(1), example(2, rejected="good 2")])
