@@ -141,7 +141,6 @@ MUTANTS = [
         ("terms_B = terms_BT.sum(1)", "terms_B = terms_BT.mean(1)"),
         ("steps if steps >= 1 else steps * self.rounds", "steps"),
         ("same_BT = (greedy_BT ==", "same_BT = (greedy_BT !="),
-        ("policy.embed(greedy_BL), mask_BL, lam", "policy.embed(greedy_BL), mask_BL * 0 + 1, lam"),
     ),
     *of(
         "algorithms/reward_model",
