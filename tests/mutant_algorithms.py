@@ -125,6 +125,7 @@ MUTANTS = [
         ("return -torch.where", "return torch.where"),
         ("1 + NOISE * noise", "1 + noise"),
         ("min(max(lam", "max(max(lam"),
+        ("end if number >= steps else start", "end if number > steps else start"),
     ),
     *of(
         "algorithms/ift",
@@ -139,6 +140,7 @@ MUTANTS = [
         ("inputs_embeds=inputs_BLD).logp_BT", "inputs_embeds=None).logp_BT"),
         ("terms_B = terms_BT.sum(1)", "terms_B = terms_BT.mean(1)"),
         ("steps if steps >= 1 else steps * self.rounds", "steps"),
+        ("same_BT = (greedy_BT ==", "same_BT = (greedy_BT !="),
     ),
     *of(
         "algorithms/reward_model",

@@ -184,7 +184,7 @@ def test_gradcheck_of_the_mix() -> None:
 def test_lam_rises_in_a_straight_line() -> None:
     made = [rising_lam(n, start=0.1, end=0.5, steps=4) for n in range(6)]
     assert made == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5])
-    assert rising_lam(0, start=0.1, end=0.5, steps=0) == 0.1
+    assert rising_lam(0, start=0.1, end=0.5, steps=0) == 0.5
 
 
 def test_noise_on_lam_is_half_of_it_and_stays_in_range() -> None:

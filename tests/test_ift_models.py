@@ -169,6 +169,40 @@ def test_killed_and_started_again_gives_the_same_bits(tmp_path: Path, name: str,
     assert rows[-1]["nll"] < rows[0]["nll"]
 
 
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_inputs_change_where_predictions_are_wrong_by_lam_and_nowhere_else(name: str) -> None:
+    """Section 6 of the sheet: the second pass differs from the first by the error rate times lam."""
+    policy, batch, lam = policy_of(name), batch_of(), 0.3
+    with torch.no_grad():
+        algorithm = IFT(IFTConfig(lam=lam), 10)
+        mixed_BLD, diagnostics = algorithm._inputs(Models(policy=policy), batch)
+        ids_BL, mask_BL = policy.inputs(batch)
+        own_BLD = policy.embed(ids_BL)
+        greedy_BT = policy.score(batch, want={"greedy"}).greedy_BT
+        predicted_BLD = policy.embed(policy.inputs(replace(batch, ids_BT=greedy_BT))[0])
+    accuracy_BT, mask_BT = diagnostics["token_accuracy"]
+    changed_BL = (mixed_BLD != own_BLD).any(-1)
+    assert not changed_BL[~mask_BL.bool()].any()
+    wrong_N = accuracy_BT[mask_BT.bool()] == 0
+    assert torch.equal(changed_BL[mask_BL.bool()], wrong_N) and wrong_N.any()
+    torch.testing.assert_close(mixed_BLD - own_BLD, lam * (predicted_BLD - own_BLD))
+
+
+@pytest.mark.parametrize("name", ["llama", "t5"])
+@pytest.mark.parametrize("formula", ["authors", "eq21", "alg1"])
+def test_ids_of_padding_enter_nothing(name: str, formula: str) -> None:
+    policy, batch = policy_of(name), batch_of()
+    other = replace(
+        batch,
+        prompt_ids_BP=torch.where(batch.prompt_mask_BP.bool(), batch.prompt_ids_BP, 7),
+        ids_BT=torch.where(batch.mask_BT.bool(), batch.ids_BT, 9),
+    )
+    assert not torch.equal(other.ids_BT, batch.ids_BT) and not torch.equal(other.prompt_ids_BP, batch.prompt_ids_BP)
+    with torch.no_grad():
+        made = [IFT(IFTConfig(formula=formula), 10).loss(Models(policy=policy), b).terms for b in (batch, other)]
+    torch.testing.assert_close(*made)
+
+
 def test_a_right_prediction_leaves_the_input_as_it_is() -> None:
     """Responses that the model itself would give: the second pass is the first."""
     policy = Policy(trunk_of("llama"), None, budget=1000)

@@ -106,7 +106,7 @@ def ift_loss(logp_BT: Tensor, weight_BT: Tensor, mask_BT: Tensor) -> Tensor:
 
 def rising_lam(number: int, *, start: float, end: float, steps: int) -> float:
     """lam in round `number`, counted from 0: a straight line from `start` to `end` over `steps` rounds, then `end`."""
-    return start + (end - start) * min(number / max(steps, 1), 1.0)
+    return end if number >= steps else start + (end - start) * number / steps
 
 
 def noisy_lam(lam: float, noise: float) -> float:

@@ -38,7 +38,8 @@ class IFTConfig(TrainingConfig):
     lam_warmup_steps: float = Field(0.1, ge=0)
     """Steps over which it rises; below 1 a share of all steps. Origin: ours, as for the step size."""
     embedding: Literal["frozen", "live"] = "frozen"
-    """Whether input embeddings learn, where all weights are trained. Origin: authors' code keeps a frozen copy."""
+    """Whether the mixed embeddings learn, where all weights are trained. Origin: authors' code keeps a frozen copy. An
+    encoder's own reading of the prompt learns in either case, and so does a table that is also the output layer."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
