@@ -15,7 +15,6 @@ from homestretch.algorithms.ppo import (
     lookahead_advantages,
     lookahead_policy_loss,
     lookahead_weights,
-    others_mean,
     ppo_policy_loss,
 )
 from homestretch.batch import LossTerms, RolloutBatch, Scored, SequenceBatch
@@ -219,11 +218,6 @@ def test_the_loss_adds_value_and_entropy_with_their_weights() -> None:
     far, near = (scored.value_BT - rollout.ret_BT) ** 2, (rollout.value_old_BT + 0.1 - rollout.ret_BT) ** 2
     expected = -rollout.adv_BT + 0.3 * 0.5 * torch.maximum(far, near) - 0.7 * scored.entropy_BT
     torch.testing.assert_close(terms.terms[mask], expected[mask])
-
-
-def test_mean_of_the_others_by_hand() -> None:
-    reward_B, index_B = torch.tensor([1.0, 2.0, 6.0, 5.0, 7.0, 9.0]), torch.tensor([3, 3, 3, 8, 8, 1])
-    assert others_mean(reward_B, index_B).tolist() == [4.0, 3.5, 1.5, 7.0, 5.0, 0.0]
 
 
 @pytest.mark.parametrize("baseline", ["prompt", "none"])

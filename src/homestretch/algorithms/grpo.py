@@ -18,7 +18,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from homestretch.algorithms.base import Models
-from homestretch.algorithms.groups import Groups, ratio_diagnostics
+from homestretch.algorithms.groups import Groups
+from homestretch.algorithms.rollouts import clipped_share, ratio_diagnostics
 from homestretch.batch import AdvantageBatch, LossTerms
 from homestretch.config.grpo import GRPOConfig
 from homestretch.ops.divergences import kl_k3
@@ -63,8 +64,8 @@ class GRPO(Groups):
         terms_BT = grpo_loss(
             logp_BT, batch.logp_old_BT, batch.logp_ref_BT, batch.adv_B, cliprange=config.cliprange, beta=config.beta
         )
-        log_ratio_BT = logp_BT.detach() - batch.logp_old_BT
-        diagnostics = ratio_diagnostics(
-            log_ratio_BT, log_ratio_BT.exp(), batch.mask_BT, batch, cliprange=config.cliprange
-        )
+        now_BT = logp_BT.detach()
+        ratio_BT = (now_BT - batch.logp_old_BT).exp()
+        diagnostics = clipped_share(ratio_BT, batch.mask_BT, cliprange=config.cliprange)
+        diagnostics |= ratio_diagnostics(now_BT, batch.logp_old_BT, batch.mask_BT)
         return LossTerms(terms=terms_BT, mask=batch.mask_BT, average=config.average, diagnostics=diagnostics)

@@ -1,4 +1,4 @@
-"""REINFORCE, leave one out: the whole response is one action, and the other samples of its prompt are the baseline
+"""REINFORCE, leave one out: a response is one action, and the other samples of its prompt are the baseline
 (Ahmadian et al., ACL 2024, arXiv:2402.14740).
 
     R_b   = r(x, y_b) - beta (ln p_old(y_b | x) - ln p_ref(y_b | x))                                     (1)
@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from homestretch.algorithms.base import Models
-from homestretch.algorithms.groups import Groups, ratio_diagnostics
+from homestretch.algorithms.groups import Groups
+from homestretch.algorithms.rollouts import clipped_share, ratio_diagnostics
 from homestretch.batch import AdvantageBatch, LossTerms
 from homestretch.config.rloo import RLOOConfig
 from homestretch.ops.groups import others_mean
@@ -74,7 +75,6 @@ class RLOO(Groups):
         ones_B = torch.ones_like(terms_B)
         now_BT = logp_BT.detach()
         ratio_B = sequence_ratio(now_BT, batch.logp_old_BT, batch.mask_BT)
-        diagnostics = ratio_diagnostics(
-            now_BT - batch.logp_old_BT, ratio_B, ones_B, batch, cliprange=self.config.cliprange
-        )
+        diagnostics = clipped_share(ratio_B, ones_B, cliprange=self.config.cliprange)
+        diagnostics |= ratio_diagnostics(now_BT, batch.logp_old_BT, batch.mask_BT)
         return LossTerms(terms=terms_B, mask=ones_B, average="sequence", diagnostics=diagnostics)

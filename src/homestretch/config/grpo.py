@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from homestretch.config.rollouts import RolloutConfig
+from homestretch.config.rollouts import GroupConfig
 
 
-class GRPOConfig(RolloutConfig):
+class GRPOConfig(GroupConfig):
     """Clipped policy gradient with rewards normalised within each prompt's samples (Shao et al. 2024)."""
 
     beta: float = Field(0.04, ge=0)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from homestretch.config.rollouts import RolloutConfig
+from homestretch.config.rollouts import GroupConfig
 
 
-class RLOOConfig(RolloutConfig):
+class RLOOConfig(GroupConfig):
     """Policy gradient with the other samples of a prompt as the baseline (Ahmadian et al. 2024)."""
 
     kl_coef: float = Field(0.05, ge=0)
