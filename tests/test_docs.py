@@ -73,7 +73,7 @@ def test_docstrings_on_pages_keep_their_columns() -> None:
     assert re.search(r"^    Notation    R: ", page, re.MULTILINE)
     assert re.search(r"^Strategy R2", page, re.MULTILINE)
     for text in (DOCS / "methods").glob("*.md"):
-        assert len(hook.MARK.findall(text.read_text(encoding="utf-8"))) >= 5
+        assert len(hook.MARK.findall(text.read_text(encoding="utf-8"))) >= 3
 
 
 def test_every_logged_key_has_its_line() -> None:

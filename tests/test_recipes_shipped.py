@@ -92,7 +92,7 @@ def test_recipes_are_found_by_name_and_by_path(tmp_path: Path) -> None:
     mine.write_text("stages: [sft]\n", encoding="utf-8")
     assert find_recipe("text") == find_recipe("last_mile/text") == shipped()["last_mile/text"]
     assert find_recipe(mine) == mine
-    with pytest.raises(RecipeError, match=r"did you mean `scitldr`\?"):
-        find_recipe("scitdlr")
+    with pytest.raises(RecipeError, match=r"did you mean `last_mile/scitldr`\?"):
+        find_recipe("last_mile/scitdlr")
     with pytest.raises(RecipeError, match=r"known are .*`quickstart`, `quickstart_fast`"):
         find_recipe("zzz")
