@@ -25,9 +25,11 @@ from homestretch.algorithms.alol import ALOL
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.dpo import DPO
 from homestretch.algorithms.gold import GOLD
+from homestretch.algorithms.grpo import GRPO
 from homestretch.algorithms.ift import IFT
 from homestretch.algorithms.ppo import PPO
 from homestretch.algorithms.reward_model import RewardModelling
+from homestretch.algorithms.rloo import RLOO
 from homestretch.algorithms.sft import SFT
 from homestretch.algorithms.value import ValueFit
 from homestretch.algorithms.wbc import WBC
@@ -35,9 +37,11 @@ from homestretch.batch import Batch, LossTerms
 from homestretch.config.alol import ALOLConfig
 from homestretch.config.dpo import DPOConfig
 from homestretch.config.gold import GOLDConfig
+from homestretch.config.grpo import GRPOConfig
 from homestretch.config.ift import IFTConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
+from homestretch.config.rloo import RLOOConfig
 from homestretch.config.sft import SFTConfig
 from homestretch.config.training import TrainingConfig
 from homestretch.config.value import ValueConfig
@@ -45,7 +49,8 @@ from homestretch.config.wbc import WBCConfig
 from homestretch.policies.policy import Policy
 from homestretch.training.loop import fit
 
-SMALL_PPO = {"rollout_batch_size": 8, "train_batch_size": 4, "num_generations": 4, "value_warmup_steps": 0}
+SMALL = {"rollout_batch_size": 8, "train_batch_size": 4, "num_generations": 4}
+SMALL_PPO = {**SMALL, "value_warmup_steps": 0}
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,12 @@ def alol(variant: str, needs: set[str], reads: tuple[str, ...]) -> Case:
     """One form of A-LoL."""
     config = ALOLConfig(variant=variant, beta=0.1, cliprange=None if variant == "a_lol_ref_free" else 0.5)
     return Case("alol", config, ALOL, judged_of, (), frozenset({"pairs", "rewards"} | needs), reads)
+
+
+def group(stage: str, config: TrainingConfig, algorithm: Any) -> Case:
+    """An online method without a critic."""
+    needs = frozenset({"pairs", "rewards", "reference", "rollouts"})
+    return Case(stage, config, algorithm, lambda n: prompts_of(n, size=8), (), needs)
 
 
 def ift(**settings: Any) -> Case:
@@ -153,6 +164,9 @@ CASES = {
         ("value",),
         frozenset({"pairs", "rewards", "reference", "value", "rollouts"}),
     ),
+    "rloo": group("rloo", RLOOConfig(kl_coef=0.2, num_ppo_epochs=2, **SMALL), RLOO),
+    "grpo": group("grpo", GRPOConfig(beta=0.2, num_ppo_epochs=2, **SMALL), GRPO),
+    "grpo without scale": group("grpo", GRPOConfig(scale_rewards="none", average="token", **SMALL), GRPO),
 }
 
 

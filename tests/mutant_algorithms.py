@@ -15,8 +15,6 @@ MUTANTS = [
         ("(q_BTK - b_BT[..., None]).detach()", "q_BTK - b_BT[..., None]"),
         ("(logp_BTK - logp_old_BTK.detach()).exp()", "(logp_BTK - logp_old_BTK).exp()"),
         ("return -(weight_BTK * clipped", "return -(clipped"),
-        ("    same_BB.fill_diagonal_(0)\n", ""),
-        ("same_BB.sum(1).clamp(min=1)", "same_BB.sum(1).add(1)"),
         ("reward_B - others_mean(", "reward_B + others_mean("),
         ("token_rewards(centred_B, mask_BT) - self", "token_rewards(centred_B, mask_BT) + self"),
         ("whiten(adv_BT, mask_BT) if", "whiten(adv_BT, torch.ones_like(mask_BT)) if"),
@@ -26,7 +24,6 @@ MUTANTS = [
         ("- config.ent_coef * scored", "+ config.ent_coef * scored"),
         ("config.vf_coef * value_BT -", "value_BT -"),
         ("n=len(rollout)", "n=1"),
-        ("float(log_ratio_BT.sum(1).mean())", "float(log_ratio_BT.mean())"),
     ),
     *of(
         "algorithms/ppo",

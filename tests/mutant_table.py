@@ -6,6 +6,7 @@ from mutant import Mutant as Mutant
 from mutant import of
 from mutant_algorithms import MUTANTS as ALGORITHMS
 from mutant_generation import MUTANTS as GENERATION
+from mutant_online import MUTANTS as ONLINE
 from mutant_ranks import MUTANTS as RANKS
 from mutant_runs import MUTANTS as RUNS
 from mutant_stages import MUTANTS as STAGES
@@ -14,6 +15,7 @@ from mutant_training import MUTANTS as TRAINING
 MUTANTS = [
     *ALGORITHMS,
     *GENERATION,
+    *ONLINE,
     *RANKS,
     *RUNS,
     *STAGES,
@@ -57,7 +59,7 @@ MUTANTS = [
         ("la_rouge(text, refs) / 100", "la_rouge(text, refs)"),
     ),
     *of(
-        "training/stages/ppo",
+        "training/terminal_reward",
         "test_rules",
         ("name: weight * rewards(", "name: rewards("),
         ("ids[mask.bool()]", "ids"),

@@ -59,3 +59,23 @@ def test_the_steady_rate_leaves_out_what_came_before_the_first_step():
     protocol = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(protocol)
     assert protocol.steady_rate([100.0, 160.0, 220.0], [50.0, 53.0, 56.0]) == pytest.approx(20.0)
+
+
+def test_make_bench_runs_files_that_are_there():
+    line = next(x for x in (FOLDER.parent / "Makefile").read_text().splitlines() if x.startswith("BENCHMARKS = "))
+    names = line.partition(" = ")[2].split()
+    assert {"sft", "ppo", "rloo", "dpo"} <= set(names)
+    assert [name for name in names if not (FOLDER / f"{name}.py").is_file()] == []
+
+
+def test_the_worse_response_of_a_pair_is_the_reference_of_the_next_prompt(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    spec = importlib.util.spec_from_file_location("bench_dpo", FOLDER / "dpo.py")
+    assert spec and spec.loader
+    dpo = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(dpo)
+    rows = [{"prompt": p, "completion": c} for p, c in (("a", "1"), ("b", "2"), ("c", "2"))]
+    assert dpo.paired(rows) == [
+        {"prompt": "a", "chosen": "1", "rejected": "2"},
+        {"prompt": "c", "chosen": "2", "rejected": "1"},
+    ]

@@ -224,6 +224,23 @@ def test_a_rollout_answers_every_row_in_its_place(prompts, copies, max_rows):
     assert len({tuple(s.ids) for s in samples}) == len(prompts), "copies of a prompt get samples of their own"
 
 
+def test_a_rollout_keeps_what_the_policy_said_of_its_own_tokens():
+    """Log-probabilities, and with a head values; neither where something else was drawn from."""
+    policy, batch = policy_of(build("llama")), prompts_of(PROMPTS[:3])
+    plain = SamplingConfig(max_new_tokens=9)
+    out = rollout(policy, batch, eos_ids=ENDS, sampling=plain, seed=6)
+    made = generate(policy, PROMPTS[:3], eos_ids=ENDS, sampling=plain, seed=6)
+    for row, (sample,) in enumerate(made):
+        assert out.logp_sampled_BT[row][out.mask_BT[row].bool()].tolist() == sample.logp
+    assert out.value_sampled_BT is None and out.sampled.value_BT is None
+    with_values = rollout(policy, batch, eos_ids=ENDS, sampling=plain, seed=6, head=lambda hidden_BD: hidden_BD[:, 0])
+    assert torch.equal(with_values.logp_sampled_BT, out.logp_sampled_BT)
+    assert with_values.value_sampled_BT.shape == out.ids_BT.shape
+    for changes in ({"top_p": 0.9}, {"temperature": 0.7}, {"repetition_penalty": 1.2}, {"min_p": 0.1}, {"top_k": 5}):
+        other = rollout(policy, batch, eos_ids=ENDS, sampling=plain.model_copy(update=changes), seed=6)
+        assert other.sampled is None
+
+
 def test_responses_are_padded_on_the_right_to_the_longest():
     samples = [Sample([7, 8, 1], [0.0] * 3, True), Sample([9], [0.0], False), Sample([4, 4], [0.0] * 2, False)]
     out = with_responses(batch_of(), samples)

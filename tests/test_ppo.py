@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from tables import Table, models_of, responses, table, value
 
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.ppo import (
@@ -15,84 +15,18 @@ from homestretch.algorithms.ppo import (
     lookahead_advantages,
     lookahead_policy_loss,
     lookahead_weights,
-    others_mean,
     ppo_policy_loss,
 )
-from homestretch.batch import LossTerms, RolloutBatch, Scored, SequenceBatch
+from homestretch.batch import RolloutBatch
 from homestretch.config.ppo import PPOConfig
-from homestretch.ops.reduce import aggregate, denominator
 
 PLAIN = {"whiten": False, "reward_baseline": "none", "kl": "off", "value_warmup_steps": 0, "num_generations": 1}
-
-
-@dataclass
-class Table:
-    """A policy whose next token depends on the place alone: logits (T, V), values (T,)."""
-
-    logits_TV: Tensor
-    value_T: Tensor
-
-    def score(self, batch, *, want, candidate_BTK=None, heads_only=False, inputs_embeds=None) -> Scored:
-        logp_TV = self.logits_TV.log_softmax(-1)[: batch.ids_BT.shape[1]]
-        logp_BTV = logp_TV.expand(len(batch), -1, -1)
-        return Scored(
-            logp_BT=logp_BTV.gather(-1, batch.ids_BT[..., None]).squeeze(-1),
-            entropy_BT=-(logp_BTV.exp() * logp_BTV).sum(-1),
-            logp_BTK=None if candidate_BTK is None else logp_BTV.gather(-1, candidate_BTK),
-            value_BT=self.value_T[: batch.ids_BT.shape[1]].repeat(len(batch), 1),
-        )
-
-
-def responses(ids: list[list[int]], *, index: list[int] | None = None) -> SequenceBatch:
-    width = max(map(len, ids))
-    one_BP = torch.ones(len(ids), 1, dtype=torch.long)
-    return SequenceBatch(
-        prompt_ids_BP=one_BP,
-        prompt_mask_BP=one_BP,
-        ids_BT=torch.tensor([row + [0] * (width - len(row)) for row in ids]),
-        mask_BT=torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids]),
-        index_B=torch.tensor(index or list(range(len(ids)))),
-        terminated_B=torch.tensor([len(row) < width for row in ids]),
-    )
-
-
-def table(width: int = 3, vocabulary: int = 5, *, seed: int = 0) -> Table:
-    generator = torch.Generator().manual_seed(seed)
-    logits_TV = torch.randn(width, vocabulary, generator=generator, dtype=torch.float64)
-    return Table(
-        logits_TV.requires_grad_(), torch.randn(width, generator=generator, dtype=torch.float64).requires_grad_()
-    )
-
-
-def models_of(policy: Table, made: SequenceBatch, reward: list[float], reference: Table | None = None) -> Models:
-    def candidates(rollout: SequenceBatch, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        token_TK = policy.logits_TV.topk(k).indices[: rollout.ids_BT.shape[1]]
-        token_BTK = token_TK.expand(len(rollout), -1, -1).clone()
-        missing_BT = ~(token_BTK == rollout.ids_BT[..., None]).any(-1)
-        token_BTK[..., -1] = torch.where(missing_BT, rollout.ids_BT, token_BTK[..., -1])
-        next_T = torch.cat([policy.value_T[1:], torch.zeros(1, dtype=torch.float64)])[: token_BTK.shape[1]]
-        logp_BTK = policy.score(rollout, want=(), candidate_BTK=token_BTK).logp_BTK
-        return token_BTK, logp_BTK, next_T[None, :, None].expand_as(token_BTK)
-
-    reward_B = torch.tensor(reward, dtype=torch.float64)
-    return Models(
-        policy=policy,
-        reference=reference or policy,
-        sample=lambda prompts, number: made,
-        reward=lambda batch: (reward_B, {"scores": reward_B}),
-        candidates=candidates,
-    )
 
 
 def collected(models: Models, **changes) -> tuple[PPO, RolloutBatch, dict[str, float]]:
     algorithm = PPO(PPOConfig(**(PLAIN | changes)))
     rollout, stats = algorithm.collect(models, models.sample(None, 0), 0)
     return algorithm, rollout, stats
-
-
-def value(terms: LossTerms) -> Tensor:
-    count = denominator(terms.mask, terms.average)
-    return aggregate(terms.terms, terms.mask, average=terms.average, denominator=count)
 
 
 def test_whitened_advantages_of_the_sheet() -> None:
@@ -219,11 +153,6 @@ def test_the_loss_adds_value_and_entropy_with_their_weights() -> None:
     far, near = (scored.value_BT - rollout.ret_BT) ** 2, (rollout.value_old_BT + 0.1 - rollout.ret_BT) ** 2
     expected = -rollout.adv_BT + 0.3 * 0.5 * torch.maximum(far, near) - 0.7 * scored.entropy_BT
     torch.testing.assert_close(terms.terms[mask], expected[mask])
-
-
-def test_mean_of_the_others_by_hand() -> None:
-    reward_B, index_B = torch.tensor([1.0, 2.0, 6.0, 5.0, 7.0, 9.0]), torch.tensor([3, 3, 3, 8, 8, 1])
-    assert others_mean(reward_B, index_B).tolist() == [4.0, 3.5, 1.5, 7.0, 5.0, 0.0]
 
 
 @pytest.mark.parametrize("baseline", ["prompt", "none"])

@@ -15,7 +15,9 @@ from homestretch.config.yaml import load_file
 from homestretch.errors import RecipeError
 
 NAMES = ["last_mile/quickstart", "last_mile/quickstart_fast", "last_mile/scitldr", "last_mile/text", "last_mile/webnlg"]
-NAMES = ["alol/docstrings", "dpo/docstrings", "gold/docstrings", "ift/docstrings", *NAMES, "wbc/docstrings"]
+NAMES = ["ift/docstrings", *NAMES, "rloo/docstrings", "rloo/scitldr", "rloo/webnlg", "wbc/docstrings"]
+NAMES = ["gold/docstrings", "grpo/docstrings", "grpo/scitldr", "grpo/webnlg", *NAMES]
+NAMES = ["alol/docstrings", "dpo/docstrings", *NAMES]
 FILES = sorted(recipes_folder().rglob("*.y*ml"))
 LAST_MILE = ["sft", "negatives", "reward", "ppo", "evaluate", "report"]
 NO_REASON_NEEDED = {("model_name_or_path",), ("dataset", "name")}  # what the recipe is about
@@ -24,7 +26,7 @@ NO_REASON_NEEDED = {("model_name_or_path",), ("dataset", "name")}  # what the re
 def test_how_many_there_are() -> None:
     assert list(shipped()) == NAMES
     assert sorted(shipped().values()) == FILES
-    assert len(FILES) == 10
+    assert len(FILES) == 16
     methods = {path.parent.name for path in FILES}
     assert methods - {"last_mile"} <= set(STAGES)
 
@@ -90,7 +92,7 @@ def test_recipes_are_found_by_name_and_by_path(tmp_path: Path) -> None:
     mine.write_text("stages: [sft]\n", encoding="utf-8")
     assert find_recipe("text") == find_recipe("last_mile/text") == shipped()["last_mile/text"]
     assert find_recipe(mine) == mine
-    with pytest.raises(RecipeError, match=r"did you mean `scitldr`\?"):
-        find_recipe("scitdlr")
+    with pytest.raises(RecipeError, match=r"did you mean `last_mile/scitldr`\?"):
+        find_recipe("last_mile/scitdlr")
     with pytest.raises(RecipeError, match=r"known are .*`quickstart`, `quickstart_fast`"):
         find_recipe("zzz")

@@ -14,7 +14,7 @@ from homestretch.config.ppo import PPOConfig
 from homestretch.data.records import example_from_row
 from homestretch.errors import RecipeError
 from homestretch.rewards.rules import REWARDS, reference_overlap, unbroken_rules
-from homestretch.training.stages.ppo import by_rule
+from homestretch.training.terminal_reward import by_rule
 
 SOURCE = "The cat sat on the mat in the sun and slept for most of the long afternoon."
 REFERENCE = "A cat slept on a mat."

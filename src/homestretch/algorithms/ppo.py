@@ -33,11 +33,20 @@ import torch
 from torch import Tensor
 
 from homestretch.algorithms.base import Models, Round
+from homestretch.algorithms.rollouts import (
+    Diagnostics,
+    behaviour,
+    clipped_share,
+    ratio_diagnostics,
+    replay,
+    sample_stats,
+)
 from homestretch.batch import LossTerms, RolloutBatch, SequenceBatch
 from homestretch.config.ppo import PPOConfig
 from homestretch.ops.divergences import kl_k1, kl_k3
+from homestretch.ops.groups import others_mean
 from homestretch.ops.ratios import clipped_surrogate, clipped_value_loss
-from homestretch.ops.reduce import masked_mean, whiten
+from homestretch.ops.reduce import whiten
 from homestretch.ops.returns import gae, token_rewards
 from homestretch.ops.schedules import adapt_kl_coef
 
@@ -73,13 +82,6 @@ def lookahead_policy_loss(
     return -(weight_BTK * clipped_surrogate(ratio_BTK, adv_BTK, cliprange=cliprange)).sum(-1)
 
 
-def others_mean(reward_B: Tensor, index_B: Tensor) -> Tensor:
-    """Mean reward (B,) of the other rows with the same index; 0 where there is none."""
-    same_BB = (index_B[:, None] == index_B[None, :]).to(reward_B.dtype)
-    same_BB.fill_diagonal_(0)
-    return (same_BB @ reward_B) / same_BB.sum(1).clamp(min=1)
-
-
 class PPO:
     """Collects rollouts, computes advantages once, and replays them for a few clipped epochs."""
 
@@ -111,16 +113,7 @@ class PPO:
                     horizon=self.config.kl_horizon,
                     n=len(rollout),
                 )
-            yield Round(updates=self._replay(rollout, number), stats=stats)
-
-    def _replay(self, rollout: RolloutBatch, number: int) -> Iterator[RolloutBatch]:
-        size, generator = self.config.train_batch_size, torch.Generator().manual_seed(number)
-        first_U, prompt_B = rollout.distinct_prompts
-        for _ in range(self.config.num_ppo_epochs):
-            # Samples of one prompt stay together: its states are then computed once for all of them.
-            order = torch.randperm(len(first_U), generator=generator)[prompt_B].argsort(stable=True)
-            for at in range(0, len(order), size):
-                yield rollout.select(order[at : at + size])
+            yield Round(updates=replay(rollout, number, self.config), stats=stats)
 
     @torch.no_grad()
     def collect(self, models: Models, prompts: SequenceBatch, number: int) -> tuple[RolloutBatch, dict[str, float]]:
@@ -128,7 +121,7 @@ class PPO:
         assert models.sample and models.reward and models.reference
         responses = models.sample(prompts, number)
         mask_BT = responses.mask_BT
-        old = responses.sampled or models.policy.score(responses, want={"logp", "value"})
+        old = behaviour(models.policy, responses, want={"logp", "value"})
         ref = models.reference.score(responses, want={"logp"})
         reward_B, parts = models.reward(responses)
         assert old.logp_BT is not None and old.value_BT is not None and ref.logp_BT is not None
@@ -200,41 +193,26 @@ class PPO:
 
 
 def rollout_stats(rollout: RolloutBatch, parts: dict[str, Tensor]) -> dict[str, float]:
-    """Numbers of one rollout: reward and its parts, divergence, length, ends, and how well the value explains it.
-
-    Divergence and entropy are estimated from the sampled tokens, as means of ln p_old - ln p_ref and of -ln p_old.
-    """
-    mask_BT = rollout.mask_BT
-    assert rollout.reward_B is not None and rollout.terminated_B is not None
-    log_ratio_BT = (rollout.logp_old_BT - rollout.logp_ref_BT) * mask_BT
-    valid = mask_BT.bool()
+    """Numbers of one rollout, and how well the value explains its returns."""
+    assert rollout.reward_B is not None
+    valid = rollout.mask_BT.bool()
     ret_N, value_N = rollout.ret_BT[valid], rollout.value_old_BT[valid]
     spread = ret_N.var(unbiased=False)
-    stats = {
-        "reward": float(rollout.reward_B.mean()),
-        "reward_std": float(rollout.reward_B.std(unbiased=False)),
-        "objective/kl": float(log_ratio_BT.sum(1).mean()),
-        "objective/entropy": -float(masked_mean(rollout.logp_old_BT, mask_BT)),
-        "completions/mean_length": float(rollout.length_B.float().mean()),
-        "completions/clipped_ratio": float((~rollout.terminated_B).float().mean()),
-        "val/explained_variance": float(1 - (ret_N - value_N).var(unbiased=False) / spread.clamp(min=1e-8)),
-    }
-    return stats | {f"objective/{name}": float(value_B.float().mean()) for name, value_B in parts.items()}
+    explained = float(1 - (ret_N - value_N).var(unbiased=False) / spread.clamp(min=1e-8))
+    stats = sample_stats(rollout, rollout.reward_B, rollout.logp_old_BT, rollout.logp_ref_BT, parts)
+    return stats | {"val/explained_variance": explained}
 
 
 def update_diagnostics(
     logp_BT: Tensor, value_BT: Tensor, batch: RolloutBatch, policy_BT: Tensor, value_loss_BT: Tensor, config: PPOConfig
-) -> dict[str, tuple[Tensor, Tensor]]:
+) -> Diagnostics:
     """What the log says of an update, unreduced."""
-    log_ratio_BT = (logp_BT - batch.logp_old_BT) * batch.mask_BT
-    ratio_BT = log_ratio_BT.exp()
+    ratio_BT = ((logp_BT - batch.logp_old_BT) * batch.mask_BT).exp()
     values = {
         "loss/policy_avg": policy_BT,
         "loss/value_avg": value_loss_BT,
-        "policy/approxkl_avg": 0.5 * log_ratio_BT.square(),
-        "policy/clipfrac_avg": ((ratio_BT - 1).abs() > config.cliprange).float(),
-        "val/ratio": ratio_BT,
-        "val/ratio_tail": ((ratio_BT > 2) | (ratio_BT < 0.5)).float(),
         "val/clipfrac_avg": ((value_BT - batch.value_old_BT).abs() > config.cliprange_value).float(),
     }
-    return {name: (value, batch.mask_BT) for name, value in values.items()}
+    found = {name: (value, batch.mask_BT) for name, value in values.items()}
+    found |= clipped_share(ratio_BT, batch.mask_BT, cliprange=config.cliprange)
+    return found | ratio_diagnostics(logp_BT, batch.logp_old_BT, batch.mask_BT)

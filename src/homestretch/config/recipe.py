@@ -77,7 +77,7 @@ class Recipe(Config):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; `auto` takes the best there is."""
     reward_model_name_or_path: str | None = None
-    """A reward model of an earlier run, for a `ppo` without a `reward` stage before it."""
+    """A reward model of an earlier run, for a `ppo`, `rloo` or `grpo` without a `reward` stage before it."""
     dataset: DatasetConfig = DatasetConfig()
     """The pairs."""
     seed: int = Field(0, ge=0, lt=2**32)

@@ -10,10 +10,12 @@ from homestretch.config.base import Config, Where, nearest
 from homestretch.config.dpo import DPOConfig
 from homestretch.config.evaluate import EvaluateConfig, ReportConfig
 from homestretch.config.gold import GOLDConfig
+from homestretch.config.grpo import GRPOConfig
 from homestretch.config.ift import IFTConfig
 from homestretch.config.negatives import NegativesConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
+from homestretch.config.rloo import RLOOConfig
 from homestretch.config.sft import SFTConfig
 from homestretch.config.value import ValueConfig
 from homestretch.config.wbc import WBCConfig
@@ -30,11 +32,13 @@ STAGES: dict[str, type[Config]] = {
     "alol": ALOLConfig,
     "dpo": DPOConfig,
     "ppo": PPOConfig,
+    "rloo": RLOOConfig,
+    "grpo": GRPOConfig,
     "evaluate": EvaluateConfig,
     "report": ReportConfig,
 }
 
-TRAINS_POLICY = ("sft", "ift", "wbc", "gold", "alol", "dpo", "ppo")
+TRAINS_POLICY = ("sft", "ift", "wbc", "gold", "alol", "dpo", "ppo", "rloo", "grpo")
 """Stages after which the run has another model."""
 
 OF_ONE_MODEL = {"value"}
@@ -45,6 +49,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "value": ("reward",),
     "alol": ("value",),
     "ppo": ("reward",),
+    "rloo": ("reward",),
+    "grpo": ("reward",),
     "evaluate": TRAINS_POLICY,
     "report": ("evaluate",),
 }

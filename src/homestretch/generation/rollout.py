@@ -26,10 +26,11 @@ def rollout(
 ) -> SequenceBatch:
     """One sampled response for each row of `prompts`; equal prompts that stand together are read once.
 
-    Row order, `index_B` and `ref_length_B` are those of `prompts`. With a value `head`, and where the policy decodes
-    in the precision in which it scores, log-probabilities and values of the sampled tokens come along.
+    Row order, `index_B` and `ref_length_B` are those of `prompts`. Where the policy decodes in the precision in which
+    it scores, and draws from its own distribution, log-probabilities of the sampled tokens come along, and with a value
+    `head` the values of the states before them.
     """
-    head = head if policy.decodes_as_it_scores else None
+    keeps = policy.decodes_as_it_scores and sampling.is_plain
     lists = prompt_lists(prompts)
     repeats = _common_repeat(lists)
     made = generate(
@@ -40,18 +41,19 @@ def rollout(
         seed=seed,
         num_samples=repeats,
         max_rows=max_rows,
-        head=head,
+        head=head if keeps else None,
     )
     samples = [sample for group in made for sample in group]
     responses = with_responses(prompts, samples)
-    if head is None:
+    if not keeps:
         return responses
-    width, device = responses.ids_BT.shape[1], responses.ids_BT.device
-    logp_BT, value_BT = (
-        torch.tensor([row + [0.0] * (width - len(row)) for row in rows], device=device)
-        for rows in zip(*((s.logp, s.value) for s in samples), strict=True)
-    )
+    logp_BT = _padded([s.logp for s in samples], responses.ids_BT)
+    value_BT = None if head is None else _padded([s.value for s in samples], responses.ids_BT)
     return replace(responses, logp_sampled_BT=logp_BT, value_sampled_BT=value_BT)
+
+
+def _padded(rows: Sequence[list[float]], ids_BT: Tensor) -> Tensor:
+    return torch.tensor([row + [0.0] * (ids_BT.shape[1] - len(row)) for row in rows], device=ids_BT.device)
 
 
 def with_responses(prompts: SequenceBatch, samples: Sequence[Sample]) -> SequenceBatch:

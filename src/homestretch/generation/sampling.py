@@ -29,6 +29,11 @@ class SamplingConfig(Config):
     max_new_tokens: PositiveInt = 64
     """Tokens at most, end marker included."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether tokens are drawn from the policy's own distribution, nothing scaled or left out."""
+        return self == SamplingConfig(max_new_tokens=self.max_new_tokens)
+
 
 GREEDY = SamplingConfig(temperature=0.0)
 

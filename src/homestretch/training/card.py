@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 
+from homestretch.config.stages import TRAINS_POLICY
 from homestretch.results import Results, write_text
 from homestretch.training.context import Context
 
@@ -36,7 +37,7 @@ def write_card(context: Context) -> None:
 library_name: transformers
 base_model: {recipe.model_name_or_path}
 pipeline_tag: {"text2text-generation" if encoder_decoder else "text-generation"}
-tags: [homestretch, {", ".join(s.kind for s in recipe.stages if s.kind in ("sft", "ppo"))}]
+tags: [homestretch, {", ".join(s.kind for s in recipe.stages if s.kind in TRAINS_POLICY)}]
 ---
 
 # {context.run.path.name}
@@ -46,9 +47,9 @@ No human preference labels were used.
 
 **Data.** {context.splits.description}
 
-**Method.** Maximum likelihood on the pairs, then (where the recipe has it) PPO against a reward model that was trained
-on references against made and mined failure modes, with a length term. Seed {recipe.seed}; the whole recipe is
-`recipe.yaml` in the run's folder. LoRA adapters, where used, lie in `adapter/` beside the merged weights.
+**Method.** Maximum likelihood on the pairs, then (where the recipe has it) reinforcement learning against a reward
+model that was trained on references against made and mined failure modes, with a length term. Seed {recipe.seed}; the
+whole recipe is `recipe.yaml` in the run's folder. LoRA adapters, where used, lie in `adapter/` beside merged weights.
 
 {_results(context)}
 ## Use

@@ -92,6 +92,11 @@ class Context:
             trust_remote_code=self.recipe.trust_remote_code,
         )
 
+    @property
+    def has_reward_model(self) -> bool:
+        """Whether the run has made a reward model, or the recipe names one."""
+        return "reward" in self.folders or self.recipe.reward_model_name_or_path is not None
+
     def reward_model(self, trunk: Trunk | None = None) -> RewardModel:
         """The run's reward model, or the recipe's; with `trunk`, the current model, it becomes an adapter there if it
         was trained on that model.

@@ -87,7 +87,10 @@ def length_drift(rows: list[Row], metric: str) -> str | None:
     if share > 1.5:
         return f"Samples have grown to {share:.1f} times their first length: raise length_coef, or take form `ratio`."
     if share < 0.6:
-        return f"Samples have shrunk to {share:.1f} times their first length: lower length_coef or raise kl_coef."
+        return (
+            f"Samples have shrunk to {share:.1f} times their first length: lower length_coef or raise kl_coef (beta in "
+            "`grpo`)."
+        )
     return None
 
 
@@ -97,7 +100,7 @@ def entropy_collapse(rows: list[Row], metric: str) -> str | None:
     if len(entropy) > RECENT and _mean(entropy[-RECENT:]) < entropy[0] / 3:
         return (
             f"The policy's entropy fell from {entropy[0]:.2f} to {_mean(entropy[-RECENT:]):.2f} nats a token: raise "
-            "kl_coef or ent_coef, or stop earlier."
+            "kl_coef (beta in `grpo`) or ent_coef (`ppo`), or stop earlier."
         )
     return None
 
@@ -125,7 +128,8 @@ def divergence(rows: list[Row], metric: str) -> str | None:
     if len(later) >= 2 and max(later) < best - 0.3 and rewarded:
         return (
             f"The reward rises ({_mean(after[-RECENT:]):.2f}) while {metric} falls ({best:.1f} to {later[-1]:.1f}): "
-            "the reward model is being exploited; raise kl_coef, add harder negatives, or keep the best checkpoint."
+            "the reward is being exploited; raise kl_coef (beta in `grpo`), add harder negatives, or keep the best "
+            "checkpoint."
         )
     return None
 

@@ -32,7 +32,21 @@ from homestretch.training.export import link_tree
 from homestretch.training.loop import Progress
 from homestretch.training.needs import check_needs
 from homestretch.training.publish import check_token, publish
-from homestretch.training.stages import alol, dpo, evaluate, ift, negatives, ppo, report, reward, sft, value, weighted
+from homestretch.training.stages import (
+    alol,
+    dpo,
+    evaluate,
+    grpo,
+    ift,
+    negatives,
+    ppo,
+    report,
+    reward,
+    rloo,
+    sft,
+    value,
+    weighted,
+)
 from homestretch.training.tracking import check_tracker
 
 STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
@@ -46,6 +60,8 @@ STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "alol": alol.run,
     "dpo": dpo.run,
     "ppo": ppo.run,
+    "rloo": rloo.run,
+    "grpo": grpo.run,
     "evaluate": evaluate.run,
     "report": report.run,
 }

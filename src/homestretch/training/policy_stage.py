@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from homestretch.algorithms.base import Algorithm, Models
 from homestretch.batch import Batch
@@ -25,12 +26,14 @@ def train_policy(
     *,
     batch_of: Callable[[int], Batch],
     rounds: int,
+    head: str | None = None,
     keep_start: bool = False,
+    watch: Callable[[dict[str, Any]], tuple[str | None, bool]] | None = None,
 ) -> Progress:
     """Train the learner's adapter or weights, keep the best checkpoint, and save its model in `folder/model`.
 
-    `batch_of` gives the batch of a round as a function of its number alone. With `keep_start` the model as it was is
-    one of the checkpoints.
+    `batch_of` gives the batch of a round as a function of its number alone. A `head` of that name is trained too. With
+    `keep_start` the model as it was is one of the checkpoints. `watch` sees every logged row (see Plan).
     """
     plan = Plan(
         label=kind_of(config),
@@ -38,11 +41,12 @@ def train_policy(
         config=config,
         rounds=rounds,
         batch_of=batch_of,
-        parameters=learner.parameters(),
+        parameters=learner.parameters(head),
         seed=context.recipe.seed,
         budget=context.budget(config),
         validate=Validator(context, learner.policy, config.eval_examples).metrics,
         keep_start=keep_start,
+        watch=watch,
     )
     progress = fit(algorithm, models, plan, learner.accelerator)
     save_model(learner.trunk, learner.adapter, context.tokenizer, folder / "model")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from homestretch.config.negatives import NegativesConfig
 from homestretch.config.recipe import Recipe
+from homestretch.config.rollouts import RolloutConfig
 from homestretch.config.training import MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_CPU, TrainingConfig
 from homestretch.report.names import duration, memory
 
@@ -92,7 +93,7 @@ def estimate(
     `tokens`: of one pass where a stage does not say."""
     facts: dict[str, str] = {"parameters": f"{shape.parameters / 1e6:.0f} million"}
     trained = [(s.name, s.kind, s.config) for s in recipe.stages if isinstance(s.config, TrainingConfig)]
-    needed = [_bytes(kind, config, shape, tokens) for _, kind, config in trained]
+    needed = [_bytes(config, shape, tokens) for _, _, config in trained]
     facts["memory"] = f"about {memory(max(needed, default=shape.parameters * BYTES))}"
     load = Load(
         examples=len(lengths["prompt"]),
@@ -127,7 +128,7 @@ def _failures_of_an_example(recipe: Recipe) -> int:
 def _operations(kind: str, config: Any, load: Load) -> float:
     """Operations of a stage by parameter; a prompt counts once for all that is packed behind it."""
     step = 4 if config.use_peft else 6
-    if kind == "ppo":
+    if isinstance(config, RolloutConfig):
         samples = (config.max_steps or 1) * config.rollout_batch_size
         scoring = 2 * len(("old", "reference", "reward"))
         tokens = load.answer + load.prompt / config.num_generations
@@ -140,10 +141,10 @@ def _operations(kind: str, config: Any, load: Load) -> float:
     return float(rows * tokens * step)
 
 
-def _bytes(kind: str, config: TrainingConfig, shape: Shape, tokens: int) -> int:
+def _bytes(config: TrainingConfig, shape: Shape, tokens: int) -> int:
     weights = shape.parameters * BYTES
     # Where every weight is trained, the reference and the reward model have weights of their own.
-    models = 3 if kind == "ppo" and not config.use_peft else 1
+    models = 3 if isinstance(config, RolloutConfig) and not config.use_peft else 1
     learning = weights * 3 if not config.use_peft else weights // 10  # gradients and two moments
     numbers = shape.hidden * shape.layers * (2 if config.gradient_checkpointing else ACTIVATIONS)
     return weights * models + learning + (config.micro_batch_tokens or tokens) * numbers * BYTES

@@ -1,0 +1,72 @@
+"""Settings that online methods share: how they sample, and what they are rewarded for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from homestretch.config.training import TrainingConfig
+
+
+class RolloutConfig(TrainingConfig):
+    """Rounds of samples of the policy, each scored and learnt from."""
+
+    learning_rate: float = Field(3e-4, gt=0)
+    """Peak step size. Origin: ours for LoRA (docs/log.md); full fine-tuning wants 1e-6 to 1e-5."""
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
+    """Shape of the step size. Origin: TRL's PPO used linear; constant leaves the stopping point to validation."""
+    train_batch_size: PositiveInt = 64
+    """Sequences of one optimiser step. Origin: ours; updates of 16 were noise on the built-in task (docs/log.md)."""
+    rollout_batch_size: PositiveInt = 128
+    """Sequences sampled in one round. Origin: scaled down from 256 (sheet 3)."""
+    num_generations: PositiveInt = 8
+    """Samples of each prompt in a round; the prompt is read once for all of them. Origin: ours."""
+    num_ppo_epochs: PositiveInt = 1
+    """Passes over each rollout. Origin: 4 in sheet 3; ours, a fresh rollout is worth more than an old one."""
+    max_steps: PositiveInt | None = 20
+    """Rounds of rollout and update."""
+    temperature: float = Field(1.0, gt=0)
+    """Temperature of the policy that samples and learns, and of its reference. Greedy outputs are those of any
+    temperature; below 1 the samples are nearer to them. Origin: sheet 3."""
+    max_completion_length: PositiveInt | None = None
+    """Tokens of a rollout at most, end marker included; None takes the evaluation's limit."""
+    cliprange: float = Field(0.2, gt=0)
+    """Half-width of the ratio interval. Origin: sheet 3 (TRL)."""
+    reward_clip_range: float | None = Field(5.0, gt=0)
+    """The reward model's logit is clipped to +- this. Origin: sheet 3."""
+    rewards: dict[Literal["overlap", "rules"], Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """Rewards without a model, and their weights; they join the reward model's score, and do without where there is
+    none. `overlap` is the length-adjusted ROUGE-L (0 to 1) with the training reference; `rules` is -1 for a sample that
+    breaks a rule of the audit. Origin: ours."""
+    length_penalty: Literal["ratio", "linear", "budget", "none"] = "ratio"
+    """Form of the length term. `ratio` compares with the training reference; inference needs none."""
+    length_coef: float | None = Field(None, ge=0)
+    """Weight of the length term; None is 1.0 for ratio, 0.01 for linear, 0.05 for budget (sheet 3)."""
+    length_budget: float | None = Field(None, gt=0)
+    """Free tokens of `budget`; None is 1.2 times the median reference length (sheet 3)."""
+    missing_eos_penalty: float = Field(1.0, ge=0)
+    """Cost of a sample that does not end. Origin: sheet 3."""
+    doctor: Literal["warn", "stop", "off"] = "warn"
+    """What the run doctor does when the reward rises while the validation metric falls."""
+
+    @property
+    def stands_alone(self) -> bool:
+        """Rewards without a model are enough."""
+        return any(self.rewards.values())
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Self:
+        if self.rollout_batch_size % self.num_generations:
+            raise ValueError(
+                f"rollout_batch_size {self.rollout_batch_size} must be a multiple of "
+                f"num_generations {self.num_generations}"
+            )
+        return self
+
+
+class GroupConfig(RolloutConfig):
+    """Samples of one prompt are compared with each other, so there are two of each at least."""
+
+    num_generations: int = Field(8, ge=2)
+    """Samples of each prompt in a round; the prompt is read once for all of them. Origin: ours."""

@@ -1,0 +1,106 @@
+"""What every stage has in common that learns from samples of its own policy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from homestretch.algorithms.base import Algorithm, Models
+from homestretch.batch import SequenceBatch
+from homestretch.config.rollouts import RolloutConfig
+from homestretch.config.stages import kind_of
+from homestretch.data.collate import collate
+from homestretch.data.samplers import epoch_order
+from homestretch.data.tokenize import TokenizedExample
+from homestretch.generation.candidates import candidates
+from homestretch.generation.rollout import rollout
+from homestretch.generation.sampling import SamplingConfig
+from homestretch.policies.load import end_ids
+from homestretch.policies.policy import Policy
+from homestretch.policies.trunk import Trunk
+from homestretch.rewards.model import RewardModel
+from homestretch.seeds import fold
+from homestretch.training.context import ROLE, Context
+from homestretch.training.doctor import Doctor
+from homestretch.training.loop import Progress
+from homestretch.training.policy_stage import train_policy
+from homestretch.training.terminal_reward import terminal_reward
+
+
+def train_online(
+    context: Context, config: RolloutConfig, folder: Path, algorithm: Algorithm, *, head: str | None = None
+) -> Progress:
+    """Train the current model on its own samples, keep the best checkpoint, and save its model.
+
+    A value `head` of that name starts from nothing and learns with the policy.
+    """
+    trunk = context.load_trunk()
+    reward = judge(context, config, trunk)
+    learner = context.learner(config, kind_of(config), ROLE, trunk=trunk)
+    if head is not None:
+        trunk.add_head(head, zero=True)
+    policy = learner.policy.at(config.temperature)
+    reference_trunk = trunk if config.use_peft else context.load_trunk()
+    rows = context.tokens(context.splits.train, is_encoder_decoder=trunk.is_encoder_decoder)
+    models = Models(
+        policy=policy,
+        reference=context.policy(reference_trunk, None, config).at(config.temperature),
+        sample=sampler(context, policy, config, head),
+        reward=terminal_reward(context, reward, config, rows),
+        candidates=None if head is None else lambda batch, k: candidates(policy, batch, k),
+    )
+    doctor = Doctor(config.metric_for_best_model, stop=config.doctor == "stop")
+    return train_policy(
+        context,
+        config,
+        folder,
+        learner,
+        algorithm,
+        models,
+        batch_of=prompts_of(rows, config, context.recipe.seed),
+        rounds=config.rounds(math.ceil(len(rows) * config.num_generations / config.rollout_batch_size)),
+        head=head,
+        keep_start=True,
+        watch=None if config.doctor == "off" else doctor.watch,
+    )
+
+
+def judge(context: Context, config: RolloutConfig, trunk: Trunk) -> RewardModel | None:
+    """The run's reward model at the stage's precision; None where the stage's own rewards stand for it."""
+    if config.stands_alone and not context.has_reward_model:
+        return None
+    reward = context.reward_model(trunk if config.use_peft else None)
+    reward.policy = context.policy(reward.policy.trunk, reward.policy.adapter, config)
+    return reward
+
+
+def prompts_of(rows: list[TokenizedExample], config: RolloutConfig, seed: int) -> Callable[[int], SequenceBatch]:
+    """The prompts of a round: each `num_generations` times, copies side by side, without repeats in a pass."""
+    distinct = config.rollout_batch_size // config.num_generations
+
+    def batch_of(number: int) -> SequenceBatch:
+        first = number * distinct
+        chosen = []
+        for position in range(first, first + distinct):
+            epoch, at = divmod(position, len(rows))
+            chosen.append(rows[epoch_order(len(rows), seed=seed, epoch=epoch)[at]])
+        return collate([row for row in chosen for _ in range(config.num_generations)])
+
+    return batch_of
+
+
+def sampler(
+    context: Context, policy: Policy, config: RolloutConfig, head: str | None
+) -> Callable[[SequenceBatch, int], SequenceBatch]:
+    """Draws one response a row from the current policy, and its values; the round's number seeds it."""
+    longest = config.max_completion_length or context.recipe.dataset.max_completion_length
+    sampling = SamplingConfig(temperature=1.0, max_new_tokens=longest)  # the policy itself is at the stage's
+    eos_ids = end_ids(policy.trunk.lm, context.tokenizer)
+    value = None if head is None else policy.trunk.heads[head]
+
+    def sample(prompts: SequenceBatch, number: int) -> SequenceBatch:
+        seed = fold("rollout", context.recipe.seed, number)
+        return rollout(policy, prompts, eos_ids=eos_ids, sampling=sampling, seed=seed, head=value)
+
+    return sample

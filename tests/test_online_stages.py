@@ -1,0 +1,55 @@
+"""Stages `ppo`, `rloo` and `grpo`: what a recipe must say, and what responses earn without a reward model."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from toy import row
+
+from homestretch.batch import SequenceBatch
+from homestretch.config.recipe import load_recipe
+from homestretch.config.rloo import RLOOConfig
+from homestretch.config.rollouts import GroupConfig
+from homestretch.config.stages import STAGES
+from homestretch.errors import RecipeError
+from homestretch.training.terminal_reward import terminal_reward
+
+METHODS = ["ppo", "rloo", "grpo"]
+OVERLAP = {"rewards": {"overlap": 10.0}}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_reward_model_is_asked_for_unless_rules_stand_for_it(method: str) -> None:
+    with pytest.raises(RecipeError, match=f"the stage `{method}` needs `reward` before it"):
+        load_recipe({"stages": [method]})
+    with pytest.raises(RecipeError, match=f"the stage `{method}` needs `reward` before it"):
+        load_recipe({"stages": [{method: {"rewards": {"overlap": 0.0}}}]})
+    assert load_recipe({"stages": [{method: OVERLAP}, "evaluate"]}).find(method).rewards == {"overlap": 10.0}
+
+
+def test_groups_have_two_samples_at_least_and_rounds_whole_groups() -> None:
+    for method in ("rloo", "grpo"):
+        assert issubclass(STAGES[method], GroupConfig)
+        with pytest.raises(RecipeError, match="`num_generations` = 1 cannot be used"):
+            STAGES[method].parse({"num_generations": 1}, where="here")
+    with pytest.raises(RecipeError, match="rollout_batch_size 128 must be a multiple of num_generations 5"):
+        RLOOConfig.parse({"num_generations": 5}, where="here")
+
+
+def test_without_a_reward_model_the_length_term_and_the_missing_end_remain() -> None:
+    """Twice the reference's length costs 1, a missing end 1."""
+    ones = torch.ones(2, 4, dtype=torch.long)
+    made = SequenceBatch(
+        prompt_ids_BP=ones, prompt_mask_BP=ones, ids_BT=ones, mask_BT=ones, index_B=torch.zeros(2, dtype=torch.long),
+        ref_length_B=torch.tensor([2, 4]), terminated_B=torch.tensor([True, False]),
+    )  # fmt: skip
+    context = SimpleNamespace()
+    reward_B, parts = terminal_reward(context, None, RLOOConfig(), [row(0)])(made)
+    assert reward_B.tolist() == [-1.0, -1.0]
+    assert list(parts) == ["length_penalty"] and parts["length_penalty"].tolist() == [1.0, 0.0]
+
+    judge = SimpleNamespace(score_ids=lambda batch: torch.tensor([9.0, 2.0]))
+    reward_B, parts = terminal_reward(context, judge, RLOOConfig(), [row(0)])(made)
+    assert reward_B.tolist() == [4.0, 1.0] and parts["scores"].tolist() == [9.0, 2.0]
