@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.ppo import PPO
 from homestretch.batch import SequenceBatch
-from homestretch.collectives import mapped
 from homestretch.config.ppo import PPOConfig
 from homestretch.data.collate import collate
 from homestretch.data.samplers import epoch_order
@@ -23,9 +21,8 @@ from homestretch.generation.rollout import rollout
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
-from homestretch.rewards.base import Reward
 from homestretch.rewards.model import RewardModel
-from homestretch.rewards.rules import REWARDS
+from homestretch.rewards.named import NamedReward, of_samples
 from homestretch.rewards.shaping import length_penalty, shaped_reward
 from homestretch.seeds import fold
 from homestretch.training.context import ROLE, Context
@@ -109,11 +106,12 @@ def terminal_reward(
     """The shaped reward of responses (sheet 2.4) and its parts for the log."""
     coef = LENGTH_COEF[config.length_penalty] if config.length_coef is None else config.length_coef
     budget = config.length_budget or BUDGET_OF_MEDIAN * statistics.median(row.ref_length for row in rows)
+    named = context.named_rewards(config.rewards)
 
     def score(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
         score_B = reward.score_ids(responses)
         assert responses.ref_length_B is not None and responses.terminated_B is not None
-        ruled = by_rule(context, responses, config.rewards)
+        ruled = by_rule(context, responses, named)
         penalty_B = length_penalty(
             responses.length_B, responses.ref_length_B, form=config.length_penalty, coef=coef, budget=budget
         )
@@ -129,23 +127,7 @@ def terminal_reward(
     return score
 
 
-def by_rule(context: Context, responses: SequenceBatch, weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """Weighted rewards (B,) of `rewards.rules` by name, with the references of the responses' training rows."""
-    if not any(weights.values()):
-        return {}
-    assert responses.index_B is not None
-    examples = [context.splits.train[i] for i in responses.index_B.tolist()]
-    texts = [
-        context.tokenizer.decode(ids[mask.bool()], skip_special_tokens=True)
-        for ids, mask in zip(responses.ids_BT, responses.mask_BT, strict=True)
-    ]
-    rows = [(e.source, text, e.references) for e, text in zip(examples, texts, strict=True)]
-
-    def rewards(reward: Reward) -> Tensor:
-        def of_rows(some: list[tuple[str, str, Sequence[str]]]) -> Sequence[float | None]:
-            sources, texts, references = (list(column) for column in zip(*some, strict=True))
-            return reward(sources, texts, references=references)
-
-        return torch.tensor(mapped(of_rows, rows), device=responses.ids_BT.device)
-
-    return {name: weight * rewards(REWARDS[name]) for name, weight in weights.items() if weight}
+def by_rule(context: Context, responses: SequenceBatch, rewards: Sequence[NamedReward]) -> dict[str, Tensor]:
+    """Weighted rewards (B,) by name, with the columns of the responses' training rows; 0 where one does not apply."""
+    parts = of_samples(rewards, context.splits.train, responses, context.tokenizer)
+    return {name: part_B.nan_to_num() for name, part_B in parts.items()}
