@@ -19,7 +19,7 @@ from homestretch.data.sources import Splits
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import DataError, InputError, RecipeError
 from homestretch.rewards.named import NamedReward, load_rewards
-from homestretch.training.needs import check_needs
+from homestretch.training.needs import check_needs, row_check
 from homestretch.training.precomputed import once
 from homestretch.training.stored_rewards import check_rewards, refuse_negative, stored_rewards
 
@@ -196,8 +196,22 @@ def test_pairs_come_from_the_data_or_from_the_stage_negatives() -> None:
         needs(["sft", "dpo"], examples([None]))
     needs(["sft", "negatives", "dpo"], examples([None]))
     needs(["dpo"], ranked(("b", "c"), ("c", "b")))
-    with pytest.raises(DataError, match=r"^x\.jsonl:2: `chosen` and `rejected` are the same text"):
-        needs(["dpo"], ranked(("b", "c"), ("b", "b")))
+
+
+def test_a_pair_of_equal_texts_is_a_bad_row_where_pairs_are_learned_from() -> None:
+    def check(stage: str, **dataset: object) -> list[str]:
+        long: list[str] = []
+        made = load_recipe({"stages": ["sft", "negatives", stage], "dataset": dataset})
+        for e in ranked(("b", "c"), ("b", "b")):
+            row_check(made, lambda e: long.append(e.where))(e)
+        return long
+
+    with pytest.raises(
+        DataError, match=r"^x\.jsonl:2: `chosen` and `rejected` are the same text; .*on_bad_row=skip\.$"
+    ):
+        check("dpo")
+    assert check("ift") == ["x.jsonl:1", "x.jsonl:2"]
+    assert check("ift", truncate=True) == [], "what is cut cannot be too long"
 
 
 def test_every_column_that_is_needed_has_its_sentence() -> None:

@@ -147,7 +147,11 @@ def test_the_reward_model_scores_what_the_current_model_samples(tmp_path: Path) 
             lambda row, i: float(i % 6),
             r"^Rewards run from 0 to 5, and V can only be between 0 and 1: set value\.r_max=5",
         ),
-        (FIT, lambda row, i: i % 3 - 1.0, r"^Rewards run from -1 to 1, .*: shift them to start at 0\."),
+        (
+            FIT,
+            lambda row, i: i % 3 - 1.0,
+            r"^Rewards run from -1 to 1, .*: shift them to start at 0, or .*sigmoid=true",
+        ),
         (FIT, lambda row, i: 0.5, r"^All \d+ rewards are 0\.5"),
     ],
 )

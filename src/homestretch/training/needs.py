@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from homestretch.config.recipe import Recipe, Stage
 from homestretch.config.rewards import MODEL, RewardTerm
@@ -46,8 +46,6 @@ def check_column(stage: Stage, made: set[str], examples: Sequence[Example]) -> N
             f"{lacking[0].where}: the row has no `{column}` although others have one; "
             "give every training row one, or none."
         )
-    if column == "rejected":
-        refuse_equal([e for e in examples if column in e.columns])
 
 
 def check_rewards(stage: Stage, made: set[str], examples: Sequence[Example]) -> None:
@@ -65,8 +63,24 @@ def check_rewards(stage: Stage, made: set[str], examples: Sequence[Example]) -> 
             ask(Column(name, term.column), examples, [completion_text(e) for e in examples], [True] * len(examples))
 
 
-def refuse_equal(pairs: Sequence[Example]) -> None:
+def row_check(recipe: Recipe, lengths: Callable[[Example], None]) -> Callable[[Example], None]:
+    """What makes a row a bad one for this recipe, as DataError: its lengths, where nothing is cut, and a pair whose
+    better response is its worse one, where pairs are learned from."""
+    paired = any(COLUMNS.get(stage.kind, ("", ""))[0] == "rejected" for stage in recipe.stages)
+
+    def check(example: Example) -> None:
+        if paired and "rejected" in example.columns:
+            refuse_equal(example)
+        if not recipe.dataset.truncate:
+            lengths(example)
+
+    return check
+
+
+def refuse_equal(pair: Example) -> None:
     """Raise DataError for a pair whose better response is its worse one."""
-    for e in pairs:
-        if e.columns["rejected"] == e.completion:
-            raise DataError(f"{e.where}: `chosen` and `rejected` are the same text; correct the row, or leave it out.")
+    if pair.columns["rejected"] == pair.completion:
+        raise DataError(
+            f"{pair.where}: `chosen` and `rejected` are the same text; correct the row, or leave such rows out with "
+            "on_bad_row=skip."
+        )

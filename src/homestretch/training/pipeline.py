@@ -30,7 +30,7 @@ from homestretch.training.card import write_card
 from homestretch.training.context import Context, set_threads
 from homestretch.training.export import link_tree
 from homestretch.training.loop import Progress
-from homestretch.training.needs import check_needs
+from homestretch.training.needs import check_needs, row_check
 from homestretch.training.stages import alol, dpo, evaluate, ift, negatives, ppo, report, reward, sft, value, weighted
 
 STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
@@ -113,7 +113,7 @@ def _load_data(context: Context) -> Splits:
         max_train=data.max_train,
         max_validation=data.max_validation,
         max_test=data.max_test,
-        check=None if data.truncate else context.length_check(),
+        check=row_check(context.recipe, context.length_check()),
     )
 
 
