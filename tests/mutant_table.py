@@ -7,6 +7,7 @@ from mutant import of
 from mutant_algorithms import MUTANTS as ALGORITHMS
 from mutant_generation import MUTANTS as GENERATION
 from mutant_ranks import MUTANTS as RANKS
+from mutant_rewards import MUTANTS as REWARDS
 from mutant_stages import MUTANTS as STAGES
 from mutant_training import MUTANTS as TRAINING
 
@@ -14,6 +15,7 @@ MUTANTS = [
     *ALGORITHMS,
     *GENERATION,
     *RANKS,
+    *REWARDS,
     *STAGES,
     *TRAINING,
     *of(

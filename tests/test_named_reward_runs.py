@@ -17,7 +17,8 @@ from homestretch.training import checkpoint
 from homestretch.training.pipeline import run_recipe
 from homestretch.training.stages.value import ADVANTAGES
 
-FUNCTION = "def brevity(prompts, completions, references, **columns):\n    return [1 / (1 + len(p)) for p in prompts]\n"
+FUNCTION = "def brevity(prompts, completions, references, **columns):\n"
+FUNCTION += "    return [1 / (1 + sum(map(ord, p)) % 9) for p in prompts]\n"
 
 
 def function(folder: Path, text: str = FUNCTION) -> str:
@@ -45,11 +46,11 @@ def test_stored_text_is_scored_once_by_a_classifier_and_by_a_function(
     rows = [json.loads(x) for x in (run.path / "stages" / "01-wbc" / "rewards.jsonl").read_text().splitlines()]
     assert len(rows) == 48
     for row in rows:
-        assert row["rewards"]["brevity"] == pytest.approx(0.5 / (1 + len(row["prompt"])))
+        assert row["rewards"]["brevity"] == pytest.approx(0.5 / (1 + sum(map(ord, row["prompt"])) % 9))
         assert row["reward"] == pytest.approx(sum(row["rewards"].values())) and 0 < row["rewards"]["polite"] < 1
     drawn = [r["reward"] for r in log(run, "01-wbc") if "reward" in r]
     assert min(r["reward"] for r in rows) <= min(drawn) and max(drawn) <= max(r["reward"] for r in rows)
-    function(tmp_path, FUNCTION.replace("1 +", "2 +"))
+    function(tmp_path, FUNCTION.replace("(1 +", "(2 +"))
     run_recipe(recipe(tmp_path, "llama", stages), tmp_path / "run")
     again = [json.loads(x) for x in (run.path / "stages" / "01-wbc" / "rewards.jsonl").read_text().splitlines()]
     assert again[0]["rewards"]["brevity"] < rows[0]["rewards"]["brevity"], "the function has changed"

@@ -55,6 +55,7 @@ OF_REWARDS = ("wbc", "gold", "r_lol")
 """Variants that read rewards themselves, not the advantages of the stage `value`."""
 REFERENCE = "reference"
 DISTINCT = (1, 2, 3)
+COMPARED = ("reward", "distinct2", "length_ratio", "failures/any")
 
 BUDGETS: dict[str, dict[str, Any]] = {
     "": {"steps": 100, "sft": 60, "prompt": 256, "completion": 128, "train": None, "test": None, "scorer": 2000},
@@ -162,6 +163,7 @@ def pooled(seeds: list[dict[str, Any]], variants: list[str]) -> dict[str, Any]:
     pairs = [(v, other) for v in variants for other in (REFERENCE, "nll") if v != other]
     results = evaluate_rows(rows, metrics=["distinct2", "length_ratio", "reward"], comparisons=pairs)
     line = results.model_dump(mode="json", include={"arms", "comparisons"})
+    line["comparisons"] = [c for c in line["comparisons"] if c["metric"] in COMPARED]
     for arm, found in line["arms"].items():
         texts = [[row["text"] for row in seed["rows"] if row["arm"] == arm] for seed in seeds]
         found["words"] = statistics.fmean(len(text.split()) for of_seed in texts for text in of_seed)
