@@ -59,8 +59,7 @@ MUTANTS = [
     *of(
         "training/stages/ppo",
         "test_rules",
-        ("name: weight * rewards(", "name: rewards("),
-        ("ids[mask.bool()]", "ids"),
+        ("part_B.nan_to_num()", "part_B"),
     ),
     *of(
         "policies/policy",
