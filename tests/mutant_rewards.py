@@ -28,10 +28,7 @@ MUTANTS = [
     *of(
         "rewards/named",
         "test_rules",
-        (
-            "zip(responses.ids_BT, responses.mask_BT, strict=True)",
-            "zip(responses.ids_BT, responses.ids_BT, strict=True)",
-        ),
+        ("ids[mask.bool()]", "ids"),
     ),
     *of(
         "rewards/cache",

@@ -13,7 +13,7 @@ from homestretch.config.ppo import PPOConfig
 from homestretch.config.rewards import RULES, RewardTerm
 from homestretch.data.records import example_from_row
 from homestretch.errors import RecipeError
-from homestretch.rewards.named import load_rewards
+from homestretch.rewards.named import NamedReward, load_rewards
 from homestretch.rewards.rules import REWARDS, reference_overlap, unbroken_rules
 from homestretch.training.stages.ppo import by_rule
 
@@ -64,4 +64,6 @@ def test_weights_multiply_and_padding_is_not_read():
     assert made["rules"].tolist() == [0.0, -3.0, -3.0, 0.0]
     assert made["overlap"].tolist() == pytest.approx([10.0, 20 / 7, made["overlap"][2].item(), 50 / 6])
     assert by_rule(context, responses, []) == {}
+    none = NamedReward("none", RewardTerm(), lambda prompts, completions, **_: [1.0, None, 0.0, None])
+    assert by_rule(context, responses, [none])["none"].tolist() == [1.0, 0.0, 0.0, 0.0], "no effect where it says none"
     assert [named.name for named in load_rewards(terms | {"overlap": RewardTerm(weight=0.0)})] == ["rules"]

@@ -64,6 +64,8 @@ BUDGETS: dict[str, dict[str, Any]] = {
 }
 """Optimiser steps of a variant and of the reference, longest prompt and response in tokens, training rows, test
 prompts, and rows that the scorer is fitted to."""
+REJECTED_VARIANTS = ("nll", "a_lol")
+"""Enough to see what a method makes of bad data."""
 QUICK_VARIANTS = ("nll", "a_lol", "dpo")
 
 
@@ -188,12 +190,14 @@ def main() -> None:
     budget, args.out = BUDGETS[name], args.out / name
     args.seeds = args.seeds or ([0] if args.quick else [0, 1, 2])
     there = [v for v in VARIANTS if v != "ppo" or args.task == "docstrings"]
+    if args.side == "rejected":
+        there = list(REJECTED_VARIANTS)
     args.variants = args.variants or [v for v in there if not args.quick or v in QUICK_VARIANTS]
     data = scorer = None
     if args.task == "hh_helpful":
         data = args.out / "data"
         splits = prepared(args.data / "hh_helpful", data, budget["prompt"], budget["completion"])
-        scorer = fit_scorer(splits["train"][: budget["scorer"]], splits["test"])
+        scorer = fit_scorer(splits["train"][: budget["scorer"]], splits["test"], data)
     seeds = [one_seed(args, seed, data, budget, scorer) for seed in args.seeds]
     task = ", ".join([args.task, *([f"{name} budget"] if name else [])])
     line = {"task": task, "side": args.side, "seeds": args.seeds, "scorer": scorer.quality if scorer else None}

@@ -8,6 +8,7 @@ texts, which it has not seen: correlation with the stored logits, and how often 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,10 @@ def features(prompts: list[str], texts: list[str]) -> np.ndarray[Any, Any]:
     return np.concatenate(parts)
 
 
-def fit_scorer(train: list[dict[str, Any]], held_out: list[dict[str, Any]]) -> Scorer:
-    """A scorer of rows with `prompt`, `chosen`, `rejected` and `reward_logits`."""
-    found, wanted = zip(*(_sides(rows) for rows in (train, held_out)), strict=True)
+def fit_scorer(train: list[dict[str, Any]], held_out: list[dict[str, Any]], folder: Path) -> Scorer:
+    """A scorer of rows with `prompt`, `chosen`, `rejected` and `reward_logits`; `folder` keeps their features."""
+    parts = {"train": train, "test": held_out}
+    found, wanted = zip(*(_sides(rows, folder / f"{name}.npz") for name, rows in parts.items()), strict=True)
     regression = make_pipeline(StandardScaler(), RidgeCV(ALPHAS)).fit(found[0], wanted[0])
     guessed, logits = regression.predict(found[1]).reshape(2, -1), wanted[1].reshape(2, -1)
     differ = logits[0] != logits[1]
@@ -75,8 +77,10 @@ def fit_scorer(train: list[dict[str, Any]], held_out: list[dict[str, Any]]) -> S
     return Scorer(regression, quality)
 
 
-def _sides(rows: list[dict[str, Any]]) -> tuple[Any, Any]:
+def _sides(rows: list[dict[str, Any]], file: Path) -> tuple[Any, Any]:
     """Features and logits of the chosen texts of all rows, then of their rejected ones."""
     texts = [row[side] for side in SIDES for row in rows]
     logits = [row["reward_logits"][i] for i in range(len(SIDES)) for row in rows]
-    return features([row["prompt"] for row in rows] * len(SIDES), texts), np.array(logits)
+    if not file.is_file():
+        np.savez(file, features=features([row["prompt"] for row in rows] * len(SIDES), texts))
+    return np.load(file)["features"], np.array(logits)
