@@ -58,12 +58,14 @@ DISTINCT = (1, 2, 3)
 COMPARED = ("reward", "distinct2", "length_ratio", "failures/any")
 
 BUDGETS: dict[str, dict[str, Any]] = {
-    "": {"steps": 100, "sft": 60, "prompt": 256, "completion": 128, "train": None, "test": None, "scorer": 2000},
-    "small": {"steps": 6, "sft": 12, "prompt": 40, "completion": 56, "train": 200, "test": 32, "scorer": 320},
-    "quick": {"steps": 1, "sft": 1, "prompt": 24, "completion": 16, "train": 16, "test": 4, "scorer": 16},
+    "": {"batch": 16, "steps": 100, "sft": 60, "prompt": 256, "completion": 128, "train": None, "test": None},
+    "small": {"batch": 8, "steps": 5, "sft": 10, "prompt": 40, "completion": 56, "train": 120, "test": 24},
+    "quick": {"batch": 8, "steps": 1, "sft": 1, "prompt": 24, "completion": 16, "train": 16, "test": 4},
 }
-"""Optimiser steps of a variant and of the reference, longest prompt and response in tokens, training rows, test
-prompts, and rows that the scorer is fitted to."""
+"""Responses of a batch, optimiser steps of a variant and of the reference, longest prompt and response in tokens,
+training rows and test prompts."""
+SCORER_ROWS = {"": 2000, "small": 200, "quick": 16}
+"""Rows that the scorer is fitted to; it reads both sides."""
 REJECTED_VARIANTS = ("nll", "a_lol")
 """Enough to see what a method makes of bad data."""
 QUICK_VARIANTS = ("nll", "a_lol", "dpo")
@@ -79,6 +81,7 @@ def recipe_of(
     values["stages"] = before + ([] if variant is None else [stage_of(variant, before, budget)])
     values["dataset"].pop("split", None)
     overrides = [f"seed={seed}", f"sft.max_steps={budget['sft']}", "sft.eval_steps=1000", "sft.eval_examples=1"]
+    overrides.append(f"sft.train_batch_size={budget['batch']}")
     if budget["train"]:
         overrides += [f"dataset.max_train={budget['train']}", f"dataset.max_test={budget['test']}"]
     if data is not None:
@@ -93,12 +96,13 @@ def recipe_of(
 def stage_of(variant: str, before: list[dict[str, Any]], budget: dict[str, Any]) -> dict[str, Any]:
     """The variant's stage: the same steps, batch and step size for all, and the last checkpoint, whatever it is."""
     name, settings = VARIANTS[variant]
-    common = {"max_steps": budget["steps"], "learning_rate": 2e-4, "warmup_steps": 0.0}
+    batch = budget["batch"]
+    common = {"max_steps": budget["steps"], "train_batch_size": batch, "learning_rate": 2e-4, "warmup_steps": 0.0}
     common |= {"metric_for_best_model": "none", "eval_steps": 1000, "eval_examples": 1}
     if variant == "dpo":
-        common["train_batch_size"] = 8
+        common["train_batch_size"] = batch // 2
     if variant == "ppo":
-        common |= {"rollout_batch_size": 16, "train_batch_size": 16, "num_generations": 4, "value_warmup_steps": 0}
+        common |= {"rollout_batch_size": batch, "num_generations": 4, "value_warmup_steps": 0}
     (value,) = [stage["value"] for stage in before if "value" in stage]
     rewards = {"rewards": value["rewards"]} if variant in OF_REWARDS and "rewards" in value else {}
     return {name: common | settings | rewards}
@@ -197,7 +201,7 @@ def main() -> None:
     if args.task == "hh_helpful":
         data = args.out / "data"
         splits = prepared(args.data / "hh_helpful", data, budget["prompt"], budget["completion"])
-        scorer = fit_scorer(splits["train"][: budget["scorer"]], splits["test"], data)
+        scorer = fit_scorer(splits["train"][: SCORER_ROWS[name]], splits["test"], data)
     seeds = [one_seed(args, seed, data, budget, scorer) for seed in args.seeds]
     task = ", ".join([args.task, *([f"{name} budget"] if name else [])])
     line = {"task": task, "side": args.side, "seeds": args.seeds, "scorer": scorer.quality if scorer else None}

@@ -19,10 +19,12 @@ from sklearn.preprocessing import StandardScaler
 
 from homestretch import Policy, load_tokenizer, load_trunk
 from homestretch.data.collate import collate_texts
+from homestretch.policies.precision import autocast
 from homestretch.progress import progress
 
 MODEL = "builtin/smollm2-135m"
-AT_ONCE = 32
+AT_ONCE, BUDGET = 32, 768
+"""Texts that are padded to one width, and padded tokens of a pass."""
 ALPHAS = np.logspace(1, 6, 16)
 SIDES = ("chosen", "rejected")
 
@@ -43,7 +45,8 @@ class Scorer:
 @torch.no_grad()
 def features(prompts: list[str], texts: list[str]) -> np.ndarray[Any, Any]:
     """(N, D + 1) features of responses, end markers included."""
-    tokenizer, policy = load_tokenizer(MODEL), Policy(load_trunk(MODEL), None, budget=1024)
+    tokenizer, trunk = load_tokenizer(MODEL), load_trunk(MODEL)
+    policy = Policy(trunk, None, budget=BUDGET, autocast=autocast(trunk.device))
     parts = []
     with progress(len(texts), "features", "text") as bar:
         for at in range(0, len(texts), AT_ONCE):
