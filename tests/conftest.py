@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{DATA} are not at {folder}; set HOMESTRETCH_DATA")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_reward_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests neither read nor fill the user's cache of rewards; converted models stay where they are."""
+    from homestretch.rewards import cache
+
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("rewards")
+        patch.setattr(cache, "cache_dir", lambda: folder)
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

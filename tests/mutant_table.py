@@ -8,6 +8,7 @@ from mutant_algorithms import MUTANTS as ALGORITHMS
 from mutant_generation import MUTANTS as GENERATION
 from mutant_online import MUTANTS as ONLINE
 from mutant_ranks import MUTANTS as RANKS
+from mutant_rewards import MUTANTS as REWARDS
 from mutant_runs import MUTANTS as RUNS
 from mutant_stages import MUTANTS as STAGES
 from mutant_training import MUTANTS as TRAINING
@@ -17,6 +18,7 @@ MUTANTS = [
     *GENERATION,
     *ONLINE,
     *RANKS,
+    *REWARDS,
     *RUNS,
     *STAGES,
     *TRAINING,
@@ -61,8 +63,7 @@ MUTANTS = [
     *of(
         "training/terminal_reward",
         "test_rules",
-        ("name: weight * rewards(", "name: rewards("),
-        ("ids[mask.bool()]", "ids"),
+        ("part_B.nan_to_num()", "part_B"),
     ),
     *of(
         "policies/policy",

@@ -10,7 +10,7 @@ from homestretch.config.recipe import load_recipe
 from homestretch.config.reward import RewardConfig
 from homestretch.data.records import Example, example_from_row
 from homestretch.errors import DataError
-from homestretch.training.needs import check_needs
+from homestretch.training.needs import row_check
 from homestretch.training.stages.negatives import given_pairs
 from homestretch.training.stages.reward import split_pairs
 
@@ -41,5 +41,7 @@ def test_pairs_of_one_prompt_are_on_one_side() -> None:
 
 def test_a_given_pair_of_equal_sides_is_refused_before_the_model_is_loaded() -> None:
     recipe = load_recipe({"stages": ["negatives", "reward"]})
+    check = row_check(recipe, lambda _: None)
+    check(example(1))
     with pytest.raises(DataError, match=r"pairs\.jsonl:2: `chosen` and `rejected` are the same text"):
-        check_needs(recipe, [example(1), example(2, rejected="good 2")])
+        check(example(2, rejected="good 2"))

@@ -14,10 +14,14 @@ from homestretch.config.stages import STAGES, stage_kind
 from homestretch.config.yaml import load_file
 from homestretch.errors import RecipeError
 
+OFFLINE = [
+    f"{method}/{task}"
+    for method in ("alol", "dpo", "gold", "ift", "wbc")
+    for task in ("docstrings", "scitldr", "webnlg")
+]
 NAMES = ["last_mile/quickstart", "last_mile/quickstart_fast", "last_mile/scitldr", "last_mile/text", "last_mile/webnlg"]
-NAMES = ["ift/docstrings", *NAMES, "rloo/docstrings", "rloo/scitldr", "rloo/webnlg", "wbc/docstrings"]
-NAMES = ["gold/docstrings", "grpo/docstrings", "grpo/scitldr", "grpo/webnlg", *NAMES]
-NAMES = ["alol/docstrings", "dpo/docstrings", *NAMES]
+ONLINE = [f"{method}/{task}" for method in ("grpo", "rloo") for task in ("docstrings", "scitldr", "webnlg")]
+NAMES = sorted([*NAMES, *OFFLINE, *ONLINE, "alol/hh_helpful", "alol/hh_helpful_rejected"])
 FILES = sorted(recipes_folder().rglob("*.y*ml"))
 LAST_MILE = ["sft", "negatives", "reward", "ppo", "evaluate", "report"]
 NO_REASON_NEEDED = {("model_name_or_path",), ("dataset", "name")}  # what the recipe is about
@@ -26,12 +30,12 @@ NO_REASON_NEEDED = {("model_name_or_path",), ("dataset", "name")}  # what the re
 def test_how_many_there_are() -> None:
     assert list(shipped()) == NAMES
     assert sorted(shipped().values()) == FILES
-    assert len(FILES) == 16
+    assert len(FILES) == 28
     methods = {path.parent.name for path in FILES}
     assert methods - {"last_mile"} <= set(STAGES)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_a_shipped_recipe_parses(path: Path) -> None:
     recipe = load_recipe(path)
     kinds = [stage.kind for stage in recipe.stages]
@@ -44,14 +48,14 @@ def test_a_shipped_recipe_parses(path: Path) -> None:
     assert dump(recipe).startswith("model_name_or_path: ")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_a_shipped_recipe_says_what_it_is(path: Path) -> None:
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first == f"# {phrase(path)}"
     assert 20 < len(phrase(path)) < 110
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_settings_are_no_defaults_and_have_a_reason(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     document = load_file(path)
@@ -92,7 +96,9 @@ def test_recipes_are_found_by_name_and_by_path(tmp_path: Path) -> None:
     mine.write_text("stages: [sft]\n", encoding="utf-8")
     assert find_recipe("text") == find_recipe("last_mile/text") == shipped()["last_mile/text"]
     assert find_recipe(mine) == mine
-    with pytest.raises(RecipeError, match=r"did you mean `last_mile/scitldr`\?"):
-        find_recipe("last_mile/scitdlr")
+    with pytest.raises(RecipeError, match=r"did you mean `quickstart`\?"):
+        find_recipe("quickstrat")
+    with pytest.raises(RecipeError, match=r"several recipes; write alol/webnlg or .* or wbc/webnlg\.$"):
+        find_recipe("webnlg")
     with pytest.raises(RecipeError, match=r"known are .*`quickstart`, `quickstart_fast`"):
         find_recipe("zzz")

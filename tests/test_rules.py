@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from types import SimpleNamespace
 
 import pytest
@@ -11,10 +10,12 @@ from tiny_tokenizers import tokenizer
 
 from homestretch.batch import SequenceBatch
 from homestretch.config.ppo import PPOConfig
+from homestretch.config.rewards import RULES, RewardTerm
 from homestretch.data.records import example_from_row
 from homestretch.errors import RecipeError
+from homestretch.rewards.named import NamedReward, load_rewards
 from homestretch.rewards.rules import REWARDS, reference_overlap, unbroken_rules
-from homestretch.training.terminal_reward import by_rule
+from homestretch.training.terminal_reward import by_name
 
 SOURCE = "The cat sat on the mat in the sun and slept for most of the long afternoon."
 REFERENCE = "A cat slept on a mat."
@@ -30,12 +31,12 @@ def test_overlap_is_the_length_adjusted_rouge_of_the_best_reference():
 
 
 def test_a_sample_that_breaks_a_rule_costs_one():
-    assert unbroken_rules([SOURCE] * 4, OUTPUTS, [[REFERENCE]] * 4) == [0.0, -1.0, -1.0, 0.0]  # too short, a copy
+    made = unbroken_rules(["?"] * 4, OUTPUTS, references=[[REFERENCE]] * 4, document=[SOURCE] * 4)
+    assert made == [0.0, -1.0, -1.0, 0.0]  # too short, a copy
 
 
 def test_every_name_of_the_recipe_is_a_reward_and_the_other_way_round():
-    field = typing.get_args(PPOConfig.model_fields["rewards"].annotation)[0]
-    assert set(typing.get_args(field)) == set(REWARDS)
+    assert set(RULES) == set(REWARDS)
 
 
 def test_other_names_and_negative_weights_are_refused():
@@ -57,8 +58,12 @@ def test_weights_multiply_and_padding_is_not_read():
         mask_BT=torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids]),
         index_B=torch.tensor([1, 1, 1, 1]),
     )
-    made = by_rule(context, responses, {"overlap": 10.0, "rules": 3.0})
+    weights = {"overlap": 10.0, "rules": 3.0}
+    terms = {name: RewardTerm(weight=weight) for name, weight in weights.items()}
+    made = by_name(context, responses, load_rewards(terms))
     assert made["rules"].tolist() == [0.0, -3.0, -3.0, 0.0]
     assert made["overlap"].tolist() == pytest.approx([10.0, 20 / 7, made["overlap"][2].item(), 50 / 6])
-    assert by_rule(context, responses, {"overlap": 0.0}) == {}
-    assert list(by_rule(context, responses, {"overlap": 0.0, "rules": 1.0})) == ["rules"]
+    assert by_name(context, responses, []) == {}
+    none = NamedReward("none", RewardTerm(), lambda prompts, completions, **_: [1.0, None, 0.0, None])
+    assert by_name(context, responses, [none])["none"].tolist() == [1.0, 0.0, 0.0, 0.0], "no effect where it says none"
+    assert [named.name for named in load_rewards(terms | {"overlap": RewardTerm(weight=0.0)})] == ["rules"]

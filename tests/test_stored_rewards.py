@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from homestretch.batch import SequenceBatch
 from homestretch.config.recipe import load_recipe
+from homestretch.config.rewards import RewardTerm
 from homestretch.config.stages import COLUMNS
 from homestretch.data.records import Example, example_from_row
 from homestretch.data.samplers import priority_batch
+from homestretch.data.sources import Splits
 from homestretch.data.tokenize import TokenizedExample
-from homestretch.errors import DataError, RecipeError
-from homestretch.training import stored_rewards as module
-from homestretch.training.needs import check_needs
+from homestretch.errors import DataError, InputError, RecipeError
+from homestretch.rewards.named import NamedReward, load_rewards
+from homestretch.training.needs import check_needs, row_check
 from homestretch.training.precomputed import once
 from homestretch.training.stored_rewards import check_rewards, refuse_negative, stored_rewards
 
@@ -34,7 +37,7 @@ def tokens(rows: list[Example]) -> list[TokenizedExample]:
 
 def rewards_of(rewards: list[float | None], folder: Path) -> torch.Tensor:
     rows = examples(rewards)
-    return stored_rewards(SimpleNamespace(), rows, tokens(rows), folder)
+    return stored_rewards(SimpleNamespace(), rows, tokens(rows), folder, {})
 
 
 def test_stored_rewards_are_used_as_they_are(tmp_path: Path) -> None:
@@ -67,18 +70,77 @@ def test_negative_rewards_are_no_weights() -> None:
     refuse_negative(torch.tensor([0.0, 1.0]), rows, "wbc")
 
 
-def test_the_reward_model_is_asked_once_for_its_probabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+class OfOneModel:
+    """A run whose reward model gives the numbers in turn, and counts the rows that it is asked for."""
 
-    def model() -> SimpleNamespace:
-        asked.append(1)
-        return SimpleNamespace(score_ids=lambda batch: torch.tensor([0.0, 2.0, -2.0])[: len(batch)])
+    device = torch.device("cpu")
 
-    context, rows = SimpleNamespace(reward_model=model), examples([None] * 3)
-    first = stored_rewards(context, rows, tokens(rows), tmp_path / "rewards")
-    again = stored_rewards(context, rows, tokens(rows), tmp_path / "rewards")
+    def __init__(self, folder: Path, logits: list[float]) -> None:
+        self.folder, self.logits, self.asked = folder, logits, 0
+        folder.mkdir(exist_ok=True)
+        (folder / "reward.json").write_text('{"base": null}')
+        (folder / "head.safetensors").write_bytes(repr(logits).encode())
+
+    def reward_folder(self) -> Path:
+        return self.folder
+
+    def reward_model(self) -> SimpleNamespace:
+        def score_ids(batch: SequenceBatch) -> torch.Tensor:
+            self.asked += len(batch)
+            return torch.tensor(self.logits)[batch.index_B]
+
+        return SimpleNamespace(score_ids=score_ids)
+
+    def named_rewards(self, terms: dict[str, RewardTerm]) -> list[NamedReward]:
+        return load_rewards(terms)
+
+
+def different(count: int) -> tuple[list[Example], list[TokenizedExample]]:
+    rows = [example_from_row({"prompt": "a", "completion": "b" * (i + 1)}, where=f"x.jsonl:{i}") for i in range(count)]
+    return rows, [TokenizedExample(i, [3], [4] * (i + 1), 2) for i in range(count)]
+
+
+def test_the_reward_model_is_asked_once_for_its_probabilities(tmp_path: Path) -> None:
+    """Not even by another stage or run, if its content is the same; a model with other weights is."""
+    context, (rows, ids) = OfOneModel(tmp_path / "model", [0.0, 2.0, -2.0]), different(3)
+    first = stored_rewards(context, rows, ids, tmp_path / "one" / "rewards", {})
+    again = stored_rewards(context, rows, ids, tmp_path / "two" / "rewards", {})
     assert first.tolist() == pytest.approx([0.5, 0.880797, 0.119203], abs=1e-6)
-    assert torch.equal(first, again) and len(asked) == 1
+    assert torch.equal(first, again) and context.asked == 3
+    other = OfOneModel(tmp_path / "other", [0.0, 1.0, -2.0])
+    assert not torch.equal(stored_rewards(other, rows, ids, tmp_path / "three" / "rewards", {}), first)
+    assert other.asked == 3
+
+
+def test_the_sum_and_its_parts_are_kept_as_columns(tmp_path: Path) -> None:
+    context, (rows, ids) = OfOneModel(tmp_path / "model", [0.0, 2.0, -2.0]), different(3)
+    (tmp_path / "mine.py").write_text("def long(completions, **_):\n    return [None, *map(len, completions[1:])]\n")
+    terms = {"model": RewardTerm(weight=2.0), "long": RewardTerm(function=f"{tmp_path / 'mine.py'}:long", weight=0.5)}
+    made = stored_rewards(context, rows, ids, tmp_path / "rewards", terms)
+    assert made.tolist() == [0.0, 5.0, -2.5], "a reward that does not apply counts nothing"
+    kept = [json.loads(line) for line in (tmp_path / "rewards.jsonl").read_text().splitlines()]
+    assert [row["reward"] for row in kept] == made.tolist()
+    parts = [row["rewards"] for row in kept]
+    assert parts == [{"model": 0.0}, {"model": 4.0, "long": 1.0}, {"model": -4.0, "long": 1.5}]
+    assert [example_from_row(row, where="x:1").completion for row in kept] == ["b", "bb", "bbb"]
+
+
+def test_a_row_to_which_no_reward_applies_is_named(tmp_path: Path) -> None:
+    rows, ids = different(2)
+    (tmp_path / "mine.py").write_text("def some(completions):\n    return [0.5, None]\n")
+    terms = {"some": RewardTerm(function=f"{tmp_path / 'mine.py'}:some")}
+    context = OfOneModel(tmp_path / "model", [])
+    with pytest.raises(DataError, match=r"^x\.jsonl:1: none of the rewards `some` applies"):
+        stored_rewards(context, rows, ids, tmp_path / "rewards", terms)
+    assert not (tmp_path / "rewards").exists() and not (tmp_path / "rewards.jsonl").exists()
+
+
+def test_a_column_of_the_data_is_taken_through_the_sigmoid(tmp_path: Path) -> None:
+    values = [{"prompt": "a", "completion": "b", "logits": [n, 9.0]} for n in (0.0, 2.0)]
+    rows = [example_from_row(row, where=f"x.jsonl:{n}") for n, row in enumerate(values)]
+    terms = {"helpful": RewardTerm(column="logits.0", sigmoid=True)}
+    made = stored_rewards(OfOneModel(tmp_path / "m", []), rows, tokens(rows), tmp_path / "rewards", terms)
+    assert made.tolist() == pytest.approx([0.5, 0.880797], abs=1e-6)
 
 
 def test_what_was_computed_once_is_read_back_to_the_bit(tmp_path: Path) -> None:
@@ -88,7 +150,7 @@ def test_what_was_computed_once_is_read_back_to_the_bit(tmp_path: Path) -> None:
 
 
 def needs(stages: list, rows: list[Example], **shared: object) -> None:
-    check_needs(load_recipe({"stages": stages, **shared}), rows)
+    check_needs(load_recipe({"stages": stages, **shared}), Splits(rows, [], [], ""))
 
 
 def test_a_need_that_nobody_provides_is_refused_before_anything_runs() -> None:
@@ -102,6 +164,28 @@ def test_a_need_that_nobody_provides_is_refused_before_anything_runs() -> None:
         needs(["sft", "negatives", "reward", "wbc"], examples([0.1, None]))
 
 
+@pytest.mark.parametrize(
+    ("term", "says"),
+    [
+        ({"function": "nowhere.py:f"}, r"^rewards\.mine: there is no file nowhere\.py"),
+        ({"function": "math:sine"}, r"^rewards\.mine: math has no function `sine`; did you mean `sin`"),
+        (
+            {"column": "logits.2"},
+            r"^x\.jsonl:1: the reward `mine` reads the column `logits\.2`, and the row has no",
+        ),
+        ({"column": "logit.0"}, r"^x\.jsonl:1: the reward `mine` reads the column `logit\.0`"),
+    ],
+)
+def test_a_reward_that_is_not_there_is_refused_before_anything_runs(term: dict, says: str) -> None:
+    row = {"prompt": "a", "completion": "b", "logits": [0.1, 0.2]}
+    rows = [example_from_row(row, where=f"x.jsonl:{n}") for n in (1, 2)]
+    needs([{"wbc": {"rewards": {"mine": {"column": "logits.1"}}}}], rows)
+    with pytest.raises(InputError, match=says):
+        needs([{"wbc": {"rewards": {"mine": term}}}], rows)
+    with pytest.raises(RecipeError, match=r"^The stage `wbc` names the reward `model`, and there is no reward model"):
+        needs([{"wbc": {"rewards": {"model": 1}}}], rows)
+
+
 def ranked(*rows: tuple[str, str]) -> list[Example]:
     made = [{"prompt": "a", "chosen": better, "rejected": worse} for better, worse in rows]
     return [example_from_row(row, where=f"x.jsonl:{n}") for n, row in enumerate(made, start=1)]
@@ -112,8 +196,22 @@ def test_pairs_come_from_the_data_or_from_the_stage_negatives() -> None:
         needs(["sft", "dpo"], examples([None]))
     needs(["sft", "negatives", "dpo"], examples([None]))
     needs(["dpo"], ranked(("b", "c"), ("c", "b")))
-    with pytest.raises(DataError, match=r"^x\.jsonl:2: `chosen` and `rejected` are the same text"):
-        needs(["dpo"], ranked(("b", "c"), ("b", "b")))
+
+
+def test_a_pair_of_equal_texts_is_a_bad_row_where_pairs_are_learned_from() -> None:
+    def check(stage: str, **dataset: object) -> list[str]:
+        long: list[str] = []
+        made = load_recipe({"stages": ["sft", "negatives", stage], "dataset": dataset})
+        for e in ranked(("b", "c"), ("b", "b")):
+            row_check(made, lambda e: long.append(e.where))(e)
+        return long
+
+    with pytest.raises(
+        DataError, match=r"^x\.jsonl:2: `chosen` and `rejected` are the same text; .*on_bad_row=skip\.$"
+    ):
+        check("dpo")
+    assert check("ift") == ["x.jsonl:1", "x.jsonl:2"]
+    assert check("ift", truncate=True) == [], "what is cut cannot be too long"
 
 
 def test_every_column_that_is_needed_has_its_sentence() -> None:
@@ -138,9 +236,3 @@ def test_a_draw_is_a_function_of_seed_and_number() -> None:
     draw = [priority_batch([1.0] * 50, 16, seed=s, number=n) for s, n in ((0, 0), (0, 0), (0, 1), (1, 0))]
     assert draw[0] == draw[1]
     assert draw[0] != draw[2] and draw[0] != draw[3]
-
-
-def test_probabilities_are_plain_numbers_on_the_cpu() -> None:
-    model = SimpleNamespace(score_ids=lambda batch: torch.zeros(len(batch), dtype=torch.bfloat16))
-    made = module.probability(model, [replace(tokens(examples([None]))[0], index=0)])
-    assert made.dtype == torch.float32 and made.tolist() == [0.5]

@@ -147,7 +147,11 @@ def test_the_reward_model_scores_what_the_current_model_samples(tmp_path: Path) 
             lambda row, i: float(i % 6),
             r"^Rewards run from 0 to 5, and V can only be between 0 and 1: set value\.r_max=5",
         ),
-        (FIT, lambda row, i: i % 3 - 1.0, r"^Rewards run from -1 to 1, .*: shift them to start at 0\."),
+        (
+            FIT,
+            lambda row, i: i % 3 - 1.0,
+            r"^Rewards run from -1 to 1, .*: shift them to start at 0, or .*sigmoid=tr",
+        ),
         (FIT, lambda row, i: 0.5, r"^All \d+ rewards are 0\.5"),
     ],
 )
@@ -167,5 +171,5 @@ def test_a_larger_range_is_a_setting(tmp_path: Path) -> None:
 def test_rewards_of_two_origins_are_not_mixed(tmp_path: Path) -> None:
     stages = [{"value": {**FIT, "responses": "sampled"}}]
     made = recipe(tmp_path, "llama", stages, {"reward_model_name_or_path": "somewhere"}, reward=reward)
-    with pytest.raises(RecipeError, match=r"set value\.responses=stored, or leave the column `reward` out"):
+    with pytest.raises(RecipeError, match=r"set value\.responses=stored, or name the reward of both in value\.rewards"):
         run_recipe(made, tmp_path / "run")

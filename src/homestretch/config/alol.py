@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from homestretch.config.weighted import WeightedConfig
 
@@ -30,3 +30,14 @@ class ALOLConfig(WeightedConfig):
     def stands_alone(self) -> bool:
         """Rewards themselves need no value."""
         return self.variant == "r_lol"
+
+    @property
+    def names_rewards(self) -> bool:
+        """The stage `value` has the rewards, except for a variant without."""
+        return bool(self.rewards) or not self.stands_alone
+
+    @model_validator(mode="after")
+    def _rewards_are_read(self) -> Self:
+        if self.rewards and not self.stands_alone:
+            raise ValueError("`rewards` belong to the stage `value`, which the advantages come from; move them there")
+        return self

@@ -26,6 +26,11 @@ class Config(BaseModel):
         """Whether a stage with these settings needs no other before it, although its kind does by default."""
         return False
 
+    @property
+    def names_rewards(self) -> bool:
+        """Whether the settings say where rewards come from, so that neither a column nor a reward model is needed."""
+        return False
+
     @classmethod
     def parse(cls, values: dict[str, Any], *, where: Where) -> Self:
         """Settings from plain values; `where` names their place in the message.
@@ -46,12 +51,15 @@ def nearest(name: str, known: list[str]) -> str:
 
 def field_names(cls: type[BaseModel], path: tuple[str | int, ...] = ()) -> list[str]:
     """Names that may stand at `path` below the settings class `cls`; none where there are no settings."""
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         field = cls.model_fields.get(str(part))
         options = [field.annotation, *typing.get_args(field.annotation)] if field else []
         nested = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
         if not nested:
             return []
+        if typing.get_origin(options[0]) is dict:
+            next(parts, None)  # a key that the user has chosen
         cls = nested[0]
     return list(cls.model_fields)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from homestretch.config.rewards import SampleRewards
 from homestretch.config.training import TrainingConfig
 
 
@@ -35,10 +36,10 @@ class RolloutConfig(TrainingConfig):
     """Half-width of the ratio interval. Origin: sheet 3 (TRL)."""
     reward_clip_range: float | None = Field(5.0, gt=0)
     """The reward model's logit is clipped to +- this. Origin: sheet 3."""
-    rewards: dict[Literal["overlap", "rules"], Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
-    """Rewards without a model, and their weights; they join the reward model's score, and do without where there is
-    none. `overlap` is the length-adjusted ROUGE-L (0 to 1) with the training reference; `rules` is -1 for a sample that
-    breaks a rule of the audit. Origin: ours."""
+    rewards: SampleRewards = Field(default_factory=dict)
+    """Rewards by name, which join the reward model's score, and do without where there is none: `overlap`,
+    length-adjusted ROUGE-L (0 to 1) with the training reference; `rules`, -1 for a sample that breaks a rule of the
+    audit; or a function or a classifier of yours. A number is a weight. Origin: ours."""
     length_penalty: Literal["ratio", "linear", "budget", "none"] = "ratio"
     """Form of the length term. `ratio` compares with the training reference; inference needs none."""
     length_coef: float | None = Field(None, ge=0)
@@ -53,7 +54,7 @@ class RolloutConfig(TrainingConfig):
     @property
     def stands_alone(self) -> bool:
         """Rewards without a model are enough."""
-        return any(self.rewards.values())
+        return any(term.weight for term in self.rewards.values())
 
     @model_validator(mode="after")
     def _whole_groups(self) -> Self:

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from homestretch.config.rewards import MODEL, StoredRewards
 from homestretch.config.training import TrainingConfig
 
 UNREAD = ("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "gradient_checkpointing")
@@ -29,17 +30,28 @@ class ValueConfig(TrainingConfig):
     """Sampling temperature; 0 is greedy, as in the authors' code, which is not what the paper says."""
     r_max: float = Field(1.0, gt=0)
     """Rewards lie between 0 and this. Origin: 1 where the reward is a probability, as in the authors' code."""
+    rewards: StoredRewards = Field(default_factory=dict)
+    """What a response earns, stored or sampled: a weighted sum by name. Without it the column `reward`, or else the
+    run's reward model's probability."""
     held_out_fraction: float = Field(0.2, gt=0, lt=1)
     """Share of the validation prompts that choose the checkpoint. Origin: ours."""
 
     @property
     def stands_alone(self) -> bool:
-        """Stored rewards need no reward model."""
-        return self.responses == "stored"
+        """Stored rewards need no reward model, nor does a sum without it."""
+        return self.responses == "stored" or (self.names_rewards and MODEL not in self.rewards)
+
+    @property
+    def names_rewards(self) -> bool:
+        """The sum, if there is one."""
+        return bool(self.rewards)
 
     @model_validator(mode="after")
     def _head_alone(self) -> Self:
         for name in UNREAD:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"`{name}` has no effect here: the stage trains a head on a frozen model; remove it")
+        columns = [name for name, term in self.rewards.items() if term.column is not None]
+        if columns and self.responses == "sampled":
+            raise ValueError(f"the column of `{columns[0]}` says nothing about sampled responses; use responses=stored")
         return self

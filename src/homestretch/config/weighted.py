@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from homestretch.config.rewards import StoredRewards
 from homestretch.config.training import TrainingConfig
 
 
@@ -16,3 +17,11 @@ class WeightedConfig(TrainingConfig):
     """Optimiser steps of linear warm-up; below 1 a share of all steps. Origin: authors' code has none."""
     num_train_epochs: float = Field(1.0, gt=0)
     """Passes over the rows that are learned from. Origin: authors' code."""
+    rewards: StoredRewards = Field(default_factory=dict)
+    """What a stored response earns: a weighted sum by name. Without it the column `reward`, or else the run's reward
+    model's probability."""
+
+    @property
+    def names_rewards(self) -> bool:
+        """The sum, if there is one."""
+        return bool(self.rewards)

@@ -22,16 +22,20 @@ def reference_overlap(
 
 
 def unbroken_rules(
-    prompts: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], **_: Any
+    prompts: Sequence[Any],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    document: Sequence[str],
+    **_: Any,
 ) -> list[float]:
     """-1 for a completion that breaks a rule of `metrics.failures`, 0 for one that breaks none.
 
-    It follows the `Reward` protocol; `prompts` are the documents. Whether a completion ended is not asked: a missing
-    end marker has a cost of its own.
+    It follows the `Reward` protocol; `document` is what the completions are about. Whether a completion ended is not
+    asked: a missing end marker has a cost of its own.
     """
     return [
         -1.0 if failures(text, source=source, references=refs, terminated=None) else 0.0
-        for source, text, refs in zip(prompts, completions, references, strict=True)
+        for source, text, refs in zip(document, completions, references, strict=True)
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from homestretch.config.recipe import Recipe
+from homestretch.config.rewards import RewardTerm
 from homestretch.config.training import MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_CPU, TrainingConfig
 from homestretch.data.records import Example
 from homestretch.data.sources import Splits
@@ -31,6 +32,7 @@ from homestretch.policies.precision import autocast
 from homestretch.policies.trunk import Trunk
 from homestretch.results import RunFolder
 from homestretch.rewards.model import RewardModel, load_reward, read_description
+from homestretch.rewards.named import NamedReward, load_rewards
 from homestretch.seeds import fold
 
 ROLE = "policy"
@@ -74,6 +76,11 @@ class Context:
         if positions is None:
             return data.max_prompt_length
         room = positions if self.config.is_encoder_decoder else positions - data.max_completion_length
+        if data.max_completion_length > positions:
+            raise RecipeError(
+                f"dataset.max_completion_length {data.max_completion_length} is more than the model can score: it has "
+                f"{positions} positions; lower it."
+            )
         if room < 1:
             raise RecipeError(
                 f"dataset.max_completion_length {data.max_completion_length} leaves no room for a prompt: the model "
@@ -103,15 +110,23 @@ class Context:
 
         Raises RecipeError when there is none.
         """
-        folder = self.recipe.reward_model_name_or_path
+        folder = self.reward_folder()
+        own = trunk is not None and read_description(folder)["base"] == self.model
+        return load_reward(folder, trunk=trunk if own else None, device=self.device)
+
+    def reward_folder(self) -> Path:
+        """Where the run's reward model is, or the recipe's. Raises RecipeError when there is none."""
         if "reward" in self.folders:
-            folder = str(self.folders["reward"] / "model")
-        if folder is None:
+            return self.folders["reward"] / "model"
+        if self.recipe.reward_model_name_or_path is None:
             raise RecipeError(
                 "There is no reward model: put a stage `reward` before, or set `reward_model_name_or_path`."
             )
-        own = trunk is not None and read_description(Path(folder))["base"] == self.model
-        return load_reward(folder, trunk=trunk if own else None, device=self.device)
+        return Path(self.recipe.reward_model_name_or_path)
+
+    def named_rewards(self, terms: Mapping[str, RewardTerm]) -> list[NamedReward]:
+        """The rewards that a recipe names, but for its reward model. Raises InputError."""
+        return load_rewards(terms, device=self.device, trust_remote_code=self.recipe.trust_remote_code)
 
     def tokens(self, examples: list[Example], *, is_encoder_decoder: bool) -> list[TokenizedExample]:
         """Examples as token ids, within the recipe's lengths."""

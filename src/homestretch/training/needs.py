@@ -1,46 +1,88 @@
-"""What a recipe asks of its data, checked before any weight is loaded."""
+"""What a recipe asks of its data and of the user's functions, checked before any weight is loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from homestretch.config.recipe import Recipe
+from homestretch.config.recipe import Recipe, Stage
+from homestretch.config.rewards import MODEL, RewardTerm
 from homestretch.config.stages import COLUMNS
-from homestretch.data.records import Example
+from homestretch.data.records import Example, completion_text
+from homestretch.data.sources import Splits
 from homestretch.errors import DataError, RecipeError
+from homestretch.rewards.functions import load_function
+from homestretch.rewards.named import Column, ask
 
 REMEDIES = {
-    "reward": "map a column with dataset.columns.reward=ITS_NAME, put a stage `reward` before it, or set "
-    "`reward_model_name_or_path`",
+    "reward": "map a column with dataset.columns.reward=ITS_NAME, name a reward with the stage's `rewards`, put a "
+    "stage `reward` before it, or set `reward_model_name_or_path`",
     "rejected": "map columns with dataset.columns, or put a stage `negatives` before it",
 }
 WHAT = {"reward": "rewards of the stored responses", "rejected": "pairs of a better and a worse response"}
 
 
-def check_needs(recipe: Recipe, examples: Sequence[Example]) -> None:
-    """Raise RecipeError for a stage whose column neither the training rows have nor an earlier stage makes, and
-    DataError where only some rows have it."""
+def check_needs(recipe: Recipe, splits: Splits) -> None:
+    """Raise RecipeError for a stage whose column neither the training rows have nor an earlier stage makes, and for a
+    reward that is not there; DataError where only some rows have the column, or one the named part of it."""
     made = {"reward"} if recipe.reward_model_name_or_path else set()
     for stage in recipe.stages:
-        column, maker = COLUMNS.get(stage.kind, (None, None))
-        lacking = [] if column is None else [e for e in examples if column not in e.columns]
-        if column is not None and maker not in made and len(lacking) == len(examples):
-            raise RecipeError(
-                f"The stage `{stage.name}` needs {WHAT[column]}, and the data have no column `{column}`; "
-                f"{REMEDIES[column]}."
-            )
-        if 0 < len(lacking) < len(examples):
-            raise DataError(
-                f"{lacking[0].where}: the row has no `{column}` although others have one; "
-                "give every training row one, or none."
-            )
-        if column == "rejected" or stage.kind == "negatives":
-            refuse_equal([e for e in examples if "rejected" in e.columns])
+        if stage.kind in COLUMNS and not stage.config.names_rewards:
+            check_column(stage, made, splits.train)
+        check_rewards(stage, made, [*splits.train, *splits.validation])
         made.add(stage.kind)
 
 
-def refuse_equal(pairs: Sequence[Example]) -> None:
+def check_column(stage: Stage, made: set[str], examples: Sequence[Example]) -> None:
+    """The stage's column is in all rows, or in none and an earlier stage makes it."""
+    column, maker = COLUMNS[stage.kind]
+    lacking = [e for e in examples if column not in e.columns]
+    if maker not in made and len(lacking) == len(examples):
+        raise RecipeError(
+            f"The stage `{stage.name}` needs {WHAT[column]}, and the data have no column `{column}`; "
+            f"{REMEDIES[column]}."
+        )
+    if 0 < len(lacking) < len(examples):
+        raise DataError(
+            f"{lacking[0].where}: the row has no `{column}` although others have one; "
+            "give every training row one, or none."
+        )
+
+
+def check_rewards(stage: Stage, made: set[str], examples: Sequence[Example]) -> None:
+    """The rewards that the stage names are there: functions, columns of the rows, and the run's reward model."""
+    terms: Mapping[str, RewardTerm] = getattr(stage.config, "rewards", {})
+    for name, term in terms.items():
+        if name == MODEL and "reward" not in made:
+            raise RecipeError(
+                f"The stage `{stage.name}` names the reward `{MODEL}`, and there is no reward model: put a stage "
+                "`reward` before it, or set `reward_model_name_or_path`."
+            )
+        if term.function is not None:
+            load_function(name, term.function)
+        if term.column is not None:
+            ask(Column(name, term.column), examples, [completion_text(e) for e in examples], [True] * len(examples))
+
+
+def row_check(recipe: Recipe, lengths: Callable[[Example], None]) -> Callable[[Example], None]:
+    """What makes a row a bad one for this recipe, as DataError: its lengths, where nothing is cut, and a pair whose
+    better response is its worse one, where pairs are learned from."""
+    paired = any(
+        stage.kind == "negatives" or COLUMNS.get(stage.kind, ("", ""))[0] == "rejected" for stage in recipe.stages
+    )
+
+    def check(example: Example) -> None:
+        if paired and "rejected" in example.columns:
+            refuse_equal(example)
+        if not recipe.dataset.truncate:
+            lengths(example)
+
+    return check
+
+
+def refuse_equal(pair: Example) -> None:
     """Raise DataError for a pair whose better response is its worse one."""
-    for e in pairs:
-        if e.columns["rejected"] == e.completion:
-            raise DataError(f"{e.where}: `chosen` and `rejected` are the same text; correct the row, or leave it out.")
+    if pair.columns["rejected"] == pair.completion:
+        raise DataError(
+            f"{pair.where}: `chosen` and `rejected` are the same text; correct the row, or leave such rows out with "
+            "on_bad_row=skip."
+        )

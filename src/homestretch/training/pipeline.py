@@ -25,12 +25,13 @@ from homestretch.policies.load import choose_device
 from homestretch.policies.memory import steady_heap
 from homestretch.progress import say
 from homestretch.results import Environment, RunFolder, StageFolder, StageRecord, write_text
+from homestretch.rewards.functions import source_key
 from homestretch.seeds import fold
 from homestretch.training.card import write_card
 from homestretch.training.context import Context, set_threads
 from homestretch.training.export import link_tree
 from homestretch.training.loop import Progress
-from homestretch.training.needs import check_needs
+from homestretch.training.needs import check_needs, row_check
 from homestretch.training.publish import check_token, publish
 from homestretch.training.stages import (
     alol,
@@ -87,10 +88,10 @@ def run_recipe(recipe: Recipe, out: str | Path) -> RunFolder:
     steady_heap()
     write_environment(run, recipe)
     context.splits = splits = _load_data(context)
-    check_needs(recipe, splits.train)
+    check_needs(recipe, splits)
     chain = fingerprint(recipe, splits)
     for number, stage in enumerate(recipe.stages, start=1):
-        chain = str(fold("stage", chain, stage.name, stage.config.model_dump_json()))
+        chain = str(fold("stage", chain, stage.name, stage.config.model_dump_json(), *functions_of(stage)))
         _run_stage(context, stage, run.stage(number, stage.name), chain)
     _finish(context)
     return run
@@ -134,7 +135,7 @@ def _load_data(context: Context) -> Splits:
         max_train=data.max_train,
         max_validation=data.max_validation,
         max_test=data.max_test,
-        check=None if data.truncate else context.length_check(),
+        check=row_check(context.recipe, context.length_check()),
     )
     say(splits.description)
     if data.truncate:
@@ -154,6 +155,12 @@ def fingerprint(recipe: Recipe, splits: Splits) -> str:
         for e in s
     ]
     return str(fold("run", shared, *texts))
+
+
+def functions_of(stage: Stage) -> list[str]:
+    """What the user's functions that a stage asks are made of."""
+    terms = getattr(stage.config, "rewards", {}).values()
+    return [source_key(term.function) for term in terms if term.function is not None]
 
 
 def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str) -> None:

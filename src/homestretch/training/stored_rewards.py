@@ -1,54 +1,132 @@
-"""Rewards of stored text: the data's own column as it is, or else the run's reward model, asked once."""
+"""Rewards of stored text: the data's own column, the run's reward model, or what a recipe names; each asked once.
+
+`rewards.jsonl` in a stage's folder holds the rows with their `reward` and its named parts, `rewards`; it is a data set
+of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from homestretch.collectives import mapped
+from homestretch.config.rewards import MODEL, RewardTerm
 from homestretch.data.collate import collate
-from homestretch.data.records import Example
+from homestretch.data.records import Example, completion_text
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import DataError
 from homestretch.policies.memory import release
 from homestretch.progress import progress
-from homestretch.rewards.model import RewardModel
+from homestretch.results import write_text
+from homestretch.rewards.cache import content_key, model_key, scored_once
+from homestretch.rewards.model import RewardModel, read_description
+from homestretch.rewards.named import NamedReward, ask, weighted
 from homestretch.training.context import Context
 from homestretch.training.precomputed import once
 
+PROBABILITY = {MODEL: RewardTerm(sigmoid=True)}
+PART = "rewards/"
+
 
 def stored_rewards(
-    context: Context, examples: Sequence[Example], rows: Sequence[TokenizedExample], folder: Path
+    context: Context,
+    examples: Sequence[Example],
+    rows: Sequence[TokenizedExample],
+    folder: Path,
+    terms: Mapping[str, RewardTerm],
 ) -> Tensor:
-    """One reward (N,) for each row, float32: its column `reward`, or the reward model's probability (0 to 1) that the
-    response is a reference. `folder` keeps what a model was asked.
+    """One reward (N,) for each row, float32: the sum of the terms; without any, the row's column `reward`, or the
+    reward model's probability (0 to 1) that the response is a reference. `folder` keeps what was asked.
 
     Raises DataError where only some rows have a reward, or all have the same.
     """
-    given = [row.reward for row in rows]
-    if any(reward is not None for reward in given):
+    if not terms and any(row.reward is not None for row in rows):
         reward_N = torch.tensor([_own(e) for e in examples], dtype=torch.float32)
     else:
-        reward_N = once(folder, lambda: {"reward": model_rewards(context, rows)})["reward"]
+        found = once(folder, lambda: asked(context, examples, rows, terms or PROBABILITY))
+        reward_N = found["reward"]
+        write_rows(folder.with_suffix(".jsonl"), examples, found)
     check_rewards(reward_N, examples)
     return reward_N
 
 
-def model_rewards(context: Context, rows: Sequence[TokenizedExample]) -> Tensor:
-    """Probability (N,) of each row under the run's reward model."""
-    model = context.reward_model()
+def asked(
+    context: Context, examples: Sequence[Example], rows: Sequence[TokenizedExample], terms: Mapping[str, RewardTerm]
+) -> dict[str, Tensor]:
+    """The sum of the terms (N,) and each of them, under its name behind `rewards/`. A reward that does not apply
+    counts 0; DataError for a row to which none does."""
+    parts = {}
+    if MODEL in terms:
+        parts[MODEL] = weighted(terms[MODEL], model_rewards(context, rows))
+    for named in context.named_rewards(terms):
+        parts[named.name] = weighted(named.term, named_rewards(context, named, examples))
+    return {"reward": total(parts, examples)} | {PART + name: part_N for name, part_N in parts.items()}
+
+
+def total(parts: Mapping[str, Tensor], examples: Sequence[Example]) -> Tensor:
+    """The sum (N,) of parts, on the CPU. What is NaN counts 0; DataError for an example of which every part is."""
+    parts_MN = torch.stack([part_N.cpu() for part_N in parts.values()])
+    nowhere = parts_MN.isnan().all(0).nonzero().flatten().tolist()
+    if nowhere:
+        names = ", ".join(f"`{name}`" for name in parts)
+        raise DataError(
+            f"{examples[nowhere[0]].where}: none of the rewards {names} applies to this row; leave it out, or add a "
+            "reward that does."
+        )
+    return parts_MN.nansum(0)
+
+
+def named_rewards(context: Context, named: NamedReward, examples: Sequence[Example]) -> list[float | None]:
+    """A reward of the examples' own completions; a classifier is asked for what it has not scored before."""
+    texts = [completion_text(e) for e in examples]
+
+    def of(indices: list[int]) -> list[float | None]:
+        some = [examples[i] for i in indices]
+        return ask(named.reward, some, [texts[i] for i in indices], [True] * len(some))
+
+    with progress(None, f"reward `{named.name}` of stored text", "batch"):
+        if named.term.classifier is None:
+            return mapped(of, range(len(examples)))
+        key = content_key(model_key(named.term.classifier), named.term.label, named.term.reads, context.device.type)
+        keys = [content_key(e.prompt if named.term.reads != "completion" else None, e.completion) for e in examples]
+        return scored_once(key, keys, lambda indices: mapped(of, indices))
+
+
+def model_rewards(context: Context, rows: Sequence[TokenizedExample]) -> list[float | None]:
+    """The logit of each row under the run's reward model, which is loaded for those that it has not scored before."""
+    folder = context.reward_folder()
+    base = read_description(folder)["base"]
+    scorer = content_key(model_key(str(folder)), model_key(base) if base else None, context.device.type)
+    loaded: list[RewardModel] = []
+
+    def of(indices: list[int]) -> list[float]:
+        if not loaded:
+            loaded.append(context.reward_model())
+        return loaded[0].score_ids(collate([rows[i] for i in indices])).float().cpu().tolist()
+
     with progress(None, "reward of stored text", "batch"):
-        reward_N = probability(model, rows)
-    del model
+        found = scored_once(scorer, [content_key(row.prompt_ids, row.completion_ids) for row in rows], of)
+    loaded.clear()
     release()
-    return reward_N
+    return found
 
 
-def probability(model: RewardModel, rows: Sequence[TokenizedExample]) -> Tensor:
-    """The reward model's logits as probabilities (N,) that the responses are references, on the CPU."""
-    return model.score_ids(collate(rows)).float().sigmoid().cpu()
+def write_rows(file: Path, examples: Sequence[Example], found: Mapping[str, Tensor]) -> None:
+    """The examples as data rows with the column `reward`, and `rewards` by name where they apply."""
+    if file.is_file():
+        return
+    rewards = {name: t.tolist() for name, t in found.items()}
+    names = [name for name in rewards if name.startswith(PART)]
+    lines = []
+    for i, e in enumerate(examples):
+        parts = {name.removeprefix(PART): rewards[name][i] for name in names if rewards[name][i] == rewards[name][i]}
+        row = {"id": e.id, "prompt": e.prompt, "completion": e.completion, "reward": rewards["reward"][i]}
+        lines.append(json.dumps(row | {"rewards": parts}, ensure_ascii=False) + "\n")
+    write_text(file, "".join(lines))
 
 
 def check_rewards(reward_N: Tensor, examples: Sequence[Example]) -> None:
@@ -69,7 +147,8 @@ def refuse_negative(reward_N: Tensor, examples: Sequence[Example], method: str) 
     if reward_N[lowest] < 0:
         raise DataError(
             f"{examples[lowest].where}: the reward {float(reward_N[lowest]):g} is negative, and `{method}` weighs by "
-            "rewards; shift them to start at 0, or use `alol`, which compares them with what is expected."
+            "rewards; shift them to start at 0, take a probability of each with rewards.NAME.sigmoid=true, or use "
+            "`alol`, which compares them with what is expected."
         )
 
 

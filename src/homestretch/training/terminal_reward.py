@@ -1,20 +1,17 @@
-"""What a sampled response earns: the reward model's score and rewards by rule, with a length term."""
+"""What a sampled response earns: the reward model's score and named rewards, with a length term."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
 from homestretch.batch import SequenceBatch
-from homestretch.collectives import mapped
 from homestretch.config.rollouts import RolloutConfig
 from homestretch.data.tokenize import TokenizedExample
-from homestretch.rewards.base import Reward
 from homestretch.rewards.model import RewardModel
-from homestretch.rewards.rules import REWARDS
+from homestretch.rewards.named import NamedReward, of_samples
 from homestretch.rewards.shaping import length_penalty, shaped_reward
 from homestretch.training.context import Context
 
@@ -28,11 +25,12 @@ def terminal_reward(
     """The shaped reward of responses (sheet 2.4) and its parts for the log; without a model its score is 0."""
     coef = LENGTH_COEF[config.length_penalty] if config.length_coef is None else config.length_coef
     budget = config.length_budget or BUDGET_OF_MEDIAN * statistics.median(row.ref_length for row in rows)
+    named = context.named_rewards(config.rewards)
 
     def score(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
         score_B = responses.mask_BT.new_zeros(len(responses)).float() if reward is None else reward.score_ids(responses)
         assert responses.ref_length_B is not None and responses.terminated_B is not None
-        ruled = by_rule(context, responses, config.rewards)
+        parts = by_name(context, responses, named)
         penalty_B = length_penalty(
             responses.length_B, responses.ref_length_B, form=config.length_penalty, coef=coef, budget=budget
         )
@@ -44,28 +42,12 @@ def terminal_reward(
             missing_eos_penalty=config.missing_eos_penalty,
         )
         scores = {} if reward is None else {"scores": score_B}
-        return sum(ruled.values(), shaped_B), scores | {"length_penalty": penalty_B, **ruled}
+        return sum(parts.values(), shaped_B), scores | {"length_penalty": penalty_B, **parts}
 
     return score
 
 
-def by_rule(context: Context, responses: SequenceBatch, weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """Weighted rewards (B,) of `rewards.rules` by name, with the references of the responses' training rows."""
-    if not any(weights.values()):
-        return {}
-    assert responses.index_B is not None
-    examples = [context.splits.train[i] for i in responses.index_B.tolist()]
-    texts = [
-        context.tokenizer.decode(ids[mask.bool()], skip_special_tokens=True)
-        for ids, mask in zip(responses.ids_BT, responses.mask_BT, strict=True)
-    ]
-    rows = [(e.source, text, e.references) for e, text in zip(examples, texts, strict=True)]
-
-    def rewards(reward: Reward) -> Tensor:
-        def of_rows(some: list[tuple[str, str, Sequence[str]]]) -> Sequence[float | None]:
-            sources, texts, references = (list(column) for column in zip(*some, strict=True))
-            return reward(sources, texts, references=references)
-
-        return torch.tensor(mapped(of_rows, rows), device=responses.ids_BT.device)
-
-    return {name: weight * rewards(REWARDS[name]) for name, weight in weights.items() if weight}
+def by_name(context: Context, responses: SequenceBatch, rewards: Sequence[NamedReward]) -> dict[str, Tensor]:
+    """Weighted rewards (B,) by name, with the columns of the responses' training rows; 0 where one does not apply."""
+    parts = of_samples(rewards, context.splits.train, responses, context.tokenizer)
+    return {name: part_B.nan_to_num() for name, part_B in parts.items()}

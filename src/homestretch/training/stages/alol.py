@@ -31,7 +31,7 @@ def run(context: Context, config: ALOLConfig, folder: Path) -> Progress:
     examples = context.splits.train
     rows = context.tokens(examples, is_encoder_decoder=bool(context.config.is_encoder_decoder))
     if config.variant == "r_lol":
-        reward_N = credit_N = stored_rewards(context, examples, rows, folder / "rewards")
+        reward_N = credit_N = stored_rewards(context, examples, rows, folder / "rewards", config.rewards)
         refuse_negative(reward_N, examples, "r_lol")
         kept = list(range(len(rows)))
     else:

@@ -36,6 +36,11 @@ def run(context: Context, config: DPOConfig, folder: Path) -> Progress:
         truncate=context.recipe.dataset.truncate,
     )
     rows = [row for row in rows if row.chosen.completion_ids != row.rejected.completion_ids]  # cut to the same start
+    if not rows:
+        raise DataError(
+            "Once cut, every pair has the same text on both sides: raise dataset.max_completion_length, or give pairs "
+            "that differ in their first tokens."
+        )
     learner = context.learner(config, "dpo", ROLE)
     # The trunk is still as it was loaded: its adapter is off, or in full fine-tuning nothing has been trained yet.
     reference = context.policy(learner.trunk, None, config)

@@ -14,6 +14,7 @@ from torch import Tensor
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.value import ValueFit, advantage, value_loss
 from homestretch.batch import SequenceBatch
+from homestretch.config.rewards import MODEL
 from homestretch.config.value import ValueConfig
 from homestretch.data.collate import collate
 from homestretch.data.samplers import epoch_batch
@@ -25,13 +26,15 @@ from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.load import end_ids
 from homestretch.policies.modes import evaluating
 from homestretch.policies.policy import Policy
+from homestretch.policies.trunk import Trunk
 from homestretch.progress import progress
 from homestretch.results import write_text
+from homestretch.rewards.named import of_samples, weighted
 from homestretch.seeds import fold
 from homestretch.training.context import Context
 from homestretch.training.loop import Plan, Progress, fit
 from homestretch.training.precomputed import once
-from homestretch.training.stored_rewards import stored_rewards
+from homestretch.training.stored_rewards import PROBABILITY, stored_rewards, total
 
 ADVANTAGES, SUMMARY = "advantages", "value.json"
 
@@ -40,12 +43,12 @@ def run(context: Context, config: ValueConfig, folder: Path) -> Progress:
     """Fit the head, keep the best checkpoint, and write the advantages of the training rows."""
     examples = context.splits.train
     rows = context.tokens(examples, is_encoder_decoder=bool(context.config.is_encoder_decoder))
-    if config.responses == "sampled" and rows[0].reward is not None:
+    if config.responses == "sampled" and not config.rewards and rows[0].reward is not None:
         raise RecipeError(
             "The data have rewards of their own, and the reward model's may be of another unit: set "
-            "value.responses=stored, or leave the column `reward` out."
+            "value.responses=stored, or name the reward of both in value.rewards."
         )
-    reward_N = in_range(stored_rewards(context, examples, rows, folder / "rewards"), config.r_max)
+    reward_N = in_range(stored_rewards(context, examples, rows, folder / "rewards", config.rewards), config.r_max)
     targets = targets_of(context, config, folder)
     in_range(rewards_of(targets), config.r_max)
     learned, held = split(targets, config.held_out_fraction, seed=context.recipe.seed)
@@ -104,7 +107,7 @@ def targets_of(context: Context, config: ValueConfig, folder: Path) -> list[Toke
     examples = context.splits.validation
     rows = context.tokens(examples, is_encoder_decoder=bool(context.config.is_encoder_decoder))
     if config.responses == "stored":
-        reward_N = stored_rewards(context, examples, rows, folder / "targets")
+        reward_N = stored_rewards(context, examples, rows, folder / "targets", config.rewards)
     else:
         rows = [row for row in rows for _ in range(config.num_generations)]
         reward_N = once(folder / "targets", lambda: {"reward": sampled_rewards(context, config, rows)})["reward"]
@@ -126,7 +129,17 @@ def sampled_rewards(context: Context, config: ValueConfig, rows: Sequence[Tokeni
             on_done=lambda count, tokens: bar.advance(count, tokens=tokens),
         )
     responses = with_responses(collate(rows), [sample for group in made for sample in group])
-    return context.reward_model(trunk).score_ids(responses).float().sigmoid().cpu()
+    return sample_rewards(context, config, trunk, responses)
+
+
+def sample_rewards(context: Context, config: ValueConfig, trunk: Trunk, responses: SequenceBatch) -> Tensor:
+    """The terms' sum (N,) for samples, or the reward model's probability."""
+    terms, examples = config.rewards or PROBABILITY, context.splits.validation
+    parts = of_samples(context.named_rewards(terms), examples, responses, context.tokenizer)
+    if MODEL in terms:
+        parts[MODEL] = weighted(terms[MODEL], context.reward_model(trunk).score_ids(responses).tolist())
+    assert responses.index_B is not None
+    return total(parts, [examples[i] for i in responses.index_B.tolist()])
 
 
 def in_range(reward_N: Tensor, r_max: float) -> Tensor:
@@ -135,7 +148,8 @@ def in_range(reward_N: Tensor, r_max: float) -> Tensor:
     if low < 0 or high > r_max:
         raise DataError(
             f"Rewards run from {low:g} to {high:g}, and V can only be between 0 and {r_max:g}: "
-            + ("shift them to start at 0." if low < 0 else f"set value.r_max={high:g}.")
+            + ("shift them to start at 0" if low < 0 else f"set value.r_max={high:g}")
+            + ", or take a probability of each with value.rewards.NAME.sigmoid=true."
         )
     return reward_N
 

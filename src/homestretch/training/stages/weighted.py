@@ -25,7 +25,7 @@ def run(context: Context, config: WeightedConfig, folder: Path) -> Progress:
     """Train the current model on the training split and its rewards, keep the best checkpoint, and save its model."""
     examples = context.splits.train
     rows = context.tokens(examples, is_encoder_decoder=bool(context.config.is_encoder_decoder))
-    reward_N = stored_rewards(context, examples, rows, folder / "rewards")
+    reward_N = stored_rewards(context, examples, rows, folder / "rewards", config.rewards)
     refuse_negative(reward_N, examples, kind_of(config))
     rewards = reward_N.tolist()
     rows = [replace(row, reward=reward) for row, reward in zip(rows, rewards, strict=True)]

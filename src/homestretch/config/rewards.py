@@ -1,0 +1,106 @@
+"""Settings of rewards: named terms of a weighted sum, the same for stored text and for samples.
+
+rewards:
+  overlap: 10.0                                               # a rule; the number is its weight
+  brevity: {function: my_rewards.py:brevity, weight: 0.5}     # a Python function
+  polite: {classifier: org/politeness, label: polite, sigmoid: true}
+  helpful: {column: reward_logits.0, sigmoid: true}           # what the data say
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from homestretch.config.base import Config, nearest
+
+RULES = ("overlap", "rules")
+"""Rewards without a model (`rewards.rules`): their name alone says what they are."""
+
+MODEL = "model"
+"""The name of the run's reward model."""
+
+_PLACE = re.compile(r".+:[^\W\d]\w*")
+
+LOGGED = ("scores", "length_penalty")
+"""Names that an online stage logs beside its rewards."""
+
+
+class RewardTerm(Config):
+    """One term: `weight` times the reward, or times its sigmoid. A number stands for the weight alone."""
+
+    weight: float = 1.0
+    """Factor of the term. A rule's is not negative."""
+    sigmoid: bool = False
+    """Take the reward for a log-odds and use the probability, 0 to 1."""
+    function: str | None = None
+    """`module:function`, or `path/to/file.py:function`, with the signature of TRL's reward functions."""
+    classifier: str | None = Field(None, min_length=1)
+    """A sequence classification model: a folder in Hugging Face format or a name on the Hub."""
+    column: str | None = Field(None, min_length=1)
+    """A number in the data: a column, or behind dots a part of one, such as `rewards.truth` or `reward_logits.0`."""
+    label: int | str | None = None
+    """The class whose log-odds are the reward, by number or name; a classifier with one output needs none."""
+    reads: Literal["completion", "text", "pair"] = "completion"
+    """What the classifier reads: the completion; prompt and completion as one text; or both as a pair of segments."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weight_alone(cls, given: Any) -> Any:
+        return {"weight": given} if isinstance(given, int | float) and not isinstance(given, bool) else given
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.function is not None and not _PLACE.fullmatch(self.function):
+            raise ValueError("write `module:function` or `path/to/file.py:function`")
+        if len(self.sources) > 1:
+            raise ValueError(f"`{self.sources[0]}` and `{self.sources[1]}` are two rewards; make two terms of them")
+        if self.classifier is None and (self.label is not None or self.reads != "completion"):
+            raise ValueError("`label` and `reads` belong to a `classifier`; remove them")
+        return self
+
+    @property
+    def sources(self) -> list[str]:
+        """Which of function, classifier and column is given."""
+        return [name for name in ("function", "classifier", "column") if getattr(self, name) is not None]
+
+
+def _known(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
+    for name, term in terms.items():
+        built_in = name in (*RULES, MODEL)
+        if not built_in and not term.sources:
+            hint = nearest(name, [*RULES, MODEL]).rstrip(".?")
+            raise ValueError(f"`{name}` is no reward ({hint}); give it a `function`, a `classifier` or a `column`")
+        if built_in and term.sources:
+            raise ValueError(f"`{name}` is the name of a reward of ours; call yours by another name")
+        if name in RULES and term.weight < 0:
+            raise ValueError(f"the weight of `{name}` is negative, which would pay for what is wrong; use 0 or more")
+    return terms
+
+
+def _of_some_weight(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
+    if terms and not any(term.weight for term in terms.values()):
+        raise ValueError("every weight is 0, and then all responses are worth the same; give one a weight")
+    return terms
+
+
+def _of_samples(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
+    for name, term in terms.items():
+        if term.column is not None:
+            raise ValueError(f"`{name}` is a column of the data, which says nothing about samples; use another reward")
+        if name == MODEL:
+            raise ValueError(f"the reward model's score is part of the sum already; remove `{MODEL}`")
+        if name in LOGGED:
+            raise ValueError(f"`{name}` is the name of a logged quantity; call the reward by another name")
+    return terms
+
+
+_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Rewards = Annotated[dict[_Name, RewardTerm], AfterValidator(_known)]
+"""Terms by name."""
+StoredRewards = Annotated[Rewards, AfterValidator(_of_some_weight)]
+"""Terms that are all of what a stored response earns; none for the data's own column, or else the reward model."""
+SampleRewards = Annotated[Rewards, AfterValidator(_of_samples)]
+"""Terms that join a reward model's score of samples."""

@@ -1,0 +1,92 @@
+"""Rewards of text that a model has scored before: by the content of model and text, in the user's cache.
+
+One SQLite file, `rewards.sqlite` in the folder of `policies.builtin.cache_dir`, serves every run: a second method on
+the same data, another seed or a run that was killed asks the model for nothing that it has answered. Only models are
+remembered. What a function gives can hang on more than its text and its file, so it is asked again by each stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from homestretch import ranks
+from homestretch.collectives import from_first
+from homestretch.errors import InputError
+from homestretch.policies.builtin import cache_dir
+from homestretch.policies.load import load_config, resolve
+
+FILE = "rewards.sqlite"
+AT_ONCE = 512
+"""Texts that are scored before their rewards are written, so that a killed run loses no more than these."""
+WEIGHTS = (".safetensors", ".bin", ".json", ".txt", ".model")
+PATIENCE = 60.0
+"""Seconds to wait for another process that writes."""
+
+
+def content_key(*parts: object) -> str:
+    """A name for what the parts say."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+def model_key(name_or_path: str) -> str:
+    """A name for the content of a model: of its files, or of its commit on the Hub."""
+    folder = Path(resolve(name_or_path))
+    if not folder.is_dir():
+        return content_key(name_or_path, getattr(load_config(name_or_path), "_commit_hash", None))
+    digests = []
+    for file in sorted(f for f in folder.iterdir() if f.suffix in WEIGHTS):
+        with file.open("rb") as handle:
+            digests.append((file.name, hashlib.file_digest(handle, "blake2b").hexdigest()))
+    return content_key(digests)
+
+
+def scored_once(
+    scorer: str, texts: Sequence[str], ask: Callable[[list[int]], Sequence[float | None]]
+) -> list[float | None]:
+    """A reward for each text: the one that is known for it under this scorer, or else what `ask` gives for its index.
+
+    `scorer` and `texts` are content keys. Of equal texts one is asked for. Every process comes to the same calls of
+    `ask`; the first one reads and writes. Raises InputError where the cache cannot be used.
+    """
+    known = from_first(_read(scorer, texts) if ranks.is_first() else {})
+    first = {text: i for i, text in reversed(list(enumerate(texts))) if text not in known}
+    missing = sorted(first.values())
+    for at in range(0, len(missing), AT_ONCE):
+        part = missing[at : at + AT_ONCE]
+        new = dict(zip((texts[i] for i in part), ask(part), strict=True))
+        known |= new
+        if ranks.is_first():
+            _write(scorer, new)
+    return [known[text] for text in texts]
+
+
+def _read(scorer: str, texts: Sequence[str]) -> dict[str, float | None]:
+    wanted = set(texts)
+    with _table() as table:
+        rows = table.execute("SELECT text, reward FROM rewards WHERE scorer = ?", (scorer,))
+        return {text: reward for text, reward in rows if text in wanted}
+
+
+def _write(scorer: str, rewards: dict[str, float | None]) -> None:
+    with _table() as table:
+        rows = [(scorer, text, reward) for text, reward in rewards.items()]
+        table.executemany("INSERT OR REPLACE INTO rewards VALUES (?, ?, ?)", rows)
+
+
+@contextmanager
+def _table() -> Iterator[sqlite3.Connection]:
+    file = cache_dir() / FILE
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(file, timeout=PATIENCE)) as connection, connection:
+            columns = "scorer TEXT, text TEXT, reward REAL, PRIMARY KEY (scorer, text)"
+            connection.execute(f"CREATE TABLE IF NOT EXISTS rewards ({columns}) WITHOUT ROWID")
+            yield connection
+    except (OSError, sqlite3.Error) as error:
+        raise InputError(
+            f"{file}: rewards cannot be kept there ({error}); delete it, or set HOMESTRETCH_CACHE to another folder."
+        ) from None

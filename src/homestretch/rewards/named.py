@@ -1,0 +1,140 @@
+"""The rewards that a recipe names (`config.rewards`), ready to be asked, and their weighted terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from homestretch.batch import SequenceBatch
+from homestretch.collectives import mapped
+from homestretch.config.rewards import MODEL, RewardTerm
+from homestretch.data.records import Example
+from homestretch.errors import InputError
+from homestretch.rewards.base import Reward
+from homestretch.rewards.functions import FunctionReward, load_function
+from homestretch.rewards.rules import REWARDS
+from homestretch.rewards.sequence_classifier import load_sequence_classifier
+
+
+@dataclass(frozen=True)
+class NamedReward:
+    """A term of a sum and the reward behind it."""
+
+    name: str
+    term: RewardTerm
+    reward: Reward
+
+
+def load_rewards(
+    terms: Mapping[str, RewardTerm],
+    *,
+    device: torch.device | str = "cpu",
+    trust_remote_code: bool = False,
+) -> list[NamedReward]:
+    """The rewards of terms with a weight, but for `model`, which reads token ids. Raises InputError."""
+
+    def load(name: str, term: RewardTerm) -> Reward:
+        if term.function is not None:
+            return FunctionReward(name, load_function(name, term.function))
+        if term.classifier is not None:
+            return load_sequence_classifier(
+                term.classifier,
+                label=term.label,
+                reads=term.reads,
+                device=device,
+                trust_remote_code=trust_remote_code,
+            )
+        if term.column is not None:
+            return Column(name, term.column)
+        return REWARDS[name]
+
+    return [NamedReward(name, term, load(name, term)) for name, term in terms.items() if term.weight and name != MODEL]
+
+
+def ask(
+    reward: Reward, examples: Sequence[Example], completions: Sequence[str], terminated: Sequence[bool]
+) -> list[float | None]:
+    """The reward of a completion for each example, with the data's columns; None where an example lacks one.
+
+    Beside them there are `references`, `document`, `terminated` (whether the completion ended by
+    itself) and `where` (file and line).
+    """
+    names = {name for e in examples for name in e.columns}
+    columns: dict[str, list[Any]] = {name: [e.columns.get(name) for e in examples] for name in sorted(names)}
+    columns |= {
+        "references": [list(e.references) for e in examples],
+        "document": [e.source for e in examples],
+        "terminated": list(terminated),
+        "where": [e.where for e in examples],
+    }
+    return list(reward([e.prompt for e in examples], completions, **columns))
+
+
+def of_samples(
+    rewards: Sequence[NamedReward],
+    examples: Sequence[Example],
+    responses: SequenceBatch,
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict[str, Tensor]:
+    """Weighted terms (B,) of sampled responses by name; `index_B` says which of the examples each answers."""
+    if not rewards:
+        return {}
+    assert responses.index_B is not None
+    ended = [True] * len(responses) if responses.terminated_B is None else responses.terminated_B.tolist()
+    texts = [
+        tokenizer.decode(ids[mask.bool()], skip_special_tokens=True)
+        for ids, mask in zip(responses.ids_BT, responses.mask_BT, strict=True)
+    ]
+    rows = list(zip((examples[i] for i in responses.index_B.tolist()), texts, ended, strict=True))
+
+    def term(named: NamedReward) -> Tensor:
+        def of_rows(some: list[tuple[Example, str, bool]]) -> list[float | None]:
+            answered, completions, terminated = (list(column) for column in zip(*some, strict=True))
+            return ask(named.reward, answered, completions, terminated)
+
+        return weighted(named.term, mapped(of_rows, rows)).to(responses.ids_BT.device)
+
+    return {named.name: term(named) for named in rewards}
+
+
+def weighted(term: RewardTerm, rewards: Sequence[float | None]) -> Tensor:
+    """The term (N,), float32: weight times reward or its sigmoid; NaN where the reward does not apply."""
+    reward_N = torch.tensor([torch.nan if r is None else r for r in rewards], dtype=torch.float32)
+    return term.weight * (reward_N.sigmoid() if term.sigmoid else reward_N)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number that the data hold: a column, or a part of one behind dots."""
+
+    name: str
+    path: str
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[str], where: Sequence[str] = (), **columns: Sequence[Any]
+    ) -> list[float | None]:
+        """The numbers of the rows. Raises InputError where a row has none."""
+        root, _, rest = self.path.partition(".")
+        given = columns.get(root, [None] * len(completions))
+        return [self._number(value, rest, place) for value, place in zip(given, where, strict=True)]
+
+    def _number(self, value: Any, rest: str, place: str) -> float:
+        for part in rest.split(".") if rest else ():
+            if isinstance(value, Mapping):
+                value = value.get(part)
+            elif isinstance(value, Sequence) and part.isdigit() and int(part) < len(value):
+                value = value[int(part)]
+            else:
+                value = None
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{place}: the reward `{self.name}` reads the column `{self.path}`, and the row has no number there; "
+                "correct the row, or the column's name."
+            ) from None

@@ -1,0 +1,84 @@
+"""Rewards that a model has given before: found by content, asked for once, written as they come."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+import tiny
+
+from homestretch.errors import InputError
+from homestretch.rewards import cache
+from homestretch.rewards.cache import FILE, content_key, model_key, scored_once
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(cache, "cache_dir", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+class Asked:
+    """Gives 10 times the index, and counts."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+
+    def __call__(self, indices: list[int]) -> list[float | None]:
+        self.calls.append(indices)
+        return [None if i == 3 else 10.1 * i for i in indices]
+
+
+def test_equal_text_is_asked_for_once_and_in_its_place(folder: Path) -> None:
+    first, again, other = Asked(), Asked(), Asked()
+    assert scored_once("m", ["a", "b", "a", "c"], first) == [0.0, 10.1, 0.0, None]
+    assert first.calls == [[0, 1, 3]]
+    assert scored_once("m", ["c", "b", "d", "a"], again) == [None, 10.1, 20.2, 0.0]
+    assert again.calls == [[2]], "what does not apply is known, too"
+    scored_once("another", ["a"], other)
+    assert other.calls == [[0]]
+
+
+def test_what_was_scored_before_a_run_was_killed_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "AT_ONCE", 2)
+    asked = Asked()
+
+    def dies(indices: list[int]) -> list[float | None]:
+        if indices[0] >= 2:
+            raise KeyboardInterrupt
+        return asked(indices)
+
+    with pytest.raises(KeyboardInterrupt):
+        scored_once("m", ["a", "b", "c"], dies)
+    assert scored_once("m", ["a", "b", "c"], asked) == [0.0, 10.1, 20.2]
+    assert asked.calls == [[0, 1], [2]]
+
+
+def test_float32_numbers_come_back_to_the_bit(folder: Path) -> None:
+    numbers = [1 / 3, 1e-30, -7.123456789]
+    scored_once("m", ["a", "b", "c"], lambda indices: [numbers[i] for i in indices])
+    assert scored_once("m", ["a", "b", "c"], Asked()) == numbers
+
+
+def test_a_cache_that_cannot_be_used_is_one_sentence(folder: Path) -> None:
+    folder.mkdir()
+    (folder / FILE).write_bytes(b"no database" * 100)
+    with pytest.raises(InputError, match=r"rewards\.sqlite: rewards cannot be kept there .*HOMESTRETCH_CACHE"):
+        scored_once("m", ["a"], Asked())
+
+
+def test_several_connections_may_write(folder: Path) -> None:
+    def asks_inside(indices: list[int]) -> list[float | None]:
+        scored_once("m", ["inner"], Asked())
+        return [1.0]
+
+    assert scored_once("m", ["outer"], asks_inside) == [1.0]
+    with sqlite3.connect(folder / FILE) as table:
+        assert table.execute("SELECT count(*) FROM rewards").fetchone() == (2,)
+
+
+def test_the_key_of_a_model_is_its_content(tmp_path: Path) -> None:
+    one, same, other = (tiny.save(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    assert model_key(one) == model_key(same) != model_key(other)
+    assert content_key("a", "b") != content_key("ab") != content_key(("a", "b"))
