@@ -80,8 +80,8 @@ MUTANTS = [
     *of(
         "config/rollouts",
         "test_online_stages",
-        ("return any(self.rewards.values())", "return bool(self.rewards)"),
-        ("return any(self.rewards.values())", "return False"),
+        ("return any(term.weight for term in self.rewards.values())", "return bool(self.rewards)"),
+        ("return any(term.weight for term in self.rewards.values())", "return False"),
         ("Field(8, ge=2)", "Field(8, ge=1)"),
         ("if self.rollout_batch_size % self.num_generations:", "if False:"),
     ),

@@ -36,7 +36,7 @@ MUTANTS = [
     *of(
         "training/needs",
         "test_given_pairs",
-        (' or stage.kind == "negatives"', ""),
+        ('stage.kind == "negatives" or ', ""),
     ),
     *of(
         "training/pipeline",

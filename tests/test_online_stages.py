@@ -14,6 +14,7 @@ from homestretch.config.rloo import RLOOConfig
 from homestretch.config.rollouts import GroupConfig
 from homestretch.config.stages import STAGES
 from homestretch.errors import RecipeError
+from homestretch.rewards.named import load_rewards
 from homestretch.training.terminal_reward import terminal_reward
 
 METHODS = ["ppo", "rloo", "grpo"]
@@ -26,7 +27,7 @@ def test_a_reward_model_is_asked_for_unless_rules_stand_for_it(method: str) -> N
         load_recipe({"stages": [method]})
     with pytest.raises(RecipeError, match=f"the stage `{method}` needs `reward` before it"):
         load_recipe({"stages": [{method: {"rewards": {"overlap": 0.0}}}]})
-    assert load_recipe({"stages": [{method: OVERLAP}, "evaluate"]}).find(method).rewards == {"overlap": 10.0}
+    assert load_recipe({"stages": [{method: OVERLAP}, "evaluate"]}).find(method).rewards["overlap"].weight == 10.0
 
 
 def test_groups_have_two_samples_at_least_and_rounds_whole_groups() -> None:
@@ -45,7 +46,7 @@ def test_without_a_reward_model_the_length_term_and_the_missing_end_remain() -> 
         prompt_ids_BP=ones, prompt_mask_BP=ones, ids_BT=ones, mask_BT=ones, index_B=torch.zeros(2, dtype=torch.long),
         ref_length_B=torch.tensor([2, 4]), terminated_B=torch.tensor([True, False]),
     )  # fmt: skip
-    context = SimpleNamespace()
+    context = SimpleNamespace(named_rewards=load_rewards, splits=SimpleNamespace(train=[]), tokenizer=None)
     reward_B, parts = terminal_reward(context, None, RLOOConfig(), [row(0)])(made)
     assert reward_B.tolist() == [-1.0, -1.0]
     assert list(parts) == ["length_penalty"] and parts["length_penalty"].tolist() == [1.0, 0.0]

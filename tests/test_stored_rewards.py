@@ -199,17 +199,18 @@ def test_pairs_come_from_the_data_or_from_the_stage_negatives() -> None:
 
 
 def test_a_pair_of_equal_texts_is_a_bad_row_where_pairs_are_learned_from() -> None:
-    def check(stage: str, **dataset: object) -> list[str]:
+    def check(*stages: str, **dataset: object) -> list[str]:
         long: list[str] = []
-        made = load_recipe({"stages": ["sft", "negatives", stage], "dataset": dataset})
+        made = load_recipe({"stages": ["sft", *stages], "dataset": dataset})
         for e in ranked(("b", "c"), ("b", "b")):
             row_check(made, lambda e: long.append(e.where))(e)
         return long
 
-    with pytest.raises(
-        DataError, match=r"^x\.jsonl:2: `chosen` and `rejected` are the same text; .*on_bad_row=skip\.$"
-    ):
-        check("dpo")
+    for stages in (["dpo"], ["negatives", "reward"]):
+        with pytest.raises(
+            DataError, match=r"^x\.jsonl:2: `chosen` and `rejected` are the same text; .*on_bad_row=skip\.$"
+        ):
+            check(*stages)
     assert check("ift") == ["x.jsonl:1", "x.jsonl:2"]
     assert check("ift", truncate=True) == [], "what is cut cannot be too long"
 
