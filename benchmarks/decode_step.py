@@ -118,7 +118,7 @@ def main() -> None:
     set_threads()
     rows, steps, rounds = ([2, 4], 2, 2) if args.quick else (args.rows, args.steps, args.rounds)
     policy = Policy(load_trunk(MODEL), None, budget=4096)
-    with policy.decoding():  # lays the weights out for few rows, as the decode loop has them
+    with policy.decoding():  # packs the weights, as the decode loop has them
         cases = cases_of(Bench(policy.trunk.lm, prompts_of(max(rows)), steps), rows, rounds)
     finish("decode_step", cases)
 

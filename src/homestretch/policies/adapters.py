@@ -9,9 +9,6 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-FEW_OUTPUTS = 16_384
-"""Layers with more outputs, that is vocabularies, gain nothing from the layout and are large to copy."""
-
 
 def activate(model: nn.Module, adapter: str | None) -> None:
     """Switch the named adapter on everywhere, or all adapters off."""
@@ -27,18 +24,14 @@ def merged(model: nn.Module, adapter: str | None) -> Iterator[None]:
     """Base weights with the adapter added in, for the time of the block.
 
     Layers hold other tensors meanwhile, and get their own back afterwards, whatever happens: nothing is computed, so
-    unmerging is exact. A tensor that two layers share stays as it is in the other one. On a CPU the weights are also
-    laid out input-major, which suits the few rows of a decoding step.
+    unmerging is exact. A tensor that two layers share stays as it is in the other one.
     """
     originals: list[tuple[nn.Module, nn.Parameter]] = []
     try:
-        for module, base in _layers(model):
-            weight = base.weight.detach()
-            if adapter is not None and isinstance(module, LoraLayer):
-                weight = weight + module.get_delta_weight(adapter).to(weight.dtype)
-            if isinstance(base, nn.Linear) and weight.device.type == "cpu" and len(weight) < FEW_OUTPUTS:
-                weight = weight.t().contiguous().t()
-            originals.append((base, base.weight))
+        for layer in (m for m in model.modules() if adapter is not None and isinstance(m, LoraLayer)):
+            base, original = layer.get_base_layer(), layer.get_base_layer().weight
+            weight = original.detach() + layer.get_delta_weight(adapter).to(original.dtype)
+            originals.append((base, original))
             base.weight = nn.Parameter(weight, requires_grad=False)
         activate(model, None)
         yield
@@ -46,15 +39,3 @@ def merged(model: nn.Module, adapter: str | None) -> Iterator[None]:
         for base, original in originals:
             base.weight = original
         activate(model, adapter)
-
-
-def _layers(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
-    """The linear layers and those with adapters, each with what holds its weight."""
-    layers = dict(model.named_modules())
-    found = []
-    for name, module in layers.items():
-        base = getattr(module, "base_layer", module)
-        inner = isinstance(layers.get(name.rpartition(".")[0]), BaseTunerLayer) or ".lora_" in name
-        if not inner and (isinstance(module, LoraLayer) or isinstance(base, nn.Linear)):
-            found.append((module, base))
-    return found

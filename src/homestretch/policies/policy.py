@@ -16,6 +16,7 @@ from homestretch.policies.causal import CausalDecoding
 from homestretch.policies.heads import lm_head
 from homestretch.policies.inputs import decoder_inputs
 from homestretch.policies.memory import release, within_memory
+from homestretch.policies.prepacked import prepacked
 from homestretch.policies.seq2seq import Seq2SeqDecoding, start_id
 from homestretch.policies.trunk import Trunk
 
@@ -120,7 +121,7 @@ class Policy:
 
         precision = nullcontext() if on_cpu else self.autocast()
         try:
-            with torch.no_grad(), merged(self.trunk.model, self.adapter), precision:
+            with torch.no_grad(), merged(self.trunk.model, self.adapter), prepacked(self.trunk.lm), precision:
                 yield start
         finally:
             self.trunk.active = self.adapter  # `merged` has switched it on

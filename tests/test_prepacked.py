@@ -1,0 +1,132 @@
+"""Products from packed weights: those of the plain layers but for rounding, and afterwards the plain layers again."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_engine import ENDS, NEW, PROMPTS, policy_of
+from tiny import BUILDERS, build
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from homestretch.generation.engine import generate
+from homestretch.generation.sampling import SamplingConfig
+from homestretch.policies import prepacked as module
+from homestretch.policies.prepacked import available, prepacked
+
+pytestmark = pytest.mark.skipif(not available(), reason="this build of torch has no oneDNN")
+IDS = torch.tensor([[5, 6, 7, 8], [30, 31, 32, 33]])
+
+
+def logits(lm: PreTrainedModel) -> Tensor:
+    more = {"decoder_input_ids": IDS} if lm.config.is_encoder_decoder else {}
+    with torch.no_grad():
+        return lm(input_ids=IDS, **more).logits
+
+
+def patched(lm: nn.Module) -> set[str]:
+    """Names of the layers whose products are replaced."""
+    return {name for name, layer in lm.named_modules() if "forward" in vars(layer)}
+
+
+@pytest.fixture
+def packed_rows(monkeypatch) -> list[tuple[int, ...]]:
+    """Shapes of what has been multiplied by packed weights."""
+    seen: list[tuple[int, ...]] = []
+    multiply = module._multiply
+
+    def counted(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+        seen.append(tuple(x.shape))
+        return multiply(x, packed, bias)
+
+    monkeypatch.setattr(module, "_multiply", counted)
+    return seen
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_all_products_come_from_packed_weights_and_afterwards_none(name, packed_rows):
+    lm = build(name)
+    before = logits(lm)
+    with prepacked(lm):
+        torch.testing.assert_close(logits(lm), before, atol=1e-4, rtol=1e-4)
+    assert len(packed_rows) == sum(isinstance(m, (nn.Linear, Conv1D)) for m in lm.modules())
+    assert patched(lm) == set()
+    assert torch.equal(logits(lm), before)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(2, 6), (1, 3, 6), (0, 6)])
+def test_a_layer_gives_x_times_w_plus_b(bias, shape):
+    layer = nn.Linear(6, 5, bias=bias)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    expected = x.double() @ layer.weight.double().T + (layer.bias.double() if bias else 0.0)
+    with torch.no_grad(), prepacked(layer):
+        found = layer(x)
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5"])
+def test_mixed_precision_is_left_alone(name, packed_rows):
+    lm = build(name)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        before = logits(lm)
+        with prepacked(lm):
+            assert torch.equal(logits(lm), before)
+    assert packed_rows == []
+
+
+def test_layers_that_are_more_than_a_product_are_left_alone():
+    class Doubled(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    model = nn.Sequential(nn.Linear(6, 6), Doubled(6, 6), nn.Linear(6, 6), nn.Linear(6, 6).double())
+    other = model[2].forward = lambda x: x + 1
+    with prepacked(model):
+        assert patched(model) == {"0", "2"}
+        assert model[2].forward is other
+    assert patched(model) == {"2"}
+
+
+def test_what_has_no_room_stays_as_it_is(monkeypatch):
+    model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(4)))
+    weight = 8 * 8 * 4
+    monkeypatch.setattr(module, "total", lambda device: round(2.5 * weight / module.PACKED_SHARE))
+    with prepacked(model):
+        assert patched(model) == {"0", "1"}
+
+
+def test_without_onednn_nothing_changes(monkeypatch):
+    model = nn.Sequential(nn.Linear(6, 6))
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    available.cache_clear()
+    try:
+        with prepacked(model):
+            assert patched(model) == set()
+    finally:
+        available.cache_clear()
+
+
+def test_layers_compute_as_before_where_the_block_fails():
+    lm = build("llama")
+    with pytest.raises(KeyboardInterrupt), prepacked(lm):
+        raise KeyboardInterrupt
+    assert patched(lm) == set()
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+@pytest.mark.parametrize("name", BUILDERS)
+def test_texts_are_those_without_packing(name, adapter, packed_rows, monkeypatch):
+    policy = policy_of(build(name), adapter=adapter)
+    options = {"eos_ids": ENDS, "sampling": SamplingConfig(max_new_tokens=NEW), "seed": 3, "num_samples": 2}
+    fast = generate(policy, PROMPTS, **options)
+    assert packed_rows, "decoding packs the weights"
+    packed_rows.clear()
+    monkeypatch.setattr(module, "available", lambda: False)
+    slow = generate(policy, PROMPTS, **options)
+    assert packed_rows == []
+    for group, plain in zip(fast, slow, strict=True):
+        assert [s.ids for s in group] == [s.ids for s in plain]
+        for one, two in zip(group, plain, strict=True):
+            assert one.logp == pytest.approx(two.logp, abs=1e-4)
