@@ -31,11 +31,11 @@ CASES = {"A-LoL": ("alol", "tokens/s", 0.9), "IFT": ("ift", "tokens/s", 0.65), "
 """Method, unit (a pair counts one sequence) and the least ratio that is wanted."""
 
 
-def worker(method: str, unit: str, data: Path, steps: int) -> Worker:
+def worker(method: str, unit: str, data: Path, steps: int, lengths: list[str]) -> Worker:
     """A method in a process of its own; its rate is in tokens or in rows of a batch."""
     common = {"train_batch_size": BATCH, "max_steps": steps, "eval_steps": 1000, "eval_examples": 1, "bf16": False}
     stages = json.dumps([{method: common | {"lr_scheduler_type": "constant", "warmup_steps": 0} | METHODS[method]}])
-    settings = [f"dataset.name={data}", f"dataset.max_train={BATCH * steps}", f"stages={stages}"]
+    settings = [f"dataset.name={data}", f"dataset.max_train={BATCH * steps}", f"stages={stages}", *lengths]
     count = ["num_tokens"] if unit == "tokens/s" else ["step"]
     each = [] if unit == "tokens/s" else ["--each", str(BATCH)]
     return Worker(sys.executable, "ours.py", method, *count, str(RECIPE), *settings, *each)
@@ -50,7 +50,8 @@ def main() -> None:
     rounds, steps = (1, 2) if args.quick else (args.rounds, args.steps)
     ways = {f"SFT, {unit}": ("sft", unit) for unit in ("tokens/s", "sequences/s")}
     ways |= {name: (method, unit) for name, (method, unit, _) in CASES.items()}
-    workers = {name: worker(method, unit, args.data, steps) for name, (method, unit) in ways.items()}
+    lengths = ["dataset.max_prompt_length=40", "dataset.max_completion_length=24"] if args.quick else []
+    workers = {name: worker(method, unit, args.data, steps, lengths) for name, (method, unit) in ways.items()}
     rates = interleaved(workers, rounds=rounds)
     cases = []
     for name, (_, unit, goal) in CASES.items():
