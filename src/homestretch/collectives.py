@@ -53,12 +53,11 @@ def mapped(function: Callable[[list[T]], Sequence[K]], items: Sequence[T]) -> li
     return [made[i % step][i // step] for i in range(len(items))]
 
 
-def in_step(parts: Sequence[T], stand_in: T) -> Iterator[tuple[T, bool]]:
+def in_step(parts: Sequence[T], stand_in: T) -> list[tuple[T, bool]]:
     """Each part with True; where weights are sharded then the stand-in with False, as often as another process has
     more parts than this one, in a block `ranks.alone()` too. A pass for each of them keeps all processes in step."""
-    yield from ((part, True) for part in parts)
-    if ranks.sharded():
-        yield from [(stand_in, False)] * (max(_from_all(len(parts))) - len(parts))
+    missing = max(_from_all(len(parts))) - len(parts) if ranks.sharded() else 0
+    return [(part, True) for part in parts] + [(stand_in, False)] * missing
 
 
 def whole(tensor: Tensor) -> Tensor:
