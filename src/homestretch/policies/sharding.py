@@ -52,6 +52,8 @@ def check_settings() -> None:
             raise InputError(f"homestretch cannot follow {setting}: leave it out of accelerate's configuration.")
     if os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() not in ("true", "1"):
         raise InputError("homestretch shards weights after each pass: set fsdp_reshard_after_forward: true.")
+    if os.environ.get("FSDP_AUTO_WRAP_POLICY", "").upper() == "SIZE_BASED_WRAP":
+        raise InputError("homestretch shards layer by layer: set fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP.")
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # transformers would read weights in one process alone
 
 
