@@ -1,6 +1,7 @@
 """Toy runs that are the same on one process and on several; `test_ranks.py` compares the two.
 
 torchrun --nproc_per_node 2 tests/ranked.py OUT
+ACCELERATE_USE_FSDP=true FSDP_VERSION=2 torchrun --nproc_per_node 2 tests/ranked.py OUT    the same with sharded weights
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from tiny import VOCAB
+from torch.distributed.tensor import DTensor
 from toy import accelerator, batch_of, pairs_of, plan, ppo_models, prompts_of, trunk_of
 
 from homestretch import ranks
 from homestretch.algorithms.base import Models
+from homestretch.algorithms.ift import IFT
 from homestretch.algorithms.ppo import PPO
 from homestretch.algorithms.reward_model import RewardModelling
 from homestretch.algorithms.sft import SFT
 from homestretch.batch import LossTerms, SequenceBatch
 from homestretch.collectives import from_first, gathered, mapped, merged, sum_in_place
+from homestretch.config.ift import IFTConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.training import TrainingConfig
 from homestretch.errors import PeerLost
@@ -52,10 +57,48 @@ class Asking(SFT):
         return super().loss(models, batch)
 
 
-def sft(folder: Path, *, algorithm: SFT | None = None, budget: int = BUDGET) -> None:
+def sft(
+    folder: Path,
+    *,
+    algorithm: SFT | None = None,
+    budget: int = BUDGET,
+    batch_of: Callable[[int], SequenceBatch] = uneven,
+) -> None:
     trunk = trunk_of("llama", std=0.3)
-    made = plan(folder, trunk, CONFIG, rounds=ROUNDS, budget=budget, batch_of=uneven)
+    made = plan(folder, trunk, CONFIG, rounds=ROUNDS, every=2, budget=budget, batch_of=batch_of)
     fit(algorithm or Asking(), Models(policy=Policy(trunk, None, budget=20)), made, accelerator())
+
+
+class Stopped(Exception):
+    """The run ends before its time."""
+
+
+def parted(folder: Path) -> None:
+    """The run `sft`, which stops when half of its rounds are done."""
+
+    def batch_of(number: int) -> SequenceBatch:
+        if number == ROUNDS // 2:
+            raise Stopped
+        return uneven(number)
+
+    with suppress(Stopped):
+        sft(folder, batch_of=batch_of)
+
+
+def adapter(folder: Path) -> None:
+    trunk = trunk_of("llama", std=0.3)
+    torch.manual_seed(1)
+    trunk.add_adapter("policy", CONFIG)
+    trunk.checkpoint_activations()
+    trained = {name: p for name, p in trunk.named_parameters() if ".policy." in name}
+    made = plan(folder, trunk, CONFIG, rounds=ROUNDS, budget=BUDGET, batch_of=uneven, parameters=trained)
+    fit(Asking(), Models(policy=Policy(trunk, "policy", budget=20)), made, accelerator())
+
+
+def ift(folder: Path) -> None:
+    trunk = trunk_of("t5", std=0.1)
+    made = plan(folder, trunk, CONFIG, rounds=ROUNDS, budget=BUDGET, batch_of=uneven)
+    fit(IFT(IFTConfig(embedding="live"), ROUNDS), Models(policy=Policy(trunk, None, budget=20)), made, accelerator())
 
 
 class LittleMemory(SFT):
@@ -94,7 +137,8 @@ def ppo(folder: Path, *, lookahead_k: int | None = None) -> None:
         lookahead_k=lookahead_k,
     )
     made = plan(folder, trunk, config, rounds=ROUNDS, budget=BUDGET, batch_of=lambda n: prompts_of(n, size=12))
-    fit(PPO(config), ppo_models(trunk, tokens=5), made, accelerator())
+    models = ppo_models(trunk, tokens=5, reference=trunk_of("llama", std=0.3))
+    fit(PPO(config), models, made, accelerator())
 
 
 def lookahead(folder: Path) -> None:
@@ -103,11 +147,23 @@ def lookahead(folder: Path) -> None:
 
 RUNS: dict[str, Callable[[Path], None]] = {
     "sft": sft,
-    "little_memory": little_memory,
+    "adapter": adapter,
+    "ift": ift,
     "pairs": pairs,
     "ppo": ppo,
     "lookahead": lookahead,
 }
+
+
+def held() -> float:
+    """The share of the numbers of a sharded model that this process keeps, after a pass and a text."""
+    trunk = trunk_of("llama")
+    policy = Policy(trunk, None, budget=20)
+    with torch.no_grad():
+        policy.score(batch_of(0), want={"logp"})
+    generate(policy, [[4, 9]], eos_ids=[VOCAB], sampling=SamplingConfig(max_new_tokens=3))
+    kept = [p.to_local() if isinstance(p, DTensor) else p for p in trunk.parameters()]
+    return sum(p.numel() for p in kept) / sum(p.numel() for p in trunk.parameters())
 
 
 def told() -> dict[str, object]:
@@ -175,6 +231,13 @@ def apart(folder: Path) -> str:
 
 if __name__ == "__main__":
     choose_device("cpu")
-    write_text(Path(sys.argv[1]) / "told.json", json.dumps(gathered(told())))
+    out = Path(sys.argv[1])
     for name, run in RUNS.items():
-        run(Path(sys.argv[1]) / name)
+        run(out / name)
+    if ranks.sharded():
+        parted(out / "parted")
+        sft(out / "resumed")
+        write_text(out / "held.json", json.dumps(gathered(held())))
+    else:
+        little_memory(out / "little_memory")
+        write_text(out / "told.json", json.dumps(gathered(told())))

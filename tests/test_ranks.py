@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,16 +28,42 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of every toy run: in this process, and in two."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("one", "two")}
-    for name, run in ranked.RUNS.items():
-        run(folders["one"] / name)
-    command = [*LAUNCH, str(Path(ranked.__file__)), str(folders["two"])]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+SHARDED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+
+
+def launched(out: Path, **environment: str) -> None:
+    """The toy runs in two processes."""
+    command = [*LAUNCH, str(Path(ranked.__file__)), str(out)]
+    done = subprocess.run(command, env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    return folders
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of every toy run in this process."""
+    folder = tmp_path_factory.mktemp("one")
+    for name, run in ranked.RUNS.items():
+        run(folder / name)
+    ranked.little_memory(folder / "little_memory")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(one: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of every toy run: in this process, and in two."""
+    two = tmp_path_factory.mktemp("two")
+    launched(two)
+    return {"one": one, "two": two}
+
+
+@pytest.fixture(scope="module")
+def sharded(one: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of every toy run in two processes that share the weights out; `resumed` goes on from a checkpoint of one
+    process, and `parted` is half of a run."""
+    folder = tmp_path_factory.mktemp("sharded")
+    ranked.parted(folder / "resumed")
+    launched(folder, **SHARDED)
+    return folder
 
 
 def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -56,15 +83,40 @@ def equal_to_rounding(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Ten
             assert difference.max() < 0.05 * ranked.RATE and difference.mean() < 1e-3 * ranked.RATE, key
 
 
+def follows(folder: Path, expected: Path) -> None:
+    """Both have the same rows and the same last checkpoint, to rounding."""
+    rows = [[r for r in rows_of(run) if "micro_batch_tokens" not in r] for run in (folder, expected)]
+    assert len(rows[0]) == len(rows[1]) == ranked.ROUNDS
+    for ours, theirs in zip(*rows, strict=True):
+        assert ours == pytest.approx(theirs, rel=2e-5, abs=1e-5)
+    equal_to_rounding(tensors_of(folder), tensors_of(expected))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*ranked.RUNS, "little_memory"])
+def test_two_processes_follow_the_trajectory_of_one(both, name):
+    follows(both["two"] / name, both["one"] / name)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ranked.RUNS)
-def test_two_processes_follow_the_trajectory_of_one(both, name):
-    one, two = (both[n] / name for n in ("one", "two"))
-    rows = [[r for r in rows_of(folder) if "micro_batch_tokens" not in r] for folder in (one, two)]
-    assert len(rows[0]) == len(rows[1]) == ranked.ROUNDS
-    for ours, theirs in zip(rows[1], rows[0], strict=True):
-        assert ours == pytest.approx(theirs, rel=2e-5, abs=1e-5)
-    equal_to_rounding(tensors_of(two), tensors_of(one))
+def test_two_processes_with_sharded_weights_follow_the_trajectory_of_one(sharded, one, name):
+    follows(sharded / name, one / name)
+
+
+@pytest.mark.slow
+def test_a_sharded_run_resumes_on_another_number_of_processes(sharded, one, tmp_path):
+    follows(sharded / "resumed", one / "sft")
+    shutil.copytree(sharded / "parted", tmp_path / "parted")
+    assert len(rows_of(tmp_path / "parted")) == ranked.ROUNDS // 2
+    ranked.sft(tmp_path / "parted")
+    follows(tmp_path / "parted", one / "sft")
+
+
+@pytest.mark.slow
+def test_each_process_keeps_its_part_of_sharded_weights(sharded):
+    kept = json.loads((sharded / "held.json").read_text())
+    assert sum(kept) == pytest.approx(1) and max(kept) < 0.52  # 61 rows of the vocabulary make 31 and 30
 
 
 @pytest.mark.slow

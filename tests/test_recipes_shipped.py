@@ -81,12 +81,12 @@ def settings(values: dict[str, Any]) -> list[tuple[tuple[str | int, ...], Any, t
 def test_configurations_of_several_processes_are_understood_by_accelerate() -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 
-    assert list(launchers()) == ["launch/cpus", "launch/gpus", "launch/machines"]
+    assert list(launchers()) == ["launch/cpus", "launch/fsdp", "launch/gpus", "launch/machines"]
     for name, path in launchers().items():
         assert find_shipped(name) == path and path not in FILES
         config = load_config_from_file(str(path))
         assert config.num_processes > config.num_machines and config.mixed_precision == "no"
-        assert str(config.distributed_type.value) == "MULTI_GPU"
+        assert str(config.distributed_type.value) == ("FSDP" if name == "launch/fsdp" else "MULTI_GPU")
         assert 20 < len(phrase(path)) < 120
     assert find_shipped("text") == find_recipe("text")
 

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from tiny import BUILDERS, EOS, VOCAB
 from torch import Tensor
 
+from homestretch import ranks
 from homestretch.algorithms.base import Models
 from homestretch.batch import AdvantageBatch, PairBatch, SequenceBatch
 from homestretch.config.training import TrainingConfig
@@ -24,6 +25,7 @@ from homestretch.generation.candidates import candidates
 from homestretch.generation.rollout import rollout
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.policy import Policy
+from homestretch.policies.sharding import shard
 from homestretch.policies.trunk import Trunk
 from homestretch.seeds import fold
 from homestretch.training.loop import Plan
@@ -32,7 +34,9 @@ KINDS = 6
 
 
 def trunk_of(name: str = "llama", *, seed: int = 0, std: float = 0.1, heads: tuple[str, ...] = ()) -> Trunk:
-    """A tiny model, fully trained, with zero `value` or random other heads; the same bits for the same seed."""
+    """A tiny model, fully trained, with zero `value` or random other heads; the same bits for the same seed.
+
+    It is sharded where the process was launched so."""
     torch.manual_seed(seed)
     trunk = Trunk(BUILDERS[name]().float().eval())
     with torch.no_grad():
@@ -41,6 +45,8 @@ def trunk_of(name: str = "llama", *, seed: int = 0, std: float = 0.1, heads: tup
                 parameter.normal_(std=std)
         if name == "t5":  # its logits are scaled down by the square root of the width
             trunk.lm.get_input_embeddings().weight.normal_()
+    if ranks.sharded():
+        shard(trunk, torch.device("cpu"))
     for head in heads:
         if head == "prompt_value":
             trunk.add_prompt_head(r_max=1.0)
@@ -115,8 +121,16 @@ def share_of_even(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
     return even_BT.sum(1) / responses.length_B, {}
 
 
-def ppo_models(trunk: Trunk, *, tokens: int, reward: Callable[..., Any] = share_of_even, seed: int = 0) -> Models:
-    """The models of a `ppo` stage around a fully trained trunk with a value head."""
+def ppo_models(
+    trunk: Trunk,
+    *,
+    tokens: int,
+    reward: Callable[..., Any] = share_of_even,
+    seed: int = 0,
+    reference: Trunk | None = None,
+) -> Models:
+    """The models of a `ppo` stage around a fully trained trunk with a value head; the reference is it as it is now, or
+    another one."""
     policy = Policy(trunk, None, budget=4096)
     sampling = SamplingConfig(max_new_tokens=tokens)
 
@@ -125,7 +139,7 @@ def ppo_models(trunk: Trunk, *, tokens: int, reward: Callable[..., Any] = share_
 
     return Models(
         policy=policy,
-        reference=Policy(copy.deepcopy(trunk), None, budget=4096),
+        reference=Policy(reference or copy.deepcopy(trunk), None, budget=4096),
         sample=sample,
         reward=reward,
         candidates=lambda batch, k: candidates(policy, batch, k),

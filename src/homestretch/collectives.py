@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from homestretch import ranks
 from homestretch.errors import PeerLost
@@ -26,10 +27,7 @@ def gathered(value: T) -> list[T]:
     """The values of all processes, in the order of their ranks. Tensors must be on the CPU."""
     if ranks.count() == 1:
         return [value]
-    found: list[Any] = [None] * ranks.count()
-    with _peers():
-        dist.all_gather_object(found, value)
-    return found
+    return _from_all(value)
 
 
 def merged(values: dict[K, T]) -> dict[K, T]:
@@ -55,6 +53,27 @@ def mapped(function: Callable[[list[T]], Sequence[K]], items: Sequence[T]) -> li
     return [made[i % step][i // step] for i in range(len(items))]
 
 
+def in_step(parts: Sequence[T], stand_in: T) -> list[tuple[T, bool]]:
+    """Each part with True; where weights are sharded then the stand-in with False, as often as another process has
+    more parts than this one, in a block `ranks.alone()` too. A pass for each of them keeps all processes in step."""
+    missing = max(_from_all(len(parts))) - len(parts) if ranks.sharded() else 0
+    return [(part, True) for part in parts] + [(stand_in, False)] * missing
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that is dealt out to the processes, put together in each of them; others are given back."""
+    with _peers():
+        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def dealt(tensor: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor on the device of another one, dealt out as that one is: each process keeps its own part."""
+    tensor = tensor.to(like.device)
+    if not isinstance(like, DTensor):
+        return tensor
+    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
+
+
 def sum_in_place(tensors: Sequence[Tensor]) -> None:
     """Each tensor becomes its sum over all processes, the same bits everywhere; added up in float32 at least."""
     if ranks.count() == 1:
@@ -76,6 +95,13 @@ def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         bucket.append(tensor)
     if bucket:
         yield bucket
+
+
+def _from_all(value: T) -> list[T]:
+    found: list[Any] = [None] * dist.get_world_size()
+    with _peers():
+        dist.all_gather_object(found, value)
+    return found
 
 
 @contextmanager

@@ -23,6 +23,13 @@ def rank() -> int:
     return 0 if _blocks_alone else int(os.environ.get("RANK", "0"))
 
 
+def sharded() -> bool:
+    """Whether weights are dealt out as well (FSDP): then every process must make each pass of a model with all others,
+    in a block `alone()` too."""
+    wanted = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("true", "1")
+    return wanted and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def is_first() -> bool:
     """Whether this is the process that writes files and speaks, alone or not."""
     return os.environ.get("RANK", "0") == "0"

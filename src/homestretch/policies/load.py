@@ -24,16 +24,18 @@ from homestretch import ranks
 from homestretch.errors import InputError
 from homestretch.policies.builtin import NAME, smollm2
 from homestretch.policies.heads import lm_head
+from homestretch.policies.sharding import check_settings, shard
 from homestretch.policies.trunk import Trunk
 
 HEAD_TOLERANCE = 1e-3
 PATIENCE = timedelta(hours=6)
 """How long processes wait for each other: the first one evaluates and writes while the others have nothing to do."""
-SHARDING = {
-    "ACCELERATE_USE_FSDP": "FSDP",
+OTHERS_LOOPS = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
 }
+"""What wants to split models in ways of its own, and take the optimiser over."""
 
 
 def resolve(name_or_path: str) -> str:
@@ -59,12 +61,14 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda", "mps"] = "auto") -> tor
 
 
 def _joined(kind: str) -> torch.device:
-    for name, what in SHARDING.items():
+    for name, what in OTHERS_LOOPS.items():
         if os.environ.get(name, "false").lower() in ("true", "1"):
             raise InputError(
-                f"This run was launched with {what}, which shards weights, and homestretch keeps them whole in every "
-                "process: launch with the configuration of `homestretch recipes cat launch/gpus`."
+                f"This run was launched with {what}, which homestretch does not hand its models to: launch with the "
+                "configuration of `homestretch recipes cat launch/gpus`, or of launch/fsdp to shard weights."
             )
+    if ranks.sharded():
+        check_settings()
     state = PartialState(cpu=kind == "cpu", timeout=PATIENCE)
     atexit.register(state.destroy_process_group)
     return torch.device(kind) if kind != "cuda" else state.device
@@ -123,8 +127,14 @@ def load_tokenizer(
 
 
 def load_trunk(name_or_path: str, **options: Any) -> Trunk:
-    """A trunk without adapters or heads (see `load_lm` for options and errors)."""
-    return Trunk(load_lm(name_or_path, **options))
+    """A trunk without adapters or heads (see `load_lm` for options and errors), sharded where the run was launched so.
+
+    Every process reads all weights into the memory of its machine first; a device gets a layer at a time.
+    """
+    if not ranks.sharded():
+        return Trunk(load_lm(name_or_path, **options))
+    device = torch.device(options.pop("device", "cpu"))
+    return shard(Trunk(load_lm(name_or_path, **options)), device)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 
+from homestretch import ranks
 from homestretch.errors import InputError
 
 T = TypeVar("T")
@@ -56,7 +57,8 @@ def total(device: torch.device) -> int:
 def within_memory(attempt: Callable[[int], T], budget: int) -> T:
     """What `attempt` gives for the largest of `budget`, half of it, a quarter and so on that the memory has room for.
 
-    An attempt starts from the beginning each time. Raises InputError where the smallest one fails too.
+    An attempt starts from the beginning each time. Raises InputError where the smallest one fails too, and for the
+    first one that fails where weights are sharded: the other processes wait in the middle of the same pass.
     """
     while budget:
         try:
@@ -64,6 +66,11 @@ def within_memory(attempt: Callable[[int], T], budget: int) -> T:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
+            if ranks.sharded():
+                raise InputError(
+                    f"Memory ran out with {budget} tokens in a pass, which cannot be cut again while weights are "
+                    f"sharded: start anew with micro_batch_tokens at {budget // 2} or less in the stage."
+                ) from None
         # Behind the block: until here the error holds on to the tensors of the attempt.
         gc.collect()
         release()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from homestretch import ranks
 from homestretch.batch import Scored, SequenceBatch
-from homestretch.collectives import gathered
+from homestretch.collectives import gathered, in_step
 from homestretch.policies.adapters import merged
 from homestretch.policies.causal import CausalDecoding
 from homestretch.policies.heads import lm_head
@@ -18,6 +18,7 @@ from homestretch.policies.inputs import decoder_inputs
 from homestretch.policies.memory import release, within_memory
 from homestretch.policies.prepacked import prepacked
 from homestretch.policies.seq2seq import Seq2SeqDecoding, start_id
+from homestretch.policies.sharding import whole_weights
 from homestretch.policies.trunk import Trunk
 
 StartDecoding = Callable[[Tensor, Tensor], CausalDecoding | Seq2SeqDecoding]
@@ -76,11 +77,13 @@ class Policy:
 
         def score(budget: int) -> list[tuple[list[int], Scored]]:
             self.budget = budget
+            parts = [[mine[i] for i in part] for part in (batch.select(mine).parts(budget) if mine else ())]
             pieces = []
-            for rows in ([mine[i] for i in part] for part in (batch.select(mine).parts(budget) if mine else ())):
+            for rows, is_mine in in_step(parts, [0]):
                 part = batch.select(rows)
                 candidate = None if candidate_BTK is None else candidate_BTK[rows, : part.ids_BT.shape[1]]
-                pieces.append((rows, self._forward(part, want=want, candidate_BTK=candidate)))
+                scored = self._forward(part, want=want, candidate_BTK=candidate)
+                pieces += [(rows, scored)] if is_mine else []
             return pieces
 
         pieces = within_memory(score, self.budget)
@@ -96,9 +99,7 @@ class Policy:
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embeddings of token ids as the decoder reads them, (...) -> (..., D)."""
-        lm = self.trunk.lm
-        reader = lm.get_decoder() if self.trunk.is_encoder_decoder else lm
-        return reader.get_input_embeddings()(ids)
+        return self.trunk.embed(ids)
 
     @contextmanager
     def decoding(self) -> Iterator[StartDecoding]:
@@ -121,7 +122,13 @@ class Policy:
 
         precision = nullcontext() if on_cpu else self.autocast()
         try:
-            with torch.no_grad(), merged(self.trunk.model, self.adapter), prepacked(self.trunk.lm), precision:
+            with (
+                torch.no_grad(),
+                whole_weights(self.trunk),
+                merged(self.trunk.model, self.adapter),
+                prepacked(self.trunk.lm),
+                precision,
+            ):
                 yield start
         finally:
             self.trunk.active = self.adapter  # `merged` has switched it on

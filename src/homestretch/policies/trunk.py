@@ -104,6 +104,11 @@ class Trunk(nn.Module):
             self.active = adapter
         yield
 
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embeddings of token ids as the decoder reads them, (...) -> (..., D)."""
+        reader = self.lm.get_decoder() if self.is_encoder_decoder else self.lm
+        return reader.get_input_embeddings()(ids)
+
     def forward(
         self,
         batch: SequenceBatch,

@@ -30,6 +30,7 @@ from homestretch.policies.adapters import activate
 from homestretch.policies.load import load_tokenizer, load_trunk
 from homestretch.policies.policy import Policy
 from homestretch.policies.precision import autocast
+from homestretch.policies.sharding import make_whole
 from homestretch.policies.trunk import Trunk
 
 ADAPTER = "reward"
@@ -72,8 +73,9 @@ class RewardModel:
 def save_reward(trunk: Trunk, tokenizer: PreTrainedTokenizerBase, folder: Path, *, base: str, kind: str) -> None:
     """Write head, adapter (or trunk) and tokenizer to `folder`. `base` is where the base weights are.
 
-    Of several processes the first writes.
+    Of several processes the first writes. A sharded trunk can do nothing any more afterwards.
     """
+    make_whole(trunk)
     if not ranks.is_first():
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from homestretch import ranks
+from homestretch.collectives import whole
 from homestretch.errors import CheckpointError
 
 PREFIX = "checkpoint-"
@@ -23,14 +24,20 @@ REMEDY = "delete this folder and start the same command again."
 def save(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write tensors and plain values to `folder`; a reader sees the old content or the new, never a part.
 
-    `folder` may exist and is then replaced. Of several processes only the first writes.
+    `folder` may exist and is then replaced. Of several processes only the first writes. Sharded tensors are put
+    together first, so that any number of processes can go on from them, with shards or without.
     """
+    kept: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        made = whole(value.detach())  # by all processes
+        if ranks.is_first():
+            kept[key] = made.cpu().contiguous()
     if not ranks.is_first():
         return
     beside = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside / "tensors.safetensors")
+    save_file(kept, beside / "tensors.safetensors")
     digest = _digest(beside / "tensors.safetensors", state)
     (beside / "state.json").write_text(json.dumps({"sha256": digest, "state": state}, indent=1))
     for file in beside.iterdir():

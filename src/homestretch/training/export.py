@@ -12,6 +12,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from homestretch import ranks
+from homestretch.policies.sharding import make_whole
 from homestretch.policies.trunk import Trunk
 
 
@@ -19,8 +20,9 @@ def save_model(trunk: Trunk, adapter: str | None, tokenizer: PreTrainedTokenizer
     """Write `folder` (merged weights, configuration, tokenizer) and, with LoRA, `folder/adapter` in peft's format.
 
     Written beside and renamed, so that a folder that is there is whole; of several processes the first writes. The
-    trunk's adapter is merged by this and cannot be trained on.
+    trunk's adapter is merged by this and cannot be trained on; a sharded trunk can do nothing any more.
     """
+    make_whole(trunk)
     if not ranks.is_first():
         return
     beside = folder.with_name(f".{folder.name}.writing")

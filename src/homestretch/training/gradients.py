@@ -3,6 +3,9 @@
 No wrapper such as DistributedDataParallel: it averages over processes where the denominator is that of the whole batch,
 sums in every backward pass where one sum a step is enough, and wants as many passes from every process, which can then
 not cut their rows as their own memory demands. Between the sums a process waits for no other.
+
+Sharded weights (`policies.sharding`) cannot have that: every pass gathers them from all processes and sums their
+gradients, so a process with fewer passes makes others that count nothing.
 """
 
 from __future__ import annotations
@@ -11,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from homestretch import ranks
 from homestretch.batch import Batch, LossTerms
-from homestretch.collectives import gathered, sum_in_place
+from homestretch.collectives import gathered, in_step, sum_in_place
 from homestretch.ops.reduce import aggregate, denominator
 from homestretch.policies.memory import within_memory
 from homestretch.seeds import fold
@@ -84,7 +88,7 @@ def gradients(
     for parameter in trained:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    sum_in_place([p.grad for p in trained if p.grad is not None])
+    sum_in_place([p.grad for p in trained if p.grad is not None and not isinstance(p.grad, DTensor)])
     for parameter in trained:
         if parameter.grad is not None:
             parameter.grad.div_(max(first.count, 1))
@@ -96,12 +100,13 @@ def _sums(
     batch: Batch, rows: list[int], terms_of: Callable[[Batch], LossTerms], parameters: Parameters, budget: int
 ) -> Totals:
     totals = Totals(budget)
-    mine = batch.select(rows) if rows else None
+    parts = [[rows[i] for i in part] for part in (batch.select(rows).parts(budget) if rows else ())]
     with ranks.alone():
-        for part in mine.parts(budget) if mine is not None else ():
-            terms = terms_of(mine.select(part))
+        for part, is_mine in in_step(parts, [0]):
+            terms = terms_of(batch.select(part))
             loss = aggregate(terms.terms, terms.mask, average=terms.average, denominator=1.0)
-            loss.backward()
-            totals.add(terms, float(loss.detach()))
+            (loss if is_mine else 0.0 * loss).backward()
+            if is_mine:
+                totals.add(terms, float(loss.detach()))
     totals.trained = frozenset(name for name, p in parameters.items() if p.grad is not None)
     return totals

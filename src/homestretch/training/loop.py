@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor
 
 from homestretch import ranks
 from homestretch.algorithms.base import Algorithm, Models
 from homestretch.batch import Batch
-from homestretch.collectives import from_first, gathered, wait
+from homestretch.collectives import dealt, from_first, gathered, wait
 from homestretch.config.training import TrainingConfig
 from homestretch.errors import PeerLost, TrainingDiverged
 from homestretch.ops.schedules import learning_rate_factor
@@ -32,7 +33,14 @@ from homestretch.seeds import fold
 from homestretch.training import checkpoint
 from homestretch.training.gradients import gradients
 from homestretch.training.logs import MetricsLog
-from homestretch.training.optim import Parameters, load_optimizer_tensors, make_optimizer, optimizer_tensors, set_rate
+from homestretch.training.optim import (
+    Parameters,
+    clip_gradients,
+    load_optimizer_tensors,
+    make_optimizer,
+    optimizer_tensors,
+    set_rate,
+)
 
 MAX_BAD_STEPS = 3
 
@@ -138,8 +146,7 @@ class _Fit:
         )
         if totals.budget < budget:
             self._shrink(totals.budget)
-        trained = [p for p in plan.parameters.values() if p.grad is not None]
-        norm = float(torch.nn.utils.clip_grad_norm_(trained, plan.config.max_grad_norm))
+        norm = clip_gradients(plan.parameters.values(), plan.config.max_grad_norm)
         finite = math.isfinite(totals.loss) and math.isfinite(norm)
         if finite:
             self.optimizer.step()
@@ -239,7 +246,8 @@ class _Fit:
 
     def _compare(self) -> None:
         """Processes take the same steps, so a difference between their weights is a fault and must not go on."""
-        sums = repr(torch.stack([p.detach().double().sum() for p in self.plan.parameters.values()]).tolist())
+        kept = [p.detach() for p in self.plan.parameters.values() if not isinstance(p, DTensor)]  # by each of them
+        sums = repr([float(p.double().sum()) for p in kept])
         if any(other != sums for other in gathered(sums)):
             raise PeerLost("The processes of this run have come to different weights; start the same command again.")
 
@@ -267,4 +275,4 @@ class _Fit:
 def _assign(parameters: Parameters, tensors: dict[str, torch.Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
+            parameter.copy_(dealt(tensors[name], like=parameter))
