@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from markupsafe import Markup
+
 from homestretch.compared import Compared, MethodRecord, Point
 from homestretch.report import charts, sections
 from homestretch.report.figures import Chart, Key
@@ -31,6 +33,7 @@ def render(record: Compared) -> str:
     return fill(
         "comparison.html",
         record=record,
+        advice=with_code(record.advice),
         title=listed([clean(name) for name in record.methods]),
         terms=terms(record),
         metric=metric_label(record.headline_metric),
@@ -46,6 +49,12 @@ def render(record: Compared) -> str:
         costs=cost_table(record),
         making=making_table(record),
     )
+
+
+def with_code(text: str) -> Markup:
+    """The sentence with what stands between backticks as code."""
+    parts = clean(text).split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts))
 
 
 def terms(record: Compared) -> str:

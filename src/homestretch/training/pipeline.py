@@ -176,7 +176,8 @@ def _execute(context: Context, stage: Stage, folder: StageFolder, inputs: str) -
     StageRecord(
         **common,
         status="done",
-        seconds=time.monotonic() - started,
+        # What was trained before the run was stopped and started again counts too.
+        seconds=max(time.monotonic() - started, progress.seconds if progress else 0.0),
         tokens=progress.tokens if progress else None,
         samples=progress.samples if progress else None,
         peak_memory_bytes=peak(context.device),
