@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def test_rounds_are_expected_at_the_pace_so_far() -> None:
 
 def test_quarters_end_once() -> None:
     shares = [0.0, 0.1, 0.26, 0.3, 0.5, 0.74, 1.01]
-    ends = [ends_a_part(a, b) for a, b in zip(shares, shares[1:], strict=False)]
+    ends = [ends_a_part(a, b) for a, b in pairwise(shares)]
     assert ends == [False, True, False, True, False, True]
 
 

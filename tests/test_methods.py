@@ -79,7 +79,7 @@ def test_settings_go_where_they_belong() -> None:
     [
         ({"a": recipe("sft")}, [], "needs two recipes at least"),
         ({"a": recipe("sft"), "ml": recipe("ift")}, [], "rename the recipe"),
-        ({"a": recipe("sft"), "b": recipe("ift", model_name_or_path="x")}, [], r"differ in `model_name_or_path` \('built"),
+        ({"a": recipe("sft"), "b": recipe("ift", model_name_or_path="x")}, [], r"`model_name_or_path` \('built"),
         ({"a": recipe("sft"), "b": recipe("ift", dataset={"max_test": 3})}, [], "`a` and `b` differ in `dataset`,"),
         ({"a": recipe("sft"), "b": recipe("negatives")}, [], "`b` trains no model"),
         ({"a": recipe("sft"), "b": recipe("ift")}, ["ppo.kl_coef=1"], "the recipe has no stage `ppo`"),

@@ -1,4 +1,4 @@
-"""`homestretch compare RECIPE...`"""
+"""`homestretch compare RECIPE... [KEY=VALUE]...`"""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def compare(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="RECIPE... [KEY=VALUE]...",
-            help="YAML files or names of `homestretch recipes ls`, then settings for all of them, "
+            metavar="RECIPE|KEY=VALUE",
+            help="YAML files or names of `homestretch recipes ls`, and settings for all of them, "
             "e.g. dataset.max_train=200 dpo.beta=0.3 evaluate.metric_for_verdict=rougeL",
         ),
     ],

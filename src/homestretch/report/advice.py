@@ -30,8 +30,8 @@ def advice(record: Compared) -> str:
         )
     cheapest = min(tied, key=lambda name: _seconds(record.methods[name]))
     rest = [name for name in tied if name != first]
-    doubt = f"its lead over {_quoted(rest)} may be chance ({_margin(leads[rest[0]])}"
-    doubt += f" against {_quoted(rest[:1])})" if len(rest) > 1 else ")"
+    which = f"over {_quoted(rest[:1])} " if len(rest) > 1 else ""
+    doubt = f"its lead over {_quoted(rest)} may be chance ({which}{_margin(leads[rest[0]])})"
     if cheapest == first:
         return (
             f"Use {_quoted([first])}: it has the best {best}, and although {doubt}, it is the cheapest of these "

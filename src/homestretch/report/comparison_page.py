@@ -18,7 +18,7 @@ from homestretch.report.read import clean
 from homestretch.report.sections import Named
 from homestretch.results import write_text
 
-AXES = {"seconds": "seconds of training", "samples": "rows trained on"}
+AXES = {"seconds": "seconds of training", "samples": "samples trained on"}
 
 
 def write_page(record: Compared, out: Path) -> None:

@@ -49,7 +49,7 @@ def seed_table(record: Compared) -> Rows:
 
 def cost_table(record: Compared) -> Rows:
     """What each method's own stage and all its stages cost."""
-    parts = ("seconds", "tokens", "rows")
+    parts = ("time", "tokens", "samples")
     rows = [["method", *(f"{part}, its stage" for part in parts), *(f"{part}, all stages" for part in parts), "memory"]]
     for name, method in record.methods.items():
         if method.total is not None:
