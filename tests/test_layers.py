@@ -18,7 +18,7 @@ FLOORS = [
     ["training.pipeline", "training.stages", "evaluate"],
     ["training"],
     ["algorithms", "policies", "generation", "rewards", "negatives", "data", "metrics", "report"],
-    ["ops", "batch", "config", "results"],
+    ["ops", "batch", "config", "results", "compared"],
     ["errors"],
 ]
 
@@ -29,8 +29,9 @@ ONLY = {
     "errors": [],
     "config": ["errors"],
     "results": ["ranks", "errors"],
+    "compared": ["results", "errors"],
     "algorithms": ["ops", "batch", "config", "errors"],
-    "report": ["results", "errors"],
+    "report": ["results", "compared", "errors"],
     "rewards.shaping": [],
 }
 
@@ -39,7 +40,7 @@ MODEL_PARTS = ["training", "policies", "generation", "rewards", "data", "metrics
 HOMES = {"transformers": MODEL_PARTS, "peft": MODEL_PARTS, "accelerate": MODEL_PARTS}
 
 # Never torch, neither directly, nor in a function, nor through anything that is imported.
-NO_TORCH = ["errors", "config", "results", "report", "negatives", "data.records"]
+NO_TORCH = ["errors", "config", "results", "compared", "report", "negatives", "data.records"]
 NO_TORCH += ["metrics.text", "metrics.stats", "metrics.failures"]
 
 # No torch when imported; a function may load it when work starts. "" is `import homestretch`.

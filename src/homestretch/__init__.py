@@ -16,6 +16,7 @@ from homestretch.version import __version__ as __version__
 
 _HOME = {
     "CheckpointError": "errors",
+    "Compared": "compared",
     "DataError": "errors",
     "EvaluateConfig": "config.evaluate",
     "Example": "data.records",
@@ -38,6 +39,7 @@ _HOME = {
     "TrainingDiverged": "errors",
     "Trunk": "policies.trunk",
     "audit": "verbs.audit",
+    "compare": "verbs.compare",
     "doctor": "verbs.doctor",
     "dump_recipe": "config.recipe",
     "evaluate_rows": "evaluate",
@@ -63,6 +65,7 @@ _RENAMED = {"dump_recipe": "dump", "load_data": "load"}
 __all__ = [
     "STAGES",
     "CheckpointError",
+    "Compared",
     "DataError",
     "EvaluateConfig",
     "Example",
@@ -84,6 +87,7 @@ __all__ = [
     "TrainingDiverged",
     "Trunk",
     "audit",
+    "compare",
     "doctor",
     "dump_recipe",
     "evaluate_rows",

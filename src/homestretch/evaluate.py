@@ -22,8 +22,9 @@ from homestretch.config.base import nearest
 from homestretch.errors import DataError, InputError, RecipeError
 from homestretch.metrics import METRICS
 from homestretch.metrics.base import Column, Floats, Outputs
-from homestretch.metrics.compare import Table, compare, measure
+from homestretch.metrics.compare import Table, compare, measure, rank
 from homestretch.metrics.failures import RULES, failure_rates, judge_row
+from homestretch.metrics.ranking import Ranking
 from homestretch.metrics.rouge import Form
 from homestretch.metrics.scorers import Scorer
 from homestretch.metrics.text import TEXT_METRICS, text_columns
@@ -80,6 +81,26 @@ def evaluate_rows(
         ]
     tell("done", total, total)
     return Results(headline_metric=headline_metric, arms=measured, comparisons=compared)
+
+
+def rank_rows(
+    rows: Iterable[Row],
+    metric: str,
+    *,
+    la_rouge: Form = "a",
+    seed: int = 0,
+    learned: Mapping[str, Scorer] | None = None,
+) -> tuple[list[str], Ranking]:
+    """The arms in order of one metric, or of `failures/NAME`, the best first, and how sure that order is.
+
+    Raises InputError without rows and RecipeError for a metric that cannot be computed or that has no better direction.
+    """
+    names = [] if metric.startswith(FAILURES) else _names([metric], learned or {})
+    tables = {arm: _table(r, names, la_rouge, seed, learned or {}) for arm, r in _by_arm(rows).items()}
+    try:
+        return rank(tables, metric, seed=seed)
+    except (KeyError, ValueError) as error:
+        raise RecipeError(f"evaluate: there is no ranking by `{metric}` ({error}); choose another metric.") from None
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:

@@ -30,11 +30,13 @@ SCHEMA_VERSION = 1
 Status = Literal["pending", "running", "done", "failed"]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A piece of a record: frozen, without unknown keys, its numbers finite."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-class Measured(_Part):
+class Measured(Part):
     """A mean over `n` examples with the ends of its 95 % interval. Rates and scores of 0 to 100 are both fine."""
 
     value: float
@@ -45,7 +47,7 @@ class Measured(_Part):
     """None: neither direction is better, as for a ratio whose best value is 1."""
 
 
-class Length(_Part):
+class Length(Part):
     """How long the outputs of one arm are, in tokens of the policy."""
 
     mean: float
@@ -56,7 +58,7 @@ class Length(_Part):
     """Mean length of the references, in the same unit."""
 
 
-class Arm(_Part):
+class Arm(Part):
     """One way of producing text, e.g. `ml_raw` (greedy) or `rl_raw@t1` (sampled at temperature 1)."""
 
     metrics: dict[str, Measured]
@@ -65,7 +67,7 @@ class Arm(_Part):
     length: Length | None = None
 
 
-class Comparison(_Part):
+class Comparison(Part):
     """Paired difference, value of `a` minus value of `b`, over the same `n` prompts."""
 
     a: str
@@ -80,7 +82,7 @@ class Comparison(_Part):
     higher_is_better: bool | None = True
 
 
-class RewardMode(_Part):
+class RewardMode(Part):
     """How well references are told from one failure mode on held-out pairs."""
 
     n: int = Field(ge=0)
@@ -90,7 +92,7 @@ class RewardMode(_Part):
     """True: this mode was not in the training data, which makes it the check of generalisation."""
 
 
-class Timing(_Part):
+class Timing(Part):
     """What one stage cost."""
 
     seconds: float = Field(ge=0)
@@ -98,7 +100,7 @@ class Timing(_Part):
     peak_memory_bytes: int | None = Field(None, ge=0)
 
 
-class Selection(_Part):
+class Selection(Part):
     """How the checkpoint of a stage was chosen, on validation prompts."""
 
     stage: str
@@ -107,7 +109,9 @@ class Selection(_Part):
     value: float
 
 
-class _File(_Part):
+class File(Part):
+    """A record that is a file of its own; `kind` is what messages call it."""
+
     kind: ClassVar[str]
     schema_version: Literal[1] = 1
 
@@ -144,7 +148,7 @@ class _File(_Part):
             ) from None
 
 
-class Results(_File):
+class Results(File):
     """`evaluation/results.json`."""
 
     kind = "results.json"
@@ -163,7 +167,7 @@ class Results(_File):
     """By stage, in the order they ran."""
 
 
-class StageRecord(_File):
+class StageRecord(File):
     """`stages/NN-name/stage.json`."""
 
     kind = "stage.json"
@@ -173,12 +177,15 @@ class StageRecord(_File):
     """Hash of everything the stage reads, by what it is: same hashes, same outputs, no need to run again."""
     seconds: float | None = Field(None, ge=0)
     tokens: int | None = Field(None, ge=0)
+    samples: int | None = Field(None, ge=0)
+    """Rows of optimiser batches, a pair being one row."""
     peak_memory_bytes: int | None = Field(None, ge=0)
+    """The most memory while it ran: of the accelerator, or of this process, with what earlier stages left in it."""
     error: str | None = None
     """One sentence, where the stage failed."""
 
 
-class Environment(_File):
+class Environment(File):
     """`environment.json`."""
 
     kind = "environment.json"

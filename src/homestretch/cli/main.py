@@ -18,6 +18,7 @@ import typer
 from homestretch import ranks
 from homestretch.cli import (
     audit,
+    compare,
     doctor,
     evaluate,
     generate,
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.command("quickstart")(quickstart.quickstart)
 app.command("run")(run.run)
 app.command("train")(train.train)
+app.command("compare")(compare.compare)
 app.add_typer(negatives.app, name="negatives")
 app.add_typer(reward.app, name="reward")
 app.command("generate")(generate.generate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from homestretch.compared import Compared, ComparisonFolder
 from homestretch.results import Results, RunFolder
 
 
@@ -23,6 +24,21 @@ def print_results(results: Results) -> None:
     print()
     print(columns(arms_table(results)))
     print()
+
+
+def print_comparison(record: Compared, folder: ComparisonFolder) -> None:
+    """The advice, the methods, what failed, and where the rest is."""
+    from homestretch.report.methods_table import summary_table
+
+    print(record.advice)
+    print()
+    print(columns(summary_table(record)))
+    print()
+    for name, method in record.methods.items():
+        if method.error:
+            print(f"{name} failed: {method.error}")
+    for path, label in ((folder.report, "report"), (folder.record, "numbers")):
+        print(f"{label}: {path}")
 
 
 def columns(rows: list[list[str]]) -> str:

@@ -18,6 +18,8 @@ class EvaluateConfig(Config):
     """Test prompts at most; None takes all."""
     sampled: bool = True
     """Also sample every arm at temperature 1 (arms `...@t1`)."""
+    baseline: bool = True
+    """Also evaluate the model of maximum likelihood that later stages went on from (arms `ml_...`)."""
     postprocess: list[PostStep] = ["end_marker", "tail", "dedupe"]
     """Steps of the post-processed arms, in order (sheet 2.9)."""
     la_rouge: Literal["a", "b", "c", "d"] = "a"

@@ -41,6 +41,9 @@ STAGES: dict[str, type[Config]] = {
 TRAINS_POLICY = ("sft", "ift", "wbc", "gold", "alol", "dpo", "ppo", "rloo", "grpo")
 """Stages after which the run has another model."""
 
+LIKELIHOOD = ("sft", "ift")
+"""Stages whose model may be the arm `ml`, which others are compared with; the first that there is."""
+
 OF_ONE_MODEL = {"value"}
 """Stages whose result is about the model before them, and is no use behind the next one that trains it."""
 

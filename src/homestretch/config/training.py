@@ -33,6 +33,9 @@ class TrainingConfig(Config):
     """Passes over the training data; `max_steps` wins when it is given."""
     max_steps: PositiveInt | None = None
     """Rounds of training in all: optimiser steps, or rollouts for an online method."""
+    train_until: dict[Literal["tokens", "samples", "seconds"], PositiveInt] = {}
+    """What the stage may spend: it ends with the round in which one of these is used up, and wins over `max_steps` and
+    `num_train_epochs`. Tokens and samples are those of optimiser batches, seconds leave validation out."""
     eval_steps: PositiveInt | None = None
     """Rounds between validations; None validates four times in a stage."""
     eval_examples: PositiveInt = 64

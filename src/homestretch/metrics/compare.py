@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from homestretch.metrics import METRICS
 from homestretch.metrics.base import Column, Floats, only_column
+from homestretch.metrics.ranking import Ranking, ranking
 from homestretch.metrics.stats import (
     RESAMPLES,
     cluster_means,
@@ -84,6 +85,32 @@ def compare(a: Table, b: Table, *, seed: int, resamples: int = RESAMPLES) -> dic
             blocks = [first[:, part], second[:, part]]
             found[key] = _difference(a.columns[key], blocks, [d[:, part] for d in draws], flips[:, part], n)
     return {key: found[key] for key in both if key in found}
+
+
+def rank(tables: Mapping[str, Table], key: str, *, seed: int, resamples: int = RESAMPLES) -> tuple[list[str], Ranking]:
+    """The arms in order of one metric, the best first, and how sure that is, over the prompts that all of them have.
+
+    Raises ValueError where the metric applies to no prompt of all arms, or where neither direction is better.
+    """
+    columns = [table.columns[key].rows_NK for table in tables.values()]
+    places = [
+        {p: i for i, p in enumerate(t.prompts) if not np.isnan(c[i, 0])}
+        for t, c in zip(tables.values(), columns, strict=True)
+    ]
+    common = [prompt for prompt in places[0] if all(prompt in other for other in places)]
+    if not common:
+        raise ValueError(f"`{key}` applies to no prompt that all arms have.")
+    better = METRICS[key].higher_is_better if key in METRICS else False
+    if better is None:
+        raise ValueError(f"neither direction of `{key}` is better.")
+    block, parts = _stacked([c[[place[p] for p in common]] for c, place in zip(columns, places, strict=True)])
+    draws = resampled_means(block, seed=seed, resamples=resamples)
+    finish = next(iter(tables.values())).columns[key].finish
+    sign, n = (1 if better else -1), len(common)
+    value_M = np.array([finish(block[:, part].mean(0), n) for part in parts])
+    draws_RM = np.stack([finish(draws[:, part], n) for part in parts], axis=1)
+    made = ranking(sign * value_M, sign * draws_RM)
+    return [list(tables)[i] for i in made.order], made
 
 
 def _difference(column: Column, blocks: list[Floats], draws: list[Floats], flips: Floats, n: int) -> Difference:

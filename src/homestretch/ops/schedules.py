@@ -18,7 +18,7 @@ def adapt_kl_coef(coef: float, kl: float, *, target: float, horizon: float, n: i
     return coef * (1.0 + error * n / horizon)
 
 
-def learning_rate_factor(step: int, *, kind: Kind, warmup_steps: int, total_steps: int) -> float:
+def learning_rate_factor(step: int, *, kind: Kind, warmup_steps: int, total_steps: float) -> float:
     """Factor in [0, 1] on the learning rate at the update with this number, counted from 0.
 
     Rises linearly from 0 over `warmup_steps`, then stays at 1 (`constant`), falls in a straight line (`linear`) or

@@ -144,11 +144,19 @@ def histogram(groups: Sequence[tuple[str, Sequence[int], int]], *, label: str, x
 
 
 def curve_chart(
-    lines: Sequence[Lines], *, marks: Sequence[tuple[int, int]], best: tuple[float, float] | None, label: str
+    lines: Sequence[Lines],
+    *,
+    label: str,
+    marks: Sequence[tuple[int, int]] = (),
+    best: tuple[float, float] | None = None,
+    x_label: str = "",
 ) -> Markup:
-    """Curves over training steps; `marks` are (step, number of the doctor's sentence), `best` the kept checkpoint."""
+    """Curves over training steps, or what `x_label` says; `marks` are (step, number of the doctor's sentence), `best`
+    the kept checkpoint."""
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes(height=150, left=44, right=10, bottom=24, top=16)
+        room = 16 if x_label else 0
+        figure, axes = _axes(height=150 + room, left=44, right=10, bottom=24 + room, top=16)
+        axes.set_xlabel(x_label)
         for line in lines:
             marker = "o" if line.dots or len(line.xs) == 1 else None
             axes.plot(line.xs, line.ys, color=series(line.series), linewidth=1.7, marker=marker, markersize=4)

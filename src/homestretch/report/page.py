@@ -36,21 +36,26 @@ def write_report(runs: list[Path], out: Path, *, max_samples: int = MAX_SAMPLES)
 
 def render(runs: list[RunView], *, max_samples: int = MAX_SAMPLES) -> str:
     """The page as text. The same runs give the same text."""
+    script = _source("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return fill(
+        "template.html",
+        **_overview(runs),
+        **_browser(runs, max_samples),
+        details=[_details(run, place) for place, run in enumerate(runs)],
+        script=Markup(script),
+        script_hash=digest,
+    )
+
+
+def fill(template: str, **values: Any) -> str:
+    """A template of this folder with its values, escaped, and the common style."""
     jinja = Environment(
         loader=PackageLoader("homestretch.report", "."),
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
     )  # fmt: skip
-    script = _source("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     jinja.filters["unbroken"] = _unbroken
-    html = jinja.get_template("template.html").render(
-        **_overview(runs),
-        **_browser(runs, max_samples),
-        details=[_details(run, place) for place, run in enumerate(runs)],
-        style=Markup(_source("style.css")),
-        script=Markup(script),
-        script_hash=digest,
-    )
+    html = jinja.get_template(template).render(style=Markup(_source("style.css")), **values)
     return html.encode("utf-8", "replace").decode()
 
 
@@ -63,7 +68,7 @@ def _overview(runs: list[RunView]) -> dict[str, Any]:
         *(figures.failures(named, sampled=sampled) for sampled in (False, True)),
         *(figures.lengths(runs, sampled=sampled) for sampled in (False, True)),
     ]
-    overview, before_after, length = _numbered(charts[:1], "a"), _numbered(charts[1:3], "f"), _numbered(charts[3:], "l")
+    overview, before_after, length = numbered(charts[:1], "a"), numbered(charts[1:3], "f"), numbered(charts[3:], "l")
     return {
         "title": listed([run.name for run in runs]),
         "dataset": list(dataset),
@@ -95,7 +100,7 @@ def _details(run: RunView, place: int) -> dict[str, Any]:
         "more_comparisons": [row for row in rows if not row.first],
         "reward": sections.reward_table(run.results) if run.results else None,
         "stages": [
-            (stage, _numbered(stage.charts, f"c{place}-{i}-"))
+            (stage, numbered(stage.charts, f"c{place}-{i}-"))
             for i, stage in enumerate(stages)
             if stage.charts or stage.remarks
         ],
@@ -107,7 +112,8 @@ def _details(run: RunView, place: int) -> dict[str, Any]:
     }
 
 
-def _numbered(charts: list[figures.Chart | None] | list[figures.Chart], prefix: str) -> list[figures.Chart]:
+def numbered(charts: list[figures.Chart | None] | list[figures.Chart], prefix: str) -> list[figures.Chart]:
+    """The charts that there are, with ids of their own on the page."""
     there = [chart for chart in charts if chart]
     return [figures.Chart(c.title, unique_ids(c.svg, f"{prefix}{i}-"), c.legend) for i, c in enumerate(there)]
 

@@ -78,7 +78,7 @@ def arms_table(results: Results, *, metrics: list[str] | None = None) -> list[li
         lines.append(failure_line(arms, "any"))
     lines += length_lines(arms)[:1]
     header = ["arm", *(line.label for line in lines)]
-    return [header, *([arm, *(_plain(line.cells[i]) for line in lines)] for i, arm in enumerate(arms))]
+    return [header, *([arm, *(plain_cell(line.cells[i]) for line in lines)] for i, arm in enumerate(arms))]
 
 
 def markdown(rows: list[list[str]]) -> str:
@@ -88,7 +88,8 @@ def markdown(rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (clean[0], rule, *clean[1:]))
 
 
-def _plain(cell: Cell) -> str:
+def plain_cell(cell: Cell) -> str:
+    """`24.4 (23.1 to 25.7)`."""
     return f"{cell.text} ({cell.interval})" if cell.interval else cell.text
 
 

@@ -30,7 +30,7 @@ from homestretch.policies.load import load_config, load_tokenizer, load_trunk
 from homestretch.policies.policy import Policy
 from homestretch.policies.precision import autocast
 from homestretch.policies.trunk import Trunk
-from homestretch.results import RunFolder
+from homestretch.results import RunFolder, StageRecord
 from homestretch.rewards.model import RewardModel, load_reward, read_description
 from homestretch.rewards.named import NamedReward, load_rewards
 from homestretch.seeds import fold
@@ -111,7 +111,7 @@ class Context:
         Raises RecipeError when there is none.
         """
         folder = self.reward_folder()
-        own = trunk is not None and read_description(folder)["base"] == self.model
+        own = trunk is not None and same_model(read_description(folder)["base"], self.model)
         return load_reward(folder, trunk=trunk if own else None, device=self.device)
 
     def reward_folder(self) -> Path:
@@ -223,6 +223,15 @@ class Learner:
         for name, parameter in self.trunk.named_parameters():
             parameter.requires_grad_(name in chosen)
         return chosen
+
+
+def same_model(a: str | None, b: str) -> bool:
+    """Whether two models are one: by their path, or as what stages with the same inputs made."""
+    records = [Path(model).parent / "stage.json" for model in (a, b) if model]
+    if a is None or a == b or not all(record.is_file() for record in records):
+        return a == b
+    first, second = (StageRecord.read(record) for record in records)
+    return first.inputs == second.inputs
 
 
 def set_threads() -> None:

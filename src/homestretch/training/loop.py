@@ -8,6 +8,7 @@ does not depend on how the batch was cut into micro-batches.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from homestretch.policies.memory import release
 from homestretch.progress import progress, say
 from homestretch.seeds import fold
 from homestretch.training import checkpoint
+from homestretch.training.course import ends_a_part, expected_rounds, share_done
 from homestretch.training.gradients import gradients
 from homestretch.training.logs import MetricsLog
 from homestretch.training.optim import (
@@ -49,6 +51,7 @@ MAX_BAD_STEPS = 3
 class Plan:
     """What one stage trains: how many rounds, where each round's batch comes from, and how it is judged.
 
+    Where the settings say `train_until`, that ends the stage instead, and `rounds` is only a first guess.
     `validate(round)` gives metrics; the checkpoint with the best `metric_for_best_model` is kept, larger or smaller
     as `greater_is_better` says; with `keep_start` the start counts as one, and is validated too. `watch(row)` sees
     every logged row and may answer with a sentence of advice, and whether to stop.
@@ -70,11 +73,15 @@ class Plan:
 
 @dataclass
 class Progress:
-    """Where a run stands; saved with every checkpoint. `budget` is that of the plan unless memory ran out."""
+    """Where a run stands; saved with every checkpoint. `budget` is that of the plan unless memory ran out.
+
+    `samples` are the rows of all optimiser batches so far, a pair being one row; `tokens` are theirs.
+    """
 
     round: int = 0
     updates: int = 0
     tokens: int = 0
+    samples: int = 0
     seconds: float = 0.0
     bad_steps: int = 0
     best: float | None = None
@@ -100,29 +107,28 @@ class _Fit:
         self.log = MetricsLog(plan.folder / "metrics.jsonl")
         self.checkpoints = plan.folder / "checkpoints"
         self.at = Progress()
-        self.eval_every = plan.config.eval_every(plan.rounds)
+        self.until = plan.config.train_until
+        self.eval_every = plan.config.eval_steps if self.until else plan.config.eval_every(plan.rounds)
         self.save_every = plan.config.save_steps or self.eval_every
 
     def run(self) -> Progress:
         plan = self.plan
         self._resume()
-        rounds = range(self.at.round, plan.rounds)
-        with progress(plan.rounds, plan.label, "round", done=self.at.round) as bar:
+        with progress(None if self.until else plan.rounds, plan.label, "round", done=self.at.round) as bar:
             if self.at.round == 0 and plan.keep_start:
                 self._validate()
-            batches = ((r, plan.batch_of(r)) for r in rounds)
+            batches = ((r, plan.batch_of(r)) for r in itertools.count(self.at.round))
             stream = self.algorithm.stream(self.models, batches)
-            for _ in rounds:
-                if self.at.stopped:
-                    break
-                started = time.monotonic()
+            while self._share() < 1 and not self.at.stopped:
+                before, started = self._share(), time.monotonic()
                 torch.manual_seed(fold("round", plan.seed, self.at.round))
+                set_rate(self.optimizer, self._rate_factor())
                 made = next(stream)
                 row = self._updates(made.updates) | made.stats
                 release()
                 self.at.round += 1
-                self.at.seconds += time.monotonic() - started
-                self._finish_round(row)
+                self.at.seconds = from_first(self.at.seconds + time.monotonic() - started)
+                self._finish_round(row, before)
                 bar.advance(1, **{k: row[k] for k in ("loss", "reward", "objective/kl") if k in row})
         self._load_best()
         for tracker in self.accelerator.trackers:  # `end_training` would part the processes too
@@ -136,7 +142,6 @@ class _Fit:
 
     def _step(self, batch: Batch) -> dict[str, float]:
         plan, budget = self.plan, self.at.budget or self.plan.budget
-        set_rate(self.optimizer, self._rate_factor())
         totals = gradients(
             batch,
             lambda part: self.algorithm.loss(self.models, part),
@@ -154,6 +159,7 @@ class _Fit:
         self._guard(finite, batch)
         self.at.updates += 1
         self.at.tokens += int(batch.tokens_B.sum())
+        self.at.samples += len(batch)
         rate = self.optimizer.param_groups[0]["lr"]
         return totals.means() | {"grad_norm": norm, "learning_rate": rate}
 
@@ -165,13 +171,16 @@ class _Fit:
         self.log.write(self.at.round + 1, {"micro_batch_tokens": budget, "doctor": advice})
         say(f"{self.plan.label}, round {self.at.round + 1}: {advice}")
 
+    def _share(self) -> float:
+        return share_done(self.until, vars(self.at), rounds=self.plan.rounds)
+
     def _rate_factor(self) -> float:
-        config, plan = self.plan.config, self.plan
-        warmup = config.warmup_steps if config.warmup_steps >= 1 else config.warmup_steps * plan.rounds
+        config, done = self.plan.config, self.at.round
+        rounds = expected_rounds(self.until, self._share(), done=done, rounds=self.plan.rounds)
+        warmup = config.warmup_steps if config.warmup_steps >= 1 else config.warmup_steps * rounds
         # Round numbers start at 0 and the ramp starts above 0, or the first round would change nothing.
-        step, warmup = self.at.round + 1, int(warmup) + 1
         return learning_rate_factor(
-            step, kind=config.lr_scheduler_type, warmup_steps=warmup, total_steps=plan.rounds + 1
+            done + 1, kind=config.lr_scheduler_type, warmup_steps=int(warmup) + 1, total_steps=rounds + 1
         )
 
     def _guard(self, finite: bool, batch: Batch) -> None:
@@ -194,15 +203,18 @@ class _Fit:
                 "and start in a new folder."
             )
 
-    def _finish_round(self, row: dict[str, float]) -> None:
-        plan, at = self.plan, self.at
-        row = {"seconds": round(at.seconds, 2), "num_tokens": at.tokens, **row}
+    def _finish_round(self, row: dict[str, float], before: float) -> None:
+        at, share = self.at, self._share()
+        row = {"seconds": round(at.seconds, 2), "num_tokens": at.tokens, "num_samples": at.samples, **row}
         self._record(row)
         self._watch(row)
-        last = at.round == plan.rounds
-        if at.round % self.eval_every == 0 or last:
+
+        def due(every: int | None) -> bool:
+            return share >= 1 or (ends_a_part(before, share) if every is None else at.round % every == 0)
+
+        if due(self.eval_every):
             self._validate()
-        if at.round % self.save_every == 0 or last or at.stopped:
+        if due(self.save_every) or at.stopped:
             self._save()
 
     def _record(self, row: dict[str, float]) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from homestretch.config.stages import TRAINS_POLICY
 from homestretch.data.sources import Splits, load
 from homestretch.errors import InputError
 from homestretch.policies.load import choose_device
-from homestretch.policies.memory import steady_heap
+from homestretch.policies.memory import peak, start_peak, steady_heap
 from homestretch.progress import say
 from homestretch.results import Environment, RunFolder, StageFolder, StageRecord, write_text
 from homestretch.rewards.functions import source_key
@@ -70,11 +69,12 @@ EMPTY = Splits(train=[], validation=[], test=[], description="")
 PACKAGES = ("homestretch", "torch", "transformers", "accelerate", "peft", "datasets", "safetensors")
 
 
-def run_recipe(recipe: Recipe, out: str | Path) -> RunFolder:
+def run_recipe(recipe: Recipe, out: str | Path, *, others: Sequence[RunFolder] = ()) -> RunFolder:
     """Run (or finish) a recipe in the folder `out`.
 
-    Started again with the same recipe it continues where it was killed, to the same bits. Raises InputError when the
-    folder belongs to another recipe or data.
+    Started again with the same recipe it continues where it was killed, to the same bits. A stage that one of the
+    `others` has finished on the same inputs is taken over from there. Raises InputError when the folder belongs to
+    another recipe or data.
     """
     run = RunFolder(out)
     device = choose_device(recipe.device)
@@ -92,7 +92,7 @@ def run_recipe(recipe: Recipe, out: str | Path) -> RunFolder:
     chain = fingerprint(recipe, splits)
     for number, stage in enumerate(recipe.stages, start=1):
         chain = str(fold("stage", chain, stage.name, stage.config.model_dump_json(), *functions_of(stage)))
-        _run_stage(context, stage, run.stage(number, stage.name), chain)
+        _run_stage(context, stage, run.stage(number, stage.name), chain, others)
     _finish(context)
     return run
 
@@ -106,14 +106,19 @@ def _claim(run: RunFolder, recipe: Recipe) -> None:
             f"{run.path}: the folder cannot be made ({error.strerror}); choose another with --out."
         ) from None
     if run.recipe.is_file():
-        # A run that failed before its first stage, on bad data say, has nothing to lose.
-        if run.stage_folders() and _identity(load_recipe(run.recipe)) != _identity(recipe):
-            raise InputError(
-                f"{run.path} holds a run of another recipe; choose another folder with --out, or delete this one."
-            )
+        refuse_other(run, recipe)
     elif any(run.path.iterdir()):
         raise InputError(f"{run.path} is not empty and holds no run; choose another folder with --out.")
     write_text(run.recipe, dump(recipe))
+
+
+def refuse_other(run: RunFolder, recipe: Recipe) -> None:
+    """Raise InputError for a folder with stages of another recipe."""
+    # A run that failed before its first stage, on bad data say, has nothing to lose.
+    if run.recipe.is_file() and run.stage_folders() and _identity(load_recipe(run.recipe)) != _identity(recipe):
+        raise InputError(
+            f"{run.path} holds a run of another recipe; choose another folder with --out, or delete this one."
+        )
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
@@ -163,8 +168,8 @@ def functions_of(stage: Stage) -> list[str]:
     return [source_key(term.function) for term in terms if term.function is not None]
 
 
-def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str) -> None:
-    if not from_first(ranks.is_first() and _is_done(folder, inputs)):
+def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str, others: Sequence[RunFolder]) -> None:
+    if not from_first(ranks.is_first() and (_is_done(folder, inputs) or _taken_over(folder, inputs, others))):
         _execute(context, stage, folder, inputs)
         wait()
     context.folders.pop(stage.kind, None)  # the order is that of the last stage of each kind
@@ -183,9 +188,21 @@ def _is_done(folder: StageFolder, inputs: str) -> bool:
     return record is not None and record.status == "done"
 
 
+def _taken_over(folder: StageFolder, inputs: str, others: Sequence[RunFolder]) -> bool:
+    """Whether another run has finished the stage on these inputs; the folder then holds what it made."""
+    for run in others:
+        for stage in run.stage_folders():
+            record = StageRecord.read(stage.record)
+            if record.status == "done" and record.inputs.get("hash") == inputs:
+                link_tree(stage.path, folder.path)
+                return True
+    return False
+
+
 def _execute(context: Context, stage: Stage, folder: StageFolder, inputs: str) -> None:
     common = {"name": stage.name, "inputs": {"hash": inputs}}
     StageRecord(**common, status="running").write(folder.record)
+    start_peak(context.device)
     started = time.monotonic()
     try:
         progress = STAGE_FUNCTIONS[stage.kind](context, stage.config, folder.path)
@@ -195,18 +212,12 @@ def _execute(context: Context, stage: Stage, folder: StageFolder, inputs: str) -
     StageRecord(
         **common,
         status="done",
-        seconds=time.monotonic() - started,
+        # What was trained before the run was stopped and started again counts too.
+        seconds=max(time.monotonic() - started, progress.seconds if progress else 0.0),
         tokens=progress.tokens if progress else None,
-        peak_memory_bytes=peak_memory(context.device),
+        samples=progress.samples if progress else None,
+        peak_memory_bytes=peak(context.device),
     ).write(folder.record)
-
-
-def peak_memory(device: torch.device) -> int:
-    """The most memory so far: of the accelerator, or of this process."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _finish(context: Context) -> None:

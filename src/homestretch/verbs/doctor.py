@@ -130,6 +130,7 @@ def _operations(kind: str, config: Any, load: Load) -> float:
     step = 4 if config.use_peft else 6
     if isinstance(config, RolloutConfig):
         samples = (config.max_steps or 1) * config.rollout_batch_size
+        samples = _limit(config, load.prompt + load.answer, samples * config.num_ppo_epochs) / config.num_ppo_epochs
         scoring = 2 * len(("old", "reference", "reward"))
         tokens = load.answer + load.prompt / config.num_generations
         return float(samples * (load.answer * 2 * DECODE_PRICE + tokens * (scoring + config.num_ppo_epochs * step)))
@@ -137,8 +138,14 @@ def _operations(kind: str, config: Any, load: Load) -> float:
         tokens, rows = load.answer + (load.prompt + load.answer) / load.failures, load.examples * load.failures
     else:
         tokens, rows = load.prompt + load.answer, load.examples
-    rows = config.max_steps * config.train_batch_size if config.max_steps else rows * config.num_train_epochs
-    return float(rows * tokens * step)
+    own = config.max_steps * config.train_batch_size if config.max_steps else rows * config.num_train_epochs
+    return float(_limit(config, load.prompt + load.answer, own) * tokens * step)
+
+
+def _limit(config: TrainingConfig, tokens: float, own: float) -> float:
+    """Rows of optimiser batches in all: `own`, or what `train_until` leaves time for as far as that can be counted."""
+    prices = {"samples": 1.0, "tokens": tokens}
+    return min((n / prices[unit] for unit, n in config.train_until.items() if unit in prices), default=own)
 
 
 def _bytes(config: TrainingConfig, shape: Shape, tokens: int) -> int:

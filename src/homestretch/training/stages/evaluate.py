@@ -10,7 +10,7 @@ from typing import Any
 from homestretch import ranks
 from homestretch.batch import SequenceBatch
 from homestretch.config.evaluate import EvaluateConfig
-from homestretch.config.stages import TRAINS_POLICY
+from homestretch.config.stages import LIKELIHOOD, TRAINS_POLICY
 from homestretch.data.collate import collate
 from homestretch.data.records import Example, prompt_text
 from homestretch.evaluate import evaluate_rows
@@ -29,15 +29,13 @@ from homestretch.training.context import Context
 from homestretch.training.stages.negatives import AUDIT
 from homestretch.training.stages.reward import MODES
 
-LIKELIHOOD = ("sft", "ift")
-"""Stages whose model may be the arm `ml`, which others are compared with; the first that there is."""
-
 
 def run(context: Context, config: EvaluateConfig, folder: Path) -> None:
     """Write `evaluation/generations.jsonl` and `evaluation/results.json`."""
     examples = context.splits.test[: config.max_examples]
     rows: list[dict[str, Any]] = []
-    for short, stage in arms(context.folders).items():
+    compared = list(arms(context.folders).items())
+    for short, stage in compared if config.baseline else compared[-1:]:
         rows += arm_rows(context, config, examples, context.folders[stage] / "model", short)
     if ranks.is_first():
         with ranks.alone():

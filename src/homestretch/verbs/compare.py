@@ -1,0 +1,167 @@
+"""Several recipes on the same data and model, under one budget, with one report."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from homestretch import ranks
+from homestretch.compared import Compared, ComparisonFolder, Place
+from homestretch.config.evaluate import EvaluateConfig
+from homestretch.config.methods import Method, Source, load_methods, parse_budget
+from homestretch.errors import HomestretchError, InputError, PeerLost
+from homestretch.evaluate import evaluate_rows, rank_rows, read_rows
+from homestretch.metrics.scorers import available_scorers
+from homestretch.progress import progress
+from homestretch.report.advice import advice
+from homestretch.report.comparison_page import write_page
+from homestretch.report.names import is_sampled
+from homestretch.results import Results, RunFolder
+from homestretch.verbs.costs import record_of
+from homestretch.verbs.run import Overrides, as_texts
+
+
+def compare(
+    recipes: Sequence[str | Path] | Mapping[str, Source],
+    *,
+    out: str | Path,
+    seeds: Sequence[int] = (0, 1, 2),
+    budget: str | None = None,
+    overrides: Overrides = (),
+) -> Compared:
+    """Train every recipe with every seed, evaluate them alike, rank them, and write `comparison.json` and the page.
+
+    `recipes`: files or names of shipped ones, or a mapping of names to these, to Recipes or to their values. `budget`:
+    `tokens=N`, `samples=N` or `seconds=N` for the stage that each recipe is about; None leaves each its own length.
+    Stages that recipes share run once a seed. A method that fails is recorded as failed and the others go on; called
+    again with the same arguments, what has finished is kept and what failed is tried again.
+
+    Raises InputError: recipes that cannot be compared, a folder of something else, or no method that finished.
+    """
+    methods, evaluation = load_methods(recipes, as_texts(overrides), parse_budget(budget))
+    folder, seeds = ComparisonFolder(out), list(dict.fromkeys(seeds))
+    if not seeds:
+        raise InputError("A comparison needs a seed at least, as in `--seeds 0`.")
+    _claim(folder, methods, seeds)
+    record = Compared(
+        headline_metric=evaluation.metric_for_verdict,
+        seeds=seeds,
+        budget=parse_budget(budget),
+        methods={m.name: record_of(m, [], status="running") for m in methods},
+    )
+    record.write(folder.record)
+    errors = _train(folder, methods, seeds)
+    record = _measured(record, folder, methods, evaluation, errors)
+    record.write(folder.record)
+    write_page(record, folder.report)
+    if len(errors) == len(methods):
+        name, sentence = next(iter(errors.items()))
+        raise InputError(f"No method finished; `{name}` failed: {sentence}")
+    return record
+
+
+def _claim(folder: ComparisonFolder, methods: Sequence[Method], seeds: Sequence[int]) -> None:
+    """Raise InputError for a folder that holds something else, or other recipes under these names."""
+    from homestretch.training.pipeline import refuse_other
+
+    if folder.record.is_file():
+        Compared.read(folder.record)
+    elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+        raise InputError(f"{folder.path} is not empty and holds no comparison; choose another folder with --out.")
+    for method, seed in _runs(methods, seeds):
+        refuse_other(folder.run(method.name, seed), method.of_seed(seed))
+
+
+def _runs(methods: Sequence[Method], seeds: Sequence[int]) -> Iterator[tuple[Method, int]]:
+    return ((method, seed) for seed in seeds for method in methods)
+
+
+def _train(folder: ComparisonFolder, methods: Sequence[Method], seeds: Sequence[int]) -> dict[str, str]:
+    """Run every method with every seed; gives the sentence of each that failed, which is not tried with later seeds."""
+    from homestretch.training.pipeline import run_recipe
+
+    errors: dict[str, str] = {}
+    with progress(len(methods) * len(seeds), "compare", "run") as bar:
+        for method, seed in _runs(methods, seeds):
+            if method.name not in errors:
+                others = [folder.run(m.name, seed) for m in methods if m is not method]
+                try:
+                    run_recipe(method.of_seed(seed), folder.run(method.name, seed).path, others=others)
+                except PeerLost:
+                    raise
+                except Exception as error:  # noqa: BLE001 - one method's bug must not end the others
+                    errors[method.name] = _sentence(error, method.name, seed)
+            bar.advance(1, now=f"{method.name}, seed {seed}")
+    return errors
+
+
+def _sentence(error: Exception, name: str, seed: int) -> str:
+    if not isinstance(error, HomestretchError):
+        traceback.print_exception(error)
+    text = " ".join(str(error).split()) or "no reason given"
+    sentence = text if isinstance(error, HomestretchError) else f"{type(error).__name__}: {text}"
+    if ranks.is_first():
+        print(f"homestretch: `{name}` failed with seed {seed}: {sentence}", file=sys.stderr)
+    return sentence
+
+
+def _measured(
+    record: Compared,
+    folder: ComparisonFolder,
+    methods: Sequence[Method],
+    evaluation: EvaluateConfig,
+    errors: Mapping[str, str],
+) -> Compared:
+    """The record with everything that the finished runs say."""
+    finished = {m.name: [folder.run(m.name, seed) for seed in record.seeds] for m in methods if m.name not in errors}
+    rows = [row | {"arm": _arm(name, row["arm"])} for name, runs in finished.items() for row in _raw_rows(runs)]
+    records = {
+        m.name: record_of(m, [], status="failed", error=errors[m.name])
+        if m.name in errors
+        else record_of(m, finished[m.name], status="done", seeds=record.seeds, metric=record.headline_metric)
+        for m in methods
+    }
+    record = record.model_copy(update={"methods": records})
+    if rows:
+        record = record.model_copy(update=_statistics(rows, evaluation, _dataset(finished)))
+    return record.model_copy(update={"advice": advice(record)})
+
+
+def _statistics(rows: list[dict[str, Any]], evaluation: EvaluateConfig, dataset: str) -> dict[str, Any]:
+    metric = evaluation.metric_for_verdict
+    scorers = available_scorers(evaluation.metrics, bleurt_checkpoint=evaluation.bleurt_checkpoint)
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    pairs = [(a, b) for b, a in combinations(arms, 2) if is_sampled(a) == is_sampled(b)]
+    results = evaluate_rows(
+        rows,
+        metrics=evaluation.metrics,
+        la_rouge=evaluation.la_rouge,
+        seed=evaluation.seed,
+        learned=scorers,
+        comparisons=pairs,
+        headline_metric=metric,
+    )
+    greedy = [row for row in rows if not is_sampled(row["arm"])]
+    order, made = rank_rows(greedy, metric, la_rouge=evaluation.la_rouge, seed=evaluation.seed, learned=scorers)
+    above = [*made.p_above_next, None]
+    places = [Place(method=m, p_best=p, p_above_next=a) for m, p, a in zip(order, made.p_best, above, strict=True)]
+    update = {"arms": results.arms, "comparisons": results.comparisons, "dataset": dataset}
+    return update | {"ranking": places, "p_order": made.p_order}
+
+
+def _raw_rows(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """Outputs as the model wrote them, those of all seeds."""
+    return [row for run in runs for row in read_rows(run.generations) if row["arm"].split("@")[0].endswith("_raw")]
+
+
+def _arm(method: str, arm: str) -> str:
+    """`dpo@t1` of `rl_raw@t1`."""
+    return method + arm[len(arm.split("@")[0]) :]
+
+
+def _dataset(finished: Mapping[str, Sequence[RunFolder]]) -> str:
+    return Results.read(next(iter(finished.values()))[0].results).dataset
