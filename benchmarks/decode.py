@@ -40,9 +40,9 @@ def ours(policy: Policy, prompts: list[list[int]], new: int) -> Callable[[], flo
 def transformers(policy: Policy, prompts: list[list[int]], new: int) -> Callable[[], float]:
     """`generate` on the same weights."""
     lm, ids = policy.trunk.lm, torch.tensor(prompts, device=policy.device)
-    config = GenerationConfig(
-        max_new_tokens=new, min_new_tokens=new, do_sample=True, top_k=0, pad_token_id=0, eos_token_id=None
-    )
+    # No token ends a row: without an id of its own the model's comes in, and a least length costs work at each step.
+    never = policy.vocabulary
+    config = GenerationConfig(max_new_tokens=new, do_sample=True, top_k=0, pad_token_id=0, eos_token_id=never)
 
     def way() -> float:
         started = time.perf_counter()
