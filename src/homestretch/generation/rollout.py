@@ -26,10 +26,10 @@ def rollout(
 ) -> SequenceBatch:
     """One sampled response for each row of `prompts`; equal prompts that stand together are read once.
 
-    Row order, `index_B` and `ref_length_B` are those of `prompts`. With a value `head`, and where the policy decodes
-    in the precision in which it scores, log-probabilities and values of the sampled tokens come along.
+    Row order, `index_B` and `ref_length_B` are those of `prompts`. Where the policy decodes in the precision in which
+    it scores, log-probabilities of the sampled tokens come along, and with a value `head` values of their states.
     """
-    head = head if policy.decodes_as_it_scores else None
+    exact = policy.decodes_as_it_scores
     lists = prompt_lists(prompts)
     repeats = _common_repeat(lists)
     made = generate(
@@ -40,18 +40,22 @@ def rollout(
         seed=seed,
         num_samples=repeats,
         max_rows=max_rows,
-        head=head,
+        head=head if exact else None,
     )
     samples = [sample for group in made for sample in group]
     responses = with_responses(prompts, samples)
-    if head is None:
+    if not exact:
         return responses
-    width, device = responses.ids_BT.shape[1], responses.ids_BT.device
-    logp_BT, value_BT = (
-        torch.tensor([row + [0.0] * (width - len(row)) for row in rows], device=device)
-        for rows in zip(*((s.logp, s.value) for s in samples), strict=True)
+    return replace(
+        responses,
+        logp_sampled_BT=_padded([s.logp for s in samples], responses.ids_BT),
+        value_sampled_BT=_padded([s.value for s in samples], responses.ids_BT) if head else None,
     )
-    return replace(responses, logp_sampled_BT=logp_BT, value_sampled_BT=value_BT)
+
+
+def _padded(rows: Sequence[Sequence[float]], ids_BT: Tensor) -> Tensor:
+    width = ids_BT.shape[1]
+    return torch.tensor([[*row, *[0.0] * (width - len(row))] for row in rows], device=ids_BT.device)
 
 
 def with_responses(prompts: SequenceBatch, samples: Sequence[Sample]) -> SequenceBatch:

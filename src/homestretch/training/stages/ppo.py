@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.ppo import PPO
@@ -18,11 +18,13 @@ from homestretch.config.ppo import PPOConfig
 from homestretch.data.collate import collate
 from homestretch.data.samplers import epoch_order
 from homestretch.data.tokenize import TokenizedExample
+from homestretch.errors import RecipeError
 from homestretch.generation.candidates import candidates
 from homestretch.generation.rollout import rollout
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
+from homestretch.policies.trunk import Trunk
 from homestretch.rewards.base import Reward
 from homestretch.rewards.model import RewardModel
 from homestretch.rewards.rules import REWARDS
@@ -34,6 +36,7 @@ from homestretch.training.export import save_model
 from homestretch.training.loop import Plan, Progress, fit
 from homestretch.training.validation import Validator
 
+VALUE = "value"
 LENGTH_COEF = {"ratio": 1.0, "linear": 0.01, "budget": 0.05, "none": 0.0}
 BUDGET_OF_MEDIAN = 1.2
 
@@ -45,13 +48,15 @@ def run(context: Context, config: PPOConfig, folder: Path) -> Progress:
     learner = context.learner(config, "ppo", ROLE, trunk=trunk)
     reward.policy = context.policy(reward.policy.trunk, reward.policy.adapter, config)
     trunk.add_head("value", zero=True)
+    value = value_function(context, reward, config, trunk)
     policy = learner.policy.at(config.temperature)
     reference_trunk = trunk if config.use_peft else context.load_trunk()
     rows = context.tokens(context.splits.train, is_encoder_decoder=trunk.is_encoder_decoder)
     models = Models(
         policy=policy,
         reference=context.policy(reference_trunk, None, config).at(config.temperature),
-        sample=sampler(context, policy, config),
+        value=value,
+        sample=sampler(context, policy, None if value else trunk.heads["value"], config),
         reward=terminal_reward(context, reward, config, rows),
         candidates=lambda batch, k: candidates(policy, batch, k),
     )
@@ -62,7 +67,7 @@ def run(context: Context, config: PPOConfig, folder: Path) -> Progress:
         config=config,
         rounds=config.rounds(math.ceil(len(rows) * config.num_generations / config.rollout_batch_size)),
         batch_of=prompts_of(rows, config, context.recipe.seed),
-        parameters=learner.parameters(head="value"),
+        parameters=learner.parameters(head="value", beside=value.adapter if value else None),
         seed=context.recipe.seed,
         budget=context.budget(config),
         validate=Validator(context, policy, config.eval_examples).metrics,
@@ -89,15 +94,34 @@ def prompts_of(rows: list[TokenizedExample], config: PPOConfig, seed: int) -> Ca
     return batch_of
 
 
-def sampler(context: Context, policy: Policy, config: PPOConfig) -> Callable[[SequenceBatch, int], SequenceBatch]:
-    """Draws one response a row from the current policy, and its values; the round's number seeds it."""
+def value_function(context: Context, reward: RewardModel, config: PPOConfig, trunk: Trunk) -> Policy | None:
+    """The value function's view of the trunk where it has an adapter of its own, a copy of the reward model's.
+
+    Raises RecipeError where the reward model is not an adapter on the trunk.
+    """
+    if config.value_init == "policy":
+        return None
+    if reward.policy.trunk is not trunk or reward.policy.adapter is None:
+        raise RecipeError(
+            "ppo.value_init=reward copies the reward model's adapter, and this reward model has none on the model that "
+            "learns: train it with reward.use_peft=true behind the last stage that changes the model, or leave "
+            "ppo.value_init at policy."
+        )
+    trunk.copy_adapter(reward.policy.adapter, VALUE)
+    return context.policy(trunk, VALUE, config)
+
+
+def sampler(
+    context: Context, policy: Policy, head: nn.Module | None, config: PPOConfig
+) -> Callable[[SequenceBatch, int], SequenceBatch]:
+    """Draws one response a row from the current policy, and what a value `head` says of its states; the round's number
+    seeds it."""
     longest = config.max_completion_length or context.recipe.dataset.max_completion_length
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=longest)  # the policy itself is at the stage's
     eos_ids = end_ids(policy.trunk.lm, context.tokenizer)
 
     def sample(prompts: SequenceBatch, number: int) -> SequenceBatch:
         seed = fold("rollout", context.recipe.seed, number)
-        head = policy.trunk.heads["value"]
         return rollout(policy, prompts, eos_ids=eos_ids, sampling=sampling, seed=seed, head=head)
 
     return sample
