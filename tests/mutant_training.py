@@ -87,7 +87,7 @@ MUTANTS = [
         ("* work.views", ""),
         ("(learning if work.several else 0)", "0"),
         ("work.models * shape.parameters", "shape.parameters"),
-        ("held + max(", "held + min("),
+        ("held + max(parts", "held + min(parts"),
         ("KEPT_FULL if full", "KEPT_LORA if full"),
     ),
     *of("policies/shape", "test_costs", ("and m is not head", ""), ("m.nf if isinstance", "m.nx if isinstance")),
