@@ -1,7 +1,8 @@
 """Before a run: what this machine has, what the data looks like as tokens, and about what the run will cost.
 
-Costs are arithmetic, not promises (memory: `costs`). A forward pass takes 2 N operations a token (N parameters), a training step 6 N
-(4 N where only adapters learn), and the machine's speed is that of a matrix product timed on the spot.
+Costs are arithmetic, not promises; memory is that of `costs`. A forward pass takes 2 N operations a token (N
+parameters), a training step 6 N (4 N where only adapters learn), and the machine's speed is that of a matrix product
+timed on the spot.
 """
 
 from __future__ import annotations
