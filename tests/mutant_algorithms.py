@@ -27,6 +27,27 @@ MUTANTS = [
     ),
     *of(
         "algorithms/ppo",
+        "test_value_adapter",
+        ('return {"value"} if models.value is None else set()', 'return {"value"}'),
+        ("(models.value or models.policy).score", "models.policy.score"),
+        ("        if models.value is not None:\n", "        if False:\n"),
+    ),
+    *of(
+        "training/online_stage",
+        "test_value_adapter",
+        ("beside=own_value.adapter if own_value else None", "beside=None"),
+    ),
+    *of("training/stages/ppo", "test_value_adapter", ("reward.policy.trunk is not trunk or", "False or")),
+    *of(
+        "policies/adapters",
+        "test_value_adapter",
+        ("        parameter.requires_grad_(trains)\n", "        pass\n"),
+        ("held[name].load_state_dict(held[source].state_dict())", "pass"),
+        (r"(\.|$)", "()"),
+    ),
+    *of("policies/trunk", "test_value_adapter", ("(nullcontext(), self.using(self.active))", "(nullcontext(),) * 2")),
+    *of(
+        "algorithms/ppo",
         "test_ppo_models",
         ("self.round < self.config", "self.round <= self.config"),
         ('want={"value"}, heads_only=True', 'want={"value"}'),

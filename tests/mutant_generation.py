@@ -114,7 +114,7 @@ MUTANTS = [
     *of(
         "policies/policy",
         "test_prepacked",
-        (" prepacked(self.trunk.lm), precision", " precision"),
+        ("                prepacked(self.trunk.lm),\n", ""),
     ),
     *of(
         "generation/beam",

@@ -9,10 +9,10 @@ import pytest
 import tiny
 
 from homestretch.config.recipe import load_recipe
+from homestretch.costs import Shape
 from homestretch.errors import DataError, InputError
-from homestretch.policies.shape import Shape
 from homestretch.results import Results
-from homestretch.verbs.doctor import doctor, estimate
+from homestretch.verbs.doctor import doctor, estimate, work_of
 from homestretch.verbs.generate import examples_of, generate
 from homestretch.verbs.measure import measure
 from homestretch.verbs.negatives import audit_negatives, make_negatives
@@ -130,43 +130,37 @@ def test_the_doctor_sees_data_costs_and_samples(model: str, data: Path) -> None:
     found = doctor(recipe)
     assert set(found.sections) == {"environment", "data", "estimate"}
     assert found.sections["data"]["used"] == "48 to train, 6 to choose by, 6 to report on"
-    assert {"sft", "reward", "ppo", "memory"} <= set(found.sections["estimate"])
+    assert {"sft", "reward", "ppo", "sft memory", "ppo memory"} <= set(found.sections["estimate"])
     assert len(found.samples) == 3
     assert all(" >>> " in sample for sample in found.samples)
     assert "48 completions are longer than dataset.max_completion_length" in found.warnings[0]
 
 
-MIB = 2**20
-SHAPE = Shape(parameters=25 * MIB, layers=4, hidden=64, is_encoder_decoder=False)
-
-
-def estimated(stages: list[object], *, tokens: int = 1024) -> dict[str, str]:
-    """Of 100 examples with 10 tokens of prompt and 6 of answer, at 100 operations a second for each parameter."""
-    lengths = {"prompt": [10] * 100, "completion": [6] * 100}
-    recipe = load_recipe({"stages": stages})
-    # Half of the speed is reached.
-    return estimate(recipe, SHAPE, lengths, speed=200 * SHAPE.parameters, tokens=tokens)
-
-
-# 100 MiB of weights in float32; 1,024 tokens of 64 numbers of 4 bytes are 0.25 MiB, of which each of 4 layers keeps 16.
-@pytest.mark.parametrize(
-    ("stages", "mebibytes"),
-    [
-        ([{"sft": {}}], 100 + 10 + 16 * 4 * 0.25),
-        ([{"sft": {"gradient_checkpointing": True}}], 100 + 10 + 2 * 4 * 0.25),
-        ([{"sft": {"micro_batch_tokens": 4096}}], 100 + 10 + 4 * 16 * 4 * 0.25),
-        ([{"sft": {"use_peft": False}}], 100 + 100 + 2 * 100 + 16 * 4 * 0.25),  # weights, gradients, two moments
-        ([{"sft": {}}, "negatives", "reward", "ppo"], 100 + 10 + 16 * 4 * 0.25),  # one after the other
-        (["sft", "negatives", "reward", {"ppo": {"use_peft": False}}], 3 * 100 + 100 + 2 * 100 + 16 * 4 * 0.25),
-        (["negatives"], 100),  # nothing is trained
-    ],
+SHAPE = Shape(
+    parameters=1_000_000, layers=4, hidden=64, is_encoder_decoder=False, linear=0, sides=0, outputs=0, key_values=0
 )
-def test_the_doctors_memory_by_hand(stages: list[object], mebibytes: float) -> None:
-    assert estimated(stages)["memory"] == f"about {mebibytes:.0f} MiB"
+LENGTHS = {"prompt": [10] * 100, "completion": [6] * 100}
 
 
-def test_a_pass_of_more_tokens_needs_more_memory() -> None:
-    assert estimated(["sft"], tokens=16_384)["memory"] == f"about {100 + 10 + 16 * 16 * 4 * 0.25:.0f} MiB"
+def estimated(stages: list[object]) -> dict[str, str]:
+    """Of 100 examples with 10 tokens of prompt and 6 of answer, at 100 operations a second for each parameter."""
+    # Half of the speed is reached.
+    return estimate(load_recipe({"stages": stages}), SHAPE, LENGTHS, {}, speed=200 * SHAPE.parameters)
+
+
+def test_what_a_stage_holds_and_does_at_a_time() -> None:
+    changed = {"value_init": "reward", "train_batch_size": 16, "num_generations": 5, "rollout_batch_size": 20}
+    named = ["sft", "negatives", {"reward": {"train_batch_size": 64}}, {"ppo": changed}]
+    stages = load_recipe({"stages": named}).stages
+    sft, reward, ppo = (
+        work_of(s.kind, s.config, LENGTHS, tokens=1024, rows=48, logits=7) for s in stages if s.kind != "negatives"
+    )
+    assert (sft.pass_tokens, sft.several, sft.rows, sft.row_tokens, sft.rank, sft.logits) == (256, False, 48, 16, 16, 7)
+    assert (reward.pass_tokens, reward.several, reward.rows) == (1024, True, 0)  # 64 rows of 10 and twice 6
+    assert (ppo.pass_tokens, ppo.adapters, ppo.views, ppo.models, ppo.rows) == (128, 3, 2, 1, 20)  # of 6 and 10 / 5
+    full = load_recipe({"stages": ["negatives", "reward", {"ppo": {"use_peft": False}}]}).stages[-1]
+    work = work_of(full.kind, full.config, LENGTHS, tokens=1024, rows=48, logits=7)
+    assert (work.models, work.adapters, work.views, work.rank, work.rows) == (3, 2, 1, None, 48)
 
 
 def test_the_doctors_times_by_hand() -> None:

@@ -79,8 +79,8 @@ class SequenceBatch(Batch):
     `ids_BT`, `mask_BT`: response tokens, end marker included when there is one, and 1 where they are real;
     padding is on the right. `index_B`: row of the data set. `ref_length_B`: tokens of the reference, end marker
     included. `reward_B`: one number a sequence. `terminated_B`: True where the response ends in an end marker.
-    `logp_sampled_BT`, `value_sampled_BT`: what the policy that sampled the response said of each token and of the state
-    before it, where that is what `Policy.score` says too.
+    `logp_sampled_BT`, `value_sampled_BT`: what the policy that sampled the response said of each token, and its value
+    head of the state before it, where that is what `Policy.score` says too.
     """
 
     prompt_ids_BP: Tensor

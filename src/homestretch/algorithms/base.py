@@ -36,11 +36,13 @@ class Models:
     `sample(prompts, round)` draws responses from the policy; rows are those of `prompts`. `reward(responses)` gives
     the shaped terminal reward (B,) and named parts of it for the log. `candidates(rollout, k)` gives the k most
     probable tokens of each step with the sampled one among them, their log-probabilities under the policy, and the
-    values of the states they lead to, each (B, T, K).
+    values of the states they lead to, each (B, T, K). `value` is a value function on states of its own; without one,
+    V is a head on the policy's.
     """
 
     policy: Policy
     reference: Policy | None = None
+    value: Policy | None = None
     sample: Callable[[SequenceBatch, int], SequenceBatch] | None = None
     reward: Callable[[SequenceBatch], tuple[Tensor, dict[str, Tensor]]] | None = None
     candidates: Callable[[SequenceBatch, int], tuple[Tensor, Tensor, Tensor]] | None = None

@@ -41,7 +41,7 @@ from homestretch.algorithms.rollouts import (
     replay,
     sample_stats,
 )
-from homestretch.batch import LossTerms, RolloutBatch, SequenceBatch
+from homestretch.batch import LossTerms, RolloutBatch, Scored, SequenceBatch
 from homestretch.config.ppo import PPOConfig
 from homestretch.ops.divergences import kl_k1, kl_k3
 from homestretch.ops.groups import others_mean
@@ -80,6 +80,18 @@ def lookahead_policy_loss(
     """Eq. 8 for each token (B, T)."""
     ratio_BTK = (logp_BTK - logp_old_BTK.detach()).exp()
     return -(weight_BTK * clipped_surrogate(ratio_BTK, adv_BTK, cliprange=cliprange)).sum(-1)
+
+
+def on_policy_states(models: Models) -> set[str]:
+    """What V adds to a pass of the policy: a head on its states, or nothing where V has states of its own."""
+    return {"value"} if models.value is None else set()
+
+
+def with_value(scored: Scored, models: Models, batch: SequenceBatch) -> Scored:
+    """`scored` as it is if V is in it, or with V (B, T) from a pass of its own."""
+    if scored.value_BT is not None:
+        return scored
+    return replace(scored, value_BT=(models.value or models.policy).score(batch, want={"value"}).value_BT)
 
 
 class PPO:
@@ -121,7 +133,8 @@ class PPO:
         assert models.sample and models.reward and models.reference
         responses = models.sample(prompts, number)
         mask_BT = responses.mask_BT
-        old = behaviour(models.policy, responses, want={"logp", "value"})
+        old = behaviour(models.policy, responses, want={"logp"} | on_policy_states(models))
+        old = with_value(old, models, responses)
         ref = models.reference.score(responses, want={"logp"})
         reward_B, parts = models.reward(responses)
         assert old.logp_BT is not None and old.value_BT is not None and ref.logp_BT is not None
@@ -161,11 +174,12 @@ class PPO:
         )
 
     def loss(self, models: Models, batch: RolloutBatch) -> LossTerms:
-        """Eq. 5 on one micro-batch; in the warm-up rounds c_v L_V alone, with the trunk held still."""
+        """Eq. 5 on one micro-batch; in the warm-up rounds c_v L_V alone, with the policy held still."""
         if self.round < self.config.value_warmup_steps:
             return self._value_only(models, batch)
         config = self.config
-        scored = models.policy.score(batch, want={"logp", "value", "entropy"}, candidate_BTK=batch.candidate_BTK)
+        want = {"logp", "entropy"} | on_policy_states(models)
+        scored = with_value(models.policy.score(batch, want=want, candidate_BTK=batch.candidate_BTK), models, batch)
         assert scored.logp_BT is not None and scored.value_BT is not None and scored.entropy_BT is not None
         if batch.candidate_BTK is None:
             policy_BT = ppo_policy_loss(scored.logp_BT, batch.logp_old_BT, batch.adv_BT, cliprange=config.cliprange)
@@ -185,7 +199,10 @@ class PPO:
         return LossTerms(terms=terms_BT, mask=batch.mask_BT, average=config.average, diagnostics=diagnostics)
 
     def _value_only(self, models: Models, batch: RolloutBatch) -> LossTerms:
-        value_BT = models.policy.score(batch, want={"value"}, heads_only=True).value_BT
+        if models.value is not None:
+            value_BT = models.value.score(batch, want={"value"}).value_BT
+        else:
+            value_BT = models.policy.score(batch, want={"value"}, heads_only=True).value_BT
         assert value_BT is not None
         terms_BT = 0.5 * (value_BT - batch.ret_BT).square()
         diagnostics = {"loss/value_avg": (terms_BT.detach(), batch.mask_BT)}

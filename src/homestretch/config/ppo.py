@@ -20,6 +20,10 @@ class PPOConfig(RolloutConfig):
     """Lambda of generalised advantage estimation. Origin: sheet 3."""
     cliprange_value: float = Field(0.2, gt=0)
     """Half-width of the value interval. Origin: sheet 3 (TRL)."""
+    value_init: Literal["policy", "reward"] = "policy"
+    """Where V comes from. `policy`: a head on the policy's states, so that one pass gives both. `reward`: an adapter of
+    its own that starts as a copy of the reward model's, with a new head; it costs a pass more wherever V is read.
+    Origin: the second is InstructGPT's (Ouyang et al. 2022, arXiv:2203.02155, section 3.5); the first is ours."""
     vf_coef: float = Field(0.1, ge=0)
     """Weight of the value loss. Origin: sheet 3 (TRL)."""
     ent_coef: float = Field(0.0, ge=0)
@@ -32,7 +36,7 @@ class PPOConfig(RolloutConfig):
     average: Literal["token", "sequence"] = "token"
     """Mean over all tokens, or over sequences of their means. Origin: sheet 2.7."""
     value_warmup_steps: int = Field(2, ge=0)
-    """Rounds in which only the value head learns."""
+    """Rounds in which only the value function learns."""
     kl: Literal["off", "fixed", "adaptive"] = "fixed"
     """Penalty on the divergence from the start policy."""
     kl_coef: float = Field(0.05, ge=0)
@@ -52,4 +56,10 @@ class PPOConfig(RolloutConfig):
     def _consistent(self) -> Self:
         if self.lookahead_k == 1 and self.lookahead_baseline == "set":
             raise ValueError("lookahead_baseline `set` is zero at lookahead_k 1; use `value` or a larger k")
+        if self.value_init == "reward" and not self.use_peft:
+            raise ValueError("value_init `reward` is an adapter beside the policy's; set use_peft=true or use `policy`")
+        if self.value_init == "reward" and self.lookahead_k is not None:
+            raise ValueError(
+                "lookahead_k reads V from the policy's states while it decodes; use value_init `policy` with it"
+            )
         return self

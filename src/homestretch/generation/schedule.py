@@ -18,7 +18,7 @@ from homestretch.policies.memory import total
 from homestretch.policies.policy import Policy, StartDecoding
 from homestretch.policies.seq2seq import Seq2SeqDecoding
 
-MAX_ROWS = {"cpu": 48}
+MAX_ROWS, MAX_ROWS_ELSEWHERE = {"cpu": 48}, 256
 """Rows at a time where nothing else is said: a CPU's own caches hold no more."""
 CACHE_SHARE = 0.25
 """Share of the device's memory for keys and values where nothing else is said. All of it is counted, not what is free
@@ -114,7 +114,8 @@ def decode(
     results: dict[tuple[int, int], Sample] = {}
     with policy.decoding() as start:
         limits = Limits(
-            max_rows or MAX_ROWS.get(policy.device.type, 256), max_cache_tokens or cache_tokens(policy, start)
+            max_rows or MAX_ROWS.get(policy.device.type, MAX_ROWS_ELSEWHERE),
+            max_cache_tokens or cache_tokens(policy, start),
         )
         rows: R | None = None
         while waiting or rows:

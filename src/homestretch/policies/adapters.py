@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 
 def activate(model: nn.Module, adapter: str | None) -> None:
-    """Switch the named adapter on everywhere, or all adapters off."""
+    """Switch the named adapter on everywhere, or all adapters off. What is trained stays as it is."""
+    trained = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             module.enable_adapters(adapter is not None)
             if adapter is not None:
                 module.set_adapter([adapter])
+    # peft freezes every adapter but the one that is on, and a frozen one gets no gradient of an earlier pass.
+    for parameter, trains in trained:
+        parameter.requires_grad_(trains)
+
+
+def belongs(name: str, adapter: str) -> bool:
+    """Whether a parameter of this name is the adapter's."""
+    return re.search(rf"\.lora_\w+\.{re.escape(adapter)}(\.|$)", name) is not None
+
+
+def copy_adapter(model: PeftModel, source: str, name: str) -> None:
+    """A new adapter with the settings and the weights of `source`; the one that is on may be another afterwards."""
+    model.add_adapter(name, replace(model.peft_config[source], inference_mode=False))
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            for layer in module.adapter_layer_names:
+                held = getattr(module, layer)
+                if source in held:
+                    held[name].load_state_dict(held[source].state_dict())
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
@@ -16,7 +16,7 @@ from homestretch.batch import Scored, SequenceBatch
 from homestretch.config.training import TrainingConfig
 from homestretch.ops.logprobs import chunked_greedy, chunked_logprobs
 from homestretch.policies import causal, seq2seq
-from homestretch.policies.adapters import activate
+from homestretch.policies.adapters import activate, copy_adapter
 from homestretch.policies.attention import plain_if_short
 from homestretch.policies.heads import PooledValueHead, ScalarHead, lm_head
 from homestretch.policies.prompt_states import prompt_hidden
@@ -78,9 +78,21 @@ class Trunk(nn.Module):
         # peft switches a first adapter on; `using` must not take it for the base weights.
         activate(self.model, self.active)
 
+    def copy_adapter(self, source: str, name: str) -> None:
+        """A new adapter that starts as a copy of another one, rank and scale included.
+
+        Raises KeyError where there is no such adapter.
+        """
+        if not isinstance(self.model, PeftModel):
+            raise KeyError(source)
+        copy_adapter(self.model, source, name)
+        activate(self.model, self.active)
+
     def checkpoint_activations(self) -> None:
-        """Compute activations again in the backward pass instead of keeping them."""
-        self.lm.activation_checkpointing_enable()
+        """Compute activations again in the backward pass instead of keeping them, each with its own adapter on."""
+        self.lm.activation_checkpointing_enable(
+            {"use_reentrant": False, "context_fn": lambda: (nullcontext(), self.using(self.active))}
+        )
         for module in self.lm.modules():
             # transformers does so in training mode alone; dropout stays as the model was loaded, off.
             if getattr(module, "gradient_checkpointing", False):

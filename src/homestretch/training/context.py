@@ -26,6 +26,7 @@ from homestretch.data.tokenize import (
     tokenize_pairs,
 )
 from homestretch.errors import RecipeError
+from homestretch.policies.adapters import belongs
 from homestretch.policies.load import load_config, load_tokenizer, load_trunk
 from homestretch.policies.policy import Policy
 from homestretch.policies.precision import autocast
@@ -212,12 +213,14 @@ class Learner:
     accelerator: Accelerator
     policy: Policy
 
-    def parameters(self, head: str | None = None) -> dict[str, Any]:
-        """What is trained, by name: the adapter or every weight, and one head; everything else is frozen."""
+    def parameters(self, head: str | None = None, *, beside: str | None = None) -> dict[str, Any]:
+        """What is trained, by name: the adapter (with another one `beside` it) or every weight, and one head;
+        everything else is frozen."""
+        adapters = [adapter for adapter in (self.adapter, beside) if adapter]
         chosen = {
             name: p
             for name, p in self.trunk.named_parameters()
-            if (f".{self.adapter}." in name if self.adapter else name.startswith("model."))
+            if (any(belongs(name, a) for a in adapters) if adapters else name.startswith("model."))
             or (head is not None and name.startswith(f"heads.{head}."))
         }
         for name, parameter in self.trunk.named_parameters():

@@ -29,24 +29,33 @@ from homestretch.training.terminal_reward import terminal_reward
 
 
 def train_online(
-    context: Context, config: RolloutConfig, folder: Path, algorithm: Algorithm, *, head: str | None = None
+    context: Context,
+    config: RolloutConfig,
+    folder: Path,
+    algorithm: Algorithm,
+    *,
+    head: str | None = None,
+    value: Callable[[Trunk, RewardModel | None], Policy | None] = lambda *_: None,
 ) -> Progress:
     """Train the current model on its own samples, keep the best checkpoint, and save its model.
 
-    A value `head` of that name starts from nothing and learns with the policy.
+    A value `head` of that name starts from nothing and learns with the policy: on the policy's states, or on those of
+    the view that `value` makes of trunk and reward model, whose adapter learns beside the policy's.
     """
     trunk = context.load_trunk()
     reward = judge(context, config, trunk)
     learner = context.learner(config, kind_of(config), ROLE, trunk=trunk)
     if head is not None:
         trunk.add_head(head, zero=True)
+    own_value = value(trunk, reward)
     policy = learner.policy.at(config.temperature)
     reference_trunk = trunk if config.use_peft else context.load_trunk()
     rows = context.tokens(context.splits.train, is_encoder_decoder=trunk.is_encoder_decoder)
     models = Models(
         policy=policy,
         reference=context.policy(reference_trunk, None, config).at(config.temperature),
-        sample=sampler(context, policy, config, head),
+        value=own_value,
+        sample=sampler(context, policy, config, head if own_value is None else None),
         reward=terminal_reward(context, reward, config, rows),
         candidates=None if head is None else lambda batch, k: candidates(policy, batch, k),
     )
@@ -61,6 +70,7 @@ def train_online(
         batch_of=prompts_of(rows, config, context.recipe.seed),
         rounds=config.rounds(math.ceil(len(rows) * config.num_generations / config.rollout_batch_size)),
         head=head,
+        beside=own_value.adapter if own_value else None,
         keep_start=True,
         watch=None if config.doctor == "off" else doctor.watch,
     )

@@ -27,13 +27,15 @@ def train_policy(
     batch_of: Callable[[int], Batch],
     rounds: int,
     head: str | None = None,
+    beside: str | None = None,
     keep_start: bool = False,
     watch: Callable[[dict[str, Any]], tuple[str | None, bool]] | None = None,
 ) -> Progress:
     """Train the learner's adapter or weights, keep the best checkpoint, and save its model in `folder/model`.
 
-    `batch_of` gives the batch of a round as a function of its number alone. A `head` of that name is trained too. With
-    `keep_start` the model as it was is one of the checkpoints. `watch` sees every logged row (see Plan).
+    `batch_of` gives the batch of a round as a function of its number alone. A `head` of that name is trained too, and
+    so is an adapter `beside` the learner's. With `keep_start` the model as it was is one of the checkpoints. `watch` sees
+    every logged row (see Plan).
     """
     plan = Plan(
         label=kind_of(config),
@@ -41,7 +43,7 @@ def train_policy(
         config=config,
         rounds=rounds,
         batch_of=batch_of,
-        parameters=learner.parameters(head),
+        parameters=learner.parameters(head, beside=beside),
         seed=context.recipe.seed,
         budget=context.budget(config),
         validate=Validator(context, learner.policy, config.eval_examples).metrics,

@@ -1,7 +1,8 @@
 """Before a run: what this machine has, what the data looks like as tokens, and about what the run will cost.
 
-Costs are arithmetic, not promises. A forward pass takes 2 N operations a token (N parameters), a training step 6 N
-(4 N where only adapters learn), and the machine's speed is that of a matrix product timed on the spot.
+Costs are arithmetic, not promises; memory is that of `costs`. A forward pass takes 2 N operations a token (N
+parameters), a training step 6 N (4 N where only adapters learn), and the machine's speed is that of a matrix product
+timed on the spot.
 """
 
 from __future__ import annotations
@@ -11,36 +12,35 @@ import os
 import platform
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from statistics import mean, median
+from typing import Any
 
+from homestretch import costs
 from homestretch.config.negatives import NegativesConfig
 from homestretch.config.recipe import Recipe
 from homestretch.config.rollouts import RolloutConfig
 from homestretch.config.training import MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_CPU, TrainingConfig
+from homestretch.costs import Shape, Work
 from homestretch.report.names import duration, memory
 
-if TYPE_CHECKING:
-    from homestretch.policies.shape import Shape
-
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets")
-BYTES = 4
+PAIRED = ("reward", "dpo")  # stages whose rows have two answers
 SAMPLES, MARK = 3, " >>> "  # the mark stands where the model begins to write
 MATRIX, TIMED_SECONDS = 1024, 0.3
 EFFICIENCY = 0.5  # of a large matrix product's speed, reached by a whole training step
 DECODE_PRICE = 5  # times that of arithmetic: one token a step is bound by memory
-ACTIVATIONS = 16  # numbers of hidden size that a layer keeps for the backward pass, a token
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Named facts in sections, three rendered samples, and warnings, each one sentence."""
+    """Named facts in sections, three rendered samples, warnings, each one sentence, and bytes of each stage's peak."""
 
     sections: dict[str, dict[str, str]]
     samples: list[str]
     warnings: list[str]
+    memory: dict[str, float] = field(default_factory=dict)
 
 
 def doctor(recipe: Recipe | None = None, *, out: Path = Path("runs")) -> Diagnosis:
@@ -51,8 +51,10 @@ def doctor(recipe: Recipe | None = None, *, out: Path = Path("runs")) -> Diagnos
     sections = {"environment": environment(out)}
     if recipe is None:
         return Diagnosis(sections, [], [])
+    from homestretch.generation.schedule import MAX_ROWS, MAX_ROWS_ELSEWHERE
     from homestretch.policies.load import choose_device, load_tokenizer
     from homestretch.policies.shape import model_shape
+    from homestretch.policies.trunk import CHUNK_LOGITS, CHUNK_LOGITS_CPU
 
     device = choose_device(recipe.device)
     tokenizer = load_tokenizer(recipe.model_name_or_path, revision=recipe.model_revision)
@@ -60,8 +62,16 @@ def doctor(recipe: Recipe | None = None, *, out: Path = Path("runs")) -> Diagnos
     data, samples, lengths = _data(recipe, tokenizer, shape.is_encoder_decoder)
     sections["data"] = data
     tokens = MICRO_BATCH_TOKENS_CPU if device.type == "cpu" else MICRO_BATCH_TOKENS
-    sections["estimate"] = estimate(recipe, shape, lengths, speed=_speed(recipe), tokens=tokens)
-    return Diagnosis(sections, samples, _warnings(recipe, lengths))
+    needed = memory_needed(
+        recipe,
+        shape,
+        lengths,
+        tokens=tokens,
+        rows=MAX_ROWS.get(device.type, MAX_ROWS_ELSEWHERE),
+        logits=CHUNK_LOGITS_CPU if device.type == "cpu" else CHUNK_LOGITS,
+    )
+    sections["estimate"] = estimate(recipe, shape, lengths, needed, speed=_speed(recipe))
+    return Diagnosis(sections, samples, _warnings(recipe, lengths), needed)
 
 
 def environment(out: Path) -> dict[str, str]:
@@ -86,15 +96,25 @@ def _physical_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def memory_needed(
+    recipe: Recipe, shape: Shape, lengths: dict[str, list[int]], *, tokens: int, rows: int, logits: int
+) -> dict[str, float]:
+    """Bytes of the peak of each training stage, by name; the settings are those of `work_of`."""
+    return {
+        s.name: costs.memory(shape, work_of(s.kind, s.config, lengths, tokens=tokens, rows=rows, logits=logits))["peak"]
+        for s in recipe.stages
+        if isinstance(s.config, TrainingConfig)
+    }
+
+
 def estimate(
-    recipe: Recipe, shape: Shape, lengths: dict[str, list[int]], *, speed: float, tokens: int
+    recipe: Recipe, shape: Shape, lengths: dict[str, list[int]], needed: dict[str, float], *, speed: float
 ) -> dict[str, str]:
-    """Memory and time of each stage. `lengths`: tokens of prompts and completions; `speed`: operations a second;
-    `tokens`: of one pass where a stage does not say."""
+    """Memory and time of each stage. `lengths`: tokens of prompts and completions; `needed`: bytes of each stage;
+    `speed`: operations a second."""
     facts: dict[str, str] = {"parameters": f"{shape.parameters / 1e6:.0f} million"}
+    facts |= {f"{name} memory": f"about {memory(round(value))}" for name, value in needed.items()}
     trained = [(s.name, s.kind, s.config) for s in recipe.stages if isinstance(s.config, TrainingConfig)]
-    needed = [_bytes(config, shape, tokens) for _, _, config in trained]
-    facts["memory"] = f"about {memory(max(needed, default=shape.parameters * BYTES))}"
     load = Load(
         examples=len(lengths["prompt"]),
         prompt=median(lengths["prompt"] or [0]),
@@ -148,13 +168,29 @@ def _limit(config: TrainingConfig, tokens: float, own: float) -> float:
     return min((n / prices[unit] for unit, n in config.train_until.items() if unit in prices), default=own)
 
 
-def _bytes(config: TrainingConfig, shape: Shape, tokens: int) -> int:
-    weights = shape.parameters * BYTES
-    # Where every weight is trained, the reference and the reward model have weights of their own.
-    models = 3 if isinstance(config, RolloutConfig) and not config.use_peft else 1
-    learning = weights * 3 if not config.use_peft else weights // 10  # gradients and two moments
-    numbers = shape.hidden * shape.layers * (2 if config.gradient_checkpointing else ACTIVATIONS)
-    return weights * models + learning + (config.micro_batch_tokens or tokens) * numbers * BYTES
+def work_of(kind: str, config: Any, lengths: dict[str, list[int]], *, tokens: int, rows: int, logits: int) -> Work:
+    """What a stage holds and does at a time on these data; `tokens` of a pass where the stage does not say, `rows` that
+    decode together at most, `logits` of a chunk."""
+    prompt, answer = (mean(lengths[name] or [0]) for name in ("prompt", "completion"))
+    rl = isinstance(config, RolloutConfig)
+    answers = 2 if kind in PAIRED else 1
+    batch = config.train_batch_size * (answers * answer + (prompt / config.num_generations if rl else prompt))
+    budget = config.micro_batch_tokens or tokens
+    decoded = config.rollout_batch_size if rl else config.eval_examples
+    own_value = getattr(config, "value_init", "policy") == "reward"
+    return Work(
+        rank=config.lora_r if config.use_peft else None,
+        pass_tokens=min(budget, batch),
+        several=batch > budget,
+        logits=logits,
+        checkpointing=config.gradient_checkpointing,
+        # Where every weight is trained, the reference and the reward model have weights of their own.
+        models=3 if rl and not config.use_peft else 1,
+        adapters=2 + own_value if rl else 1,
+        views=1 + own_value,
+        rows=0 if kind in ("reward", "value") else min(rows, decoded),
+        row_tokens=max(lengths["prompt"], default=0) + max(lengths["completion"], default=0),
+    )
 
 
 def _data(

@@ -6,11 +6,36 @@ from pathlib import Path
 
 from homestretch.algorithms.ppo import PPO
 from homestretch.config.ppo import PPOConfig
+from homestretch.errors import RecipeError
+from homestretch.policies.policy import Policy
+from homestretch.policies.trunk import Trunk
+from homestretch.rewards.model import RewardModel
 from homestretch.training.context import Context
 from homestretch.training.loop import Progress
 from homestretch.training.online_stage import train_online
 
+VALUE = "value"
+
 
 def run(context: Context, config: PPOConfig, folder: Path) -> Progress:
     """Train, keep the best checkpoint, and make its model the run's current one."""
-    return train_online(context, config, folder, PPO(config), head="value")
+
+    def value(trunk: Trunk, reward: RewardModel | None) -> Policy | None:
+        return None if config.value_init == "policy" else value_function(context, config, trunk, reward)
+
+    return train_online(context, config, folder, PPO(config), head=VALUE, value=value)
+
+
+def value_function(context: Context, config: PPOConfig, trunk: Trunk, reward: RewardModel | None) -> Policy:
+    """A view of the trunk with an adapter of its own, a copy of the reward model's.
+
+    Raises RecipeError where the reward model is not an adapter on the trunk.
+    """
+    if reward is None or reward.policy.trunk is not trunk or reward.policy.adapter is None:
+        raise RecipeError(
+            "ppo.value_init=reward copies the reward model's adapter, and this reward model has none on the model that "
+            "learns: train it with reward.use_peft=true behind the last stage that changes the model, or leave "
+            "ppo.value_init at policy."
+        )
+    trunk.copy_adapter(reward.policy.adapter, VALUE)
+    return context.policy(trunk, VALUE, config)

@@ -1,0 +1,98 @@
+"""The cost model of memory: parts worked out by hand, shapes counted on real modules, and a run that is measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import build
+
+from homestretch import costs
+from homestretch.config.recipe import load_recipe
+from homestretch.config.training import TrainingConfig
+from homestretch.costs import Shape, Work
+from homestretch.policies.adapters import belongs
+from homestretch.policies.shape import shape_of
+from homestretch.policies.trunk import Trunk
+from homestretch.verbs.doctor import doctor
+
+SHAPE = Shape(
+    parameters=1000, layers=4, hidden=8, is_encoder_decoder=False, linear=700, sides=50, outputs=30, key_values=20
+)
+LORA = Work(rank=3, pass_tokens=100, logits=0)
+
+
+def parts(**changes: object) -> dict[str, float]:
+    return costs.memory(SHAPE, Work(**{**vars(LORA), **changes}))  # type: ignore[arg-type]
+
+
+def test_parts_by_hand() -> None:
+    found = parts()
+    assert (found["weights"], found["adapters"], found["moments"]) == (4000, 4 * 150, 8 * 150)
+    assert found["pass"] == pytest.approx(costs.HEAP * 4 * costs.KEPT_LORA * 30 * 100)
+    assert found["peak"] == costs.PROCESS + 4000 + 600 + 1200 + found["pass"]
+    full = parts(rank=None, models=3)
+    assert (full["weights"], full["adapters"], full["moments"], full["gradients"]) == (12_000, 0, 8000, 4000)
+    assert full["pass"] == pytest.approx(costs.HEAP * 4 * costs.KEPT_FULL * 30 * 100)
+
+
+def test_what_changes_the_pass() -> None:
+    once = parts()["pass"]
+    assert parts(views=2)["pass"] == 2 * once
+    assert parts(several=True)["pass"] == once + 600
+    assert parts(logits=10)["pass"] == once + 4 * 10 * costs.LOGIT_COPIES
+    # one state of 8 for each of 4 layers, and a quarter of what a pass keeps
+    expected = costs.HEAP * 4 * 100 * (8 * 4 + costs.KEPT_LORA * 30 / 4)
+    assert parts(checkpointing=True)["pass"] == pytest.approx(expected)
+
+
+def test_decoding_copies_the_linear_layers_and_is_the_peak_where_it_is_the_most() -> None:
+    found = parts(rows=5, row_tokens=1000, pass_tokens=1)
+    assert found["decoding"] == 4 * (700 + 5 * 1000 * 20)
+    assert found["peak"] == costs.PROCESS + 4000 + 600 + 1200 + found["decoding"]
+    assert parts(rows=0)["decoding"] == 0
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bart"])
+def test_a_shape_counts_what_an_adapter_has(name: str) -> None:
+    shape = shape_of(build(name))
+    trunk = Trunk(build(name))
+    trunk.add_adapter("policy", TrainingConfig(lora_r=3))
+    weights = sum(p.numel() for key, p in trunk.named_parameters() if belongs(key, "policy"))
+    assert costs.trained(shape, 3) == weights
+    assert costs.trained(shape, None) == sum(p.numel() for p in build(name).parameters())
+
+
+def test_a_shape_by_hand() -> None:
+    """Two layers of 32: queries 32, keys and values 16 each, 32; gate and up 64 each, 32."""
+    shape = shape_of(build("llama"))
+    assert shape.outputs == 2 * (32 + 16 + 16 + 32 + 64 + 64 + 32)
+    assert (shape.layers, shape.hidden, shape.key_values) == (2, 32, 2 * 2 * 16)
+    assert shape.linear == 2 * 32 * (32 + 16 + 16 + 32 + 3 * 64)
+
+
+OVERRIDES = [
+    "dataset.max_train=32", "dataset.max_validation=4", "dataset.max_test=4", "device=cpu",
+    "sft.max_steps=2", "sft.eval_steps=2", "sft.eval_examples=1", "sft.train_batch_size=8",
+    "sft.micro_batch_tokens=768",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", [[], ["sft.use_peft=false"]], ids=["lora", "full"])
+def test_the_doctor_is_within_15_percent_of_the_measured_peak(tmp_path: Path, extra: list[str]) -> None:
+    recipe = load_recipe({"stages": ["sft"]}, [*OVERRIDES, *extra])
+    found = doctor(recipe).memory["sft"]
+    program = (
+        "import sys; from pathlib import Path; from homestretch import load_recipe; "
+        "from homestretch.training.pipeline import run_recipe; "
+        "run_recipe(load_recipe({'stages': ['sft']}, sys.argv[2:]), Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "run"), *OVERRIDES, *extra]
+    subprocess.run(command, check=True, env=os.environ, capture_output=True)
+    peak = json.loads((tmp_path / "run/stages/01-sft/stage.json").read_text())["peak_memory_bytes"]
+    assert found == pytest.approx(peak, rel=0.15)
