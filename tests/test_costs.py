@@ -50,9 +50,9 @@ def test_what_changes_the_pass() -> None:
     assert parts(checkpointing=True)["pass"] == pytest.approx(expected)
 
 
-def test_decoding_copies_the_linear_layers_and_is_the_peak_where_it_is_the_most() -> None:
+def test_decoding_copies_weights_and_is_the_peak_where_it_is_the_most() -> None:
     found = parts(rows=5, row_tokens=1000, pass_tokens=1)
-    assert found["decoding"] == 4 * (700 + 5 * 1000 * 20)
+    assert found["decoding"] == 4 * (700 + 1000 + 5 * 1000 * 20)
     assert found["peak"] == costs.PROCESS + 4000 + 600 + 1200 + found["decoding"]
     assert parts(rows=0)["decoding"] == 0
 

@@ -34,8 +34,8 @@ def train_policy(
     """Train the learner's adapter or weights, keep the best checkpoint, and save its model in `folder/model`.
 
     `batch_of` gives the batch of a round as a function of its number alone. A `head` of that name is trained too, and
-    so is an adapter `beside` the learner's. With `keep_start` the model as it was is one of the checkpoints. `watch` sees
-    every logged row (see Plan).
+    so is an adapter `beside` the learner's. With `keep_start` the model as it was is one of the checkpoints. `watch`
+    sees every logged row (see Plan).
     """
     plan = Plan(
         label=kind_of(config),
