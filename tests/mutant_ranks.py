@@ -94,7 +94,7 @@ MUTANTS = [
     ),
     *of("policies/policy", "test_memory", ("            self.budget = budget\n", "")),
     *of(
-        "results",
+        "writing",
         "test_ranks",
         ("    if not ranks.is_first():\n        return\n", ""),
     ),

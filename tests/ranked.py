@@ -34,8 +34,8 @@ from homestretch.generation.engine import generate
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.load import choose_device
 from homestretch.policies.policy import Policy
-from homestretch.results import write_text
 from homestretch.training.loop import fit
+from homestretch.writing import write_text
 
 RATE = 1e-3
 CONFIG = TrainingConfig(learning_rate=RATE, warmup_steps=0)

@@ -28,10 +28,11 @@ ONLY = {
     "batch": ["ops"],
     "errors": [],
     "config": ["errors"],
-    "results": ["ranks", "errors"],
+    "results": ["writing", "errors"],
+    "writing": ["ranks", "errors"],
     "compared": ["results", "errors"],
     "algorithms": ["ops", "batch", "config", "errors"],
-    "report": ["results", "compared", "errors"],
+    "report": ["results", "writing", "compared", "errors"],
     "rewards.shaping": [],
 }
 

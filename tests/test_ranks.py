@@ -19,10 +19,11 @@ from homestretch import collectives, ranks
 from homestretch.collectives import from_first, gathered, mapped, merged, sum_in_place
 from homestretch.data.files import RawRow
 from homestretch.data.splits import Rejected, write_rejected
-from homestretch.results import StageRecord, write_text
+from homestretch.results import StageRecord
 from homestretch.training import checkpoint
 from homestretch.training.export import link_tree
 from homestretch.training.logs import MetricsLog
+from homestretch.writing import write_text
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -13,17 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from homestretch.errors import InputError
-from homestretch.results import (
-    Arm,
-    Comparison,
-    Environment,
-    Measured,
-    Results,
-    RewardMode,
-    RunFolder,
-    StageRecord,
-    write_text,
-)
+from homestretch.results import Arm, Comparison, Environment, Measured, Results, RewardMode, RunFolder, StageRecord
+from homestretch.writing import check_writable, write_rows, write_text
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=64)
 names = st.text(min_size=1, max_size=12).filter(lambda t: t.isprintable())
@@ -121,3 +112,17 @@ def test_results_do_not_need_torch() -> None:
     code = "import sys, homestretch.results, homestretch.report.page; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_place_is_tried_before_the_work(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "rows.jsonl")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path, tmp_path / "file" / "rows.jsonl"):
+        with pytest.raises(InputError, match="cannot be written"):
+            check_writable(place)
+
+
+def test_rows_are_lines_of_json(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", [{"a": "é\n"}, {"b": 1}])
+    assert (tmp_path / "rows.jsonl").read_text(encoding="utf-8") == '{"a": "é\\n"}\n{"b": 1}\n'

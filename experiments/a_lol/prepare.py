@@ -8,7 +8,7 @@ from typing import Any
 
 from homestretch import load_data, load_tokenizer
 from homestretch.data.splits import SPLITS
-from homestretch.results import write_text
+from homestretch.writing import write_text
 
 MODEL = "builtin/smollm2-135m"
 FILES = ("helpful_base", "helpful_online", "validation")

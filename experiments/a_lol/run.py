@@ -35,9 +35,10 @@ from homestretch.config.shipped import find_recipe
 from homestretch.config.yaml import load_file
 from homestretch.evaluate import read_rows
 from homestretch.metrics.diversity import distinct_n
-from homestretch.results import StageRecord, write_text
+from homestretch.results import StageRecord
 from homestretch.training.pipeline import run_recipe
 from homestretch.verbs.generate import generate
+from homestretch.writing import write_rows
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "nll": ("sft-2", {}),
@@ -139,7 +140,7 @@ def outputs(
         else:
             rewards = scorer(prompts, texts)
         rows = [row | {"reward": reward} for row, reward in zip(rows, rewards, strict=True)]
-        write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_rows(file, rows)
     return read_rows(file)
 
 

@@ -33,9 +33,9 @@ from homestretch.config.yaml import load_file
 from homestretch.evaluate import evaluate_rows, read_rows
 from homestretch.metrics.base import Column
 from homestretch.metrics.compare import Table, compare, measure
-from homestretch.results import write_text
 from homestretch.training.logs import MetricsLog
 from homestretch.training.pipeline import run_recipe
+from homestretch.writing import write_rows
 
 TASKS = ("scitldr", "webnlg")
 PLAIN = ["ift.lam=0", "ift.gamma=0"]
@@ -147,7 +147,7 @@ def rows_of(run: RunFolder, arm: str) -> list[dict[str, Any]]:
         rows = [row for row in read_rows(run.generations) if row["arm"] == "ml_raw"]
         found = measured(str(run.model), rows, load_recipe(run.recipe).dataset)
         made = [row | values for row, values in zip(rows, found, strict=True)]
-        write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made))
+        write_rows(file, made)
     return [row | {"arm": arm} for row in read_rows(file)]
 
 

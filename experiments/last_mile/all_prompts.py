@@ -21,9 +21,9 @@ from homestretch import RunFolder, evaluate_rows, load_recipe
 from homestretch.config.stages import stage_kind
 from homestretch.evaluate import read_rows
 from homestretch.metrics.postprocess import postprocess_row
-from homestretch.results import write_text
 from homestretch.training.stages.evaluate import arms
 from homestretch.verbs.generate import generate
+from homestretch.writing import write_rows
 
 QUICK_PROMPTS = 32
 """Of the test split with `--quick`; the runs themselves are tested on fewer."""
@@ -46,7 +46,7 @@ def outputs(run: RunFolder, limit: int | None) -> list[dict[str, Any]]:
             arm=f"{short}_raw",
         )
         rows += [*made, *(postprocess_row(row, arm=f"{short}_post") for row in made)]
-    write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_rows(file, rows)
     return rows
 
 

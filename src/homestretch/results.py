@@ -15,16 +15,14 @@ left out.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from homestretch import ranks
 from homestretch.errors import InputError
+from homestretch.writing import write_text
 
 SCHEMA_VERSION = 1
 Status = Literal["pending", "running", "done", "failed"]
@@ -232,29 +230,6 @@ class StageFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write beside and rename, so that `path` is never half written; of several processes only the first does.
-
-    Raises InputError where it cannot be written.
-    """
-    if not ranks.is_first():
-        return
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}); choose another output folder or make room."
-        ) from None
 
 
 def _read_object(path: Path, kind: str) -> dict[str, Any]:

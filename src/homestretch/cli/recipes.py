@@ -37,7 +37,7 @@ def cp(recipe: Recipe, to: Annotated[Path, typer.Argument(metavar="FILE", help="
     """Copy a recipe, to change it."""
     from homestretch.config.shipped import find_shipped
     from homestretch.errors import InputError
-    from homestretch.results import write_text
+    from homestretch.writing import write_text
 
     source = find_shipped(recipe)
     target = to / source.name if to.is_dir() else to

@@ -16,7 +16,7 @@ from homestretch.report.names import decimals, is_sampled, listed, metric_label
 from homestretch.report.page import fill, numbered
 from homestretch.report.read import clean
 from homestretch.report.sections import Named
-from homestretch.results import write_text
+from homestretch.writing import write_text
 
 AXES = {"seconds": "seconds of training", "samples": "samples trained on"}
 

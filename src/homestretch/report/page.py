@@ -17,7 +17,7 @@ from homestretch.report.charts import unique_ids
 from homestretch.report.names import listed, metric_label
 from homestretch.report.read import RunView, read_run
 from homestretch.report.verdict import verdict
-from homestretch.results import write_text
+from homestretch.writing import write_text
 
 MAX_SAMPLES = 300
 

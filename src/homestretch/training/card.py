@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 
 from homestretch.config.stages import TRAINS_POLICY
-from homestretch.results import Results, write_text
+from homestretch.results import Results
 from homestretch.training.context import Context
+from homestretch.writing import write_text
 
 USE = {
     False: """from transformers import pipeline

@@ -23,7 +23,7 @@ from homestretch.errors import InputError
 from homestretch.policies.load import choose_device
 from homestretch.policies.memory import peak, start_peak, steady_heap
 from homestretch.progress import say
-from homestretch.results import Environment, RunFolder, StageFolder, StageRecord, write_text
+from homestretch.results import Environment, RunFolder, StageFolder, StageRecord
 from homestretch.rewards.functions import source_key
 from homestretch.seeds import fold
 from homestretch.training.card import write_card
@@ -48,6 +48,7 @@ from homestretch.training.stages import (
     weighted,
 )
 from homestretch.training.tracking import check_tracker
+from homestretch.writing import write_text
 
 STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "sft": sft.run,

@@ -21,12 +21,12 @@ from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import DataError
 from homestretch.policies.memory import release
 from homestretch.progress import progress
-from homestretch.results import write_text
 from homestretch.rewards.cache import content_key, model_key, scored_once
 from homestretch.rewards.model import RewardModel, read_description
 from homestretch.rewards.named import NamedReward, ask, weighted
 from homestretch.training.context import Context
 from homestretch.training.precomputed import once
+from homestretch.writing import write_text
 
 PROBABILITY = {MODEL: RewardTerm(sigmoid=True)}
 PART = "rewards/"

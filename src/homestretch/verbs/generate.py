@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +11,7 @@ from homestretch.data.files import READERS, RawRow, read_file
 from homestretch.data.records import Example, example_from_row, prompt_text
 from homestretch.data.sources import load
 from homestretch.errors import InputError
-from homestretch.results import write_text
+from homestretch.writing import check_writable, write_rows
 
 if TYPE_CHECKING:
     from homestretch.generation.schedule import Sample
@@ -46,6 +45,8 @@ def generate(
     most `max_cache_tokens` tokens. Writes JSONL to `out` where that is given. Raises InputError.
     """
     config: DecodingConfig = DecodingConfig.parse(decoding, where="generate")
+    if out is not None:
+        check_writable(out)
     from homestretch.policies.load import choose_device, load_tokenizer, load_trunk
     from homestretch.policies.policy import Policy
     from homestretch.policies.precision import autocast
@@ -71,7 +72,7 @@ def generate(
         for sample, text in samples:
             rows.append(_row(example, arm, text, sample.terminated, len(sample.ids)))
     if out is not None:
-        write_text(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_rows(out, rows)
     return rows
 
 

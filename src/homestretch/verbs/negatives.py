@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from homestretch.data.files import READERS, RawRow, read_file
 from homestretch.data.records import Example, example_from_row
 from homestretch.data.sources import load
-from homestretch.results import write_text
+from homestretch.writing import write_rows
 
 if TYPE_CHECKING:
     from homestretch.negatives.audit import NegativesAudit
@@ -39,7 +38,7 @@ def make_negatives(
     made = corruptions(classes or CORRUPTIONS, Corpus(examples))
     rows = mix(examples, made, classes_per_example=classes_per_example, seed=seed)
     if out is not None:
-        write_text(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_rows(out, rows)
     return rows
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 from homestretch.config.recipe import load_recipe
 from homestretch.errors import InputError
-from homestretch.results import RunFolder, write_text
+from homestretch.results import RunFolder
 from homestretch.verbs.generate import examples_of
 from homestretch.verbs.run import Overrides, own_pairs
+from homestretch.writing import check_writable, write_rows
 
 ROWS_AT_ONCE = 64
 
@@ -48,6 +48,8 @@ def score_rows(
     `data` is a file (rows of `generations.jsonl` are understood), a folder, a Hub name or `builtin/docstrings`;
     `reward_model` is the folder of a reward model, or of a run that has one. Raises InputError.
     """
+    if out is not None:
+        check_writable(out)
     from homestretch.policies.load import choose_device
     from homestretch.progress import progress
     from homestretch.rewards.model import load_reward
@@ -63,7 +65,7 @@ def score_rows(
                 row["reward"] = reward
             bar.advance(len(part))
     if out is not None:
-        write_text(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_rows(out, rows)
     return rows
 
 

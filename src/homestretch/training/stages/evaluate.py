@@ -21,13 +21,14 @@ from homestretch.metrics.postprocess import postprocess_row
 from homestretch.metrics.scorers import available_scorers
 from homestretch.policies.load import end_ids
 from homestretch.progress import progress
-from homestretch.results import RewardMode, Selection, StageRecord, Timing, write_text
+from homestretch.results import RewardMode, Selection, StageRecord, Timing
 from homestretch.rewards.model import RewardModel
 from homestretch.seeds import fold
 from homestretch.training import checkpoint
 from homestretch.training.context import Context
 from homestretch.training.stages.negatives import AUDIT
 from homestretch.training.stages.reward import MODES
+from homestretch.writing import write_rows
 
 
 def run(context: Context, config: EvaluateConfig, folder: Path) -> None:
@@ -44,8 +45,7 @@ def run(context: Context, config: EvaluateConfig, folder: Path) -> None:
 
 def write_results(context: Context, config: EvaluateConfig, rows: list[dict[str, Any]]) -> None:
     """Both files, of the outputs of all arms."""
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_text(context.run.generations, text)
+    write_rows(context.run.generations, rows)
     with progress(None, "evaluate", "metric") as bar:
         results = evaluate_rows(
             rows,

@@ -24,9 +24,9 @@ from homestretch.negatives.audit import audit
 from homestretch.negatives.mix import make_negatives
 from homestretch.policies.load import end_ids
 from homestretch.progress import progress
-from homestretch.results import write_text
 from homestretch.seeds import fold
 from homestretch.training.context import Context
+from homestretch.writing import write_rows, write_text
 
 FILE, AUDIT = "negatives.jsonl", "audit.json"
 
@@ -69,7 +69,7 @@ def write_negatives(
     classes = [dataclasses.asdict(c) for c in found.classes]
     summary = {"held_out": config.held_out, "verdict": found.verdict(), "classes": classes}
     write_text(folder / AUDIT, json.dumps(summary, indent=1))
-    write_text(folder / FILE, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_rows(folder / FILE, rows)
 
 
 def given_pairs(examples: Sequence[Example]) -> list[dict[str, Any]]:

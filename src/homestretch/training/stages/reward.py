@@ -21,11 +21,12 @@ from homestretch.data.samplers import epoch_batch
 from homestretch.data.tokenize import TokenizedPair
 from homestretch.errors import DataError, RecipeError
 from homestretch.policies.policy import Policy
-from homestretch.results import RewardMode, write_text
+from homestretch.results import RewardMode
 from homestretch.rewards.model import ADAPTER, save_reward
 from homestretch.seeds import fold
 from homestretch.training.context import Context
 from homestretch.training.loop import Plan, Progress, fit
+from homestretch.writing import write_text
 
 MODES = "reward_model.json"
 

@@ -28,13 +28,13 @@ from homestretch.policies.modes import evaluating
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
 from homestretch.progress import progress
-from homestretch.results import write_text
 from homestretch.rewards.named import of_samples, weighted
 from homestretch.seeds import fold
 from homestretch.training.context import Context
 from homestretch.training.loop import Plan, Progress, fit
 from homestretch.training.precomputed import once
 from homestretch.training.stored_rewards import PROBABILITY, stored_rewards, total
+from homestretch.writing import write_text
 
 ADVANTAGES, SUMMARY = "advantages", "value.json"
 

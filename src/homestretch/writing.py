@@ -1,0 +1,59 @@
+"""Files that are whole or not there: written beside their place and renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from homestretch import ranks
+from homestretch.errors import InputError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write beside and rename, so that `path` is never half written; of several processes only the first does.
+
+    Raises InputError where it cannot be written.
+    """
+    if not ranks.is_first():
+        return
+    with _beside(path) as beside:
+        with beside.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+
+
+def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """JSONL, as `write_text` writes."""
+    write_text(Path(path), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise InputError where a file cannot be written, before the work whose result it is to hold."""
+    if ranks.is_first():
+        with _beside(Path(path)) as beside:
+            beside.touch()
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """The name of a file beside `path`, which is gone at the end of the block; its errors become an InputError."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another output folder or make room."
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
