@@ -4,8 +4,8 @@
     python experiments/last_mile/run.py --task scitldr --variant no_length --data ../shared/data --quick
 
 Runs lie in `--out/TASK/VARIANT/SEED` and go on where they were killed. A variant takes every stage over from `full`
-that it has in common with it, and is decoded greedily only. `--small` is a budget that two CPU cores manage in
-about half an hour a seed. The last line is one JSON object; `table.py` makes RESULTS.md out of such lines.
+that it has in common with it, and is decoded greedily only. `--small` is a budget that one CPU core manages in
+about ten minutes a seed. The last line is one JSON object; `table.py` makes RESULTS.md out of such lines.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+
+from prepare import FEW_WORDS, MAX_WORDS, prepared
 
 from homestretch import NegativesConfig, RunFolder, load_recipe
 from homestretch.config.recipe import Recipe, dump
@@ -39,17 +41,23 @@ QUICK = [
     "ppo.max_steps=2", "ppo.rollout_batch_size=16", "negatives.mined.max_prompts=16",
 ]  # fmt: skip
 SMALL = {
-    "quickstart": [],
+    "quickstart": [
+        "dataset.max_train=240", "dataset.max_validation=48", "sft.max_steps=15", "sft.eval_steps=15",
+        "sft.eval_examples=48", "negatives.classes_per_example=4", "negatives.mined.max_prompts=120",
+        "negatives.mined.num_samples=2", "ppo.max_steps=6", "ppo.eval_examples=48",
+    ],
     "webnlg": [
-        "dataset.max_train=320", "dataset.max_validation=60", "dataset.max_test=200", "sft.max_steps=20",
-        "sft.eval_steps=20", "negatives.mined.max_prompts=160", "negatives.mined.num_samples=2", "ppo.max_steps=6",
-        "ppo.eval_steps=2", "ppo.value_warmup_steps=1",
+        "dataset.max_train=160", "dataset.max_validation=32", "dataset.max_test=120", "sft.max_steps=14",
+        "sft.eval_steps=14", "sft.eval_examples=32", "negatives.classes_per_example=3",
+        "negatives.mined.max_prompts=64", "negatives.mined.num_samples=2", "ppo.max_steps=4", "ppo.eval_steps=2",
+        "ppo.eval_examples=32", "ppo.rollout_batch_size=64", "ppo.train_batch_size=32", "ppo.value_warmup_steps=1",
     ],
     "scitldr": [
-        "dataset.max_train=192", "dataset.max_validation=40", "dataset.max_test=150", "dataset.max_prompt_length=256",
-        "dataset.max_completion_length=48", "sft.max_steps=12", "sft.eval_steps=12", "negatives.mined.max_prompts=64",
-        "negatives.mined.num_samples=2", "negatives.classes_per_example=3", "ppo.max_steps=6", "ppo.eval_steps=2",
-        "ppo.rollout_batch_size=64", "ppo.train_batch_size=32", "ppo.value_warmup_steps=1",
+        "dataset.max_train=160", "dataset.max_validation=24", "dataset.max_test=100", "dataset.max_prompt_length=224",
+        "dataset.max_completion_length=40", "sft.max_steps=20", "sft.eval_steps=20", "sft.eval_examples=24",
+        "negatives.classes_per_example=3", "negatives.mined.max_prompts=32", "negatives.mined.num_samples=2",
+        "ppo.max_steps=4", "ppo.eval_steps=2", "ppo.eval_examples=24", "ppo.rollout_batch_size=64",
+        "ppo.train_batch_size=32", "ppo.value_warmup_steps=1",
     ],
 }  # fmt: skip
 
@@ -61,7 +69,7 @@ def recipe_of(task: str, variant: str, seed: int, data: Path, budget: list[str])
     if variant != "full":
         overrides.append("evaluate.sampled=false")
     if task != "quickstart":
-        overrides.append(f"dataset.name={data / task}")
+        overrides.append(f"dataset.name={data}")
     recipe = load_recipe(source, overrides)
     if not variant.startswith("without_"):
         return recipe
@@ -101,9 +109,11 @@ def main() -> None:
     args = parser.parse_args()
     name, budget = ("quick", QUICK) if args.quick else ("small", SMALL[args.task]) if args.small else ("", [])
     root = args.out / name / args.task
+    words = FEW_WORDS if name else MAX_WORDS
+    data = prepared(args.task, args.data, args.out / name / "data", max_words=words)
     runs = []
     for seed in args.seeds:
-        recipe = recipe_of(args.task, args.variant, seed, args.data, budget)
+        recipe = recipe_of(args.task, args.variant, seed, data, budget)
         runs.append(run_one(recipe, root / args.variant / str(seed), root / "full" / str(seed)))
     line = {"task": f"{args.task}, {name} budget" if name else args.task, "variant": args.variant, "seeds": args.seeds}
     line |= pooled(runs) | {"reward_model": reward_tables(runs)}
