@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -16,7 +15,7 @@ from homestretch.batch import Scored, SequenceBatch
 from homestretch.config.training import TrainingConfig
 from homestretch.ops.logprobs import chunked_greedy, chunked_logprobs
 from homestretch.policies import causal, seq2seq
-from homestretch.policies.adapters import activate, copy_adapter
+from homestretch.policies.adapters import activate, copy_adapter, without_noise
 from homestretch.policies.attention import plain_if_short
 from homestretch.policies.heads import PooledValueHead, ScalarHead, lm_head
 from homestretch.policies.prompt_states import prompt_hidden
@@ -68,9 +67,7 @@ class Trunk(nn.Module):
             fan_in_fan_out=any(isinstance(m, Conv1D) for m in self.lm.modules()),
             task_type=TaskType.SEQ_2_SEQ_LM if self.is_encoder_decoder else TaskType.CAUSAL_LM,
         )
-        with warnings.catch_warnings():
-            # peft reads an attribute that transformers has renamed; nothing a user could change.
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        with without_noise():
             if isinstance(self.model, PeftModel):
                 self.model.add_adapter(name, lora)
             else:

@@ -26,7 +26,7 @@ from homestretch import ranks
 from homestretch.batch import SequenceBatch
 from homestretch.data.collate import collate_texts
 from homestretch.errors import InputError
-from homestretch.policies.adapters import activate
+from homestretch.policies.adapters import activate, without_noise
 from homestretch.policies.load import load_tokenizer, load_trunk
 from homestretch.policies.policy import Policy
 from homestretch.policies.precision import autocast
@@ -130,10 +130,11 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def add_saved_adapter(trunk: Trunk, folder: Path, name: str) -> None:
     """Load the peft adapter in `folder` into the trunk under `name`."""
-    if isinstance(trunk.model, PeftModel):
-        trunk.model.load_adapter(str(folder), adapter_name=name)
-    else:
-        trunk.model = PeftModel.from_pretrained(trunk.model, str(folder), adapter_name=name)
+    with without_noise():
+        if isinstance(trunk.model, PeftModel):
+            trunk.model.load_adapter(str(folder), adapter_name=name)
+        else:
+            trunk.model = PeftModel.from_pretrained(trunk.model, str(folder), adapter_name=name)
     activate(trunk.model, trunk.active)
 
 
