@@ -57,7 +57,7 @@ MUTANTS = [
         "test_costs",
         ('if "num_tokens" in row', 'if "nothing" in row'),
         ("max(memory, default=None)", "min(memory, default=None)"),
-        ('name.endswith("_raw") and not is_sampled(name)', 'name.endswith("_raw")'),
+        ('if name.endswith("_raw"):', "if True:"),
         ("cost([[folder] for folder in made[about.name]])", "cost(list(zip(*made.values(), strict=True)))"),
     ),
     *of(
