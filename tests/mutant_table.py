@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutant import Mutant as Mutant
 from mutant import of
 from mutant_algorithms import MUTANTS as ALGORITHMS
+from mutant_compare import MUTANTS as COMPARE
 from mutant_generation import MUTANTS as GENERATION
 from mutant_online import MUTANTS as ONLINE
 from mutant_ranks import MUTANTS as RANKS
@@ -15,6 +16,7 @@ from mutant_training import MUTANTS as TRAINING
 
 MUTANTS = [
     *ALGORITHMS,
+    *COMPARE,
     *GENERATION,
     *ONLINE,
     *RANKS,

@@ -121,6 +121,12 @@ def test_four_validations_where_the_recipe_says_nothing(tmp_path: Path) -> None:
     assert seen == [3, 6, 9, 12]
 
 
+def test_the_end_is_validated_and_saved_whatever_the_recipe_says(tmp_path: Path) -> None:
+    seen: list[int] = []
+    run(tmp_path, {"samples": 4 * SIZE}, every=3, validate=lambda number: seen.append(number) or {})
+    assert seen == [3, 4] and (tmp_path / "checkpoints" / "checkpoint-4").is_dir()
+
+
 def test_the_limit_is_part_of_the_settings() -> None:
     assert PPOConfig(train_until={"tokens": 5}).max_steps == 20, "which the limit wins over"
     for wrong in ({"token": 5}, {"tokens": 0}, {"tokens": 1.5}):

@@ -35,6 +35,7 @@ def test_equal_methods_share_what_there_is() -> None:
     assert made.order == [0, 1, 2], "the first stays first"
     assert made.p_best == [1 / 4, 1 / 4, 1 / 2], "0.3 and 0.1 + 0.2 are one number but for the last bit"
     assert made.p_above_next == [1 / 2, 1 / 2] and made.p_order == 1 / 4
+    assert ranking(np.ones(3), np.ones((5, 3))).p_order == 1 / 2 * 1 / 2
 
 
 def test_two_prompts_have_four_samples() -> None:
@@ -48,7 +49,7 @@ def test_two_prompts_have_four_samples() -> None:
 def test_samples_are_paired_and_only_prompts_of_all_methods_count() -> None:
     noisy = [0.0, 100.0, 50.0, 7.0]
     above = [x + 1.0 for x in noisy]
-    tables = {"low": table([*noisy, 1e6]), "high": table([*above, NAN]), "third": table([-1.0, 0.0, 0.0, 0.0])}
+    tables = {"low": table([*noisy, 1e6]), "high": table([*above, NAN]), "third": table([-1.0, 0.0, 0.0, 0.0, 1e7])}
     order, made = rank(tables, "rougeL", seed=0)
     assert order == ["high", "low", "third"]
     assert made.p_above_next[0] == 1.0, "one ahead on every prompt is one ahead in every sample"

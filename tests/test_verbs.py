@@ -183,6 +183,16 @@ def test_the_doctors_times_by_hand() -> None:
     assert estimated([{"sft": {"max_steps": 5, "train_batch_size": 16}}])["sft"] == "about 51 s"
 
 
+@pytest.mark.parametrize("until", [{"samples": 200}, {"tokens": 3200}, {"tokens": 3200, "samples": 900, "seconds": 1}])
+def test_the_doctor_counts_what_a_stage_may_spend(until: dict[str, int]) -> None:
+    assert (
+        estimated([{"sft": {"train_until": until, "max_steps": 5}}])["sft"] == "about 2 min 08 s"
+    )  # 200 rows, as above
+    ppo = {"train_until": {"samples": 1600}, "num_generations": 8, "rollout_batch_size": 80, "num_ppo_epochs": 2}
+    stages = ["sft", {"negatives": {"classes_per_example": 6}}, "reward", {"ppo": ppo}]
+    assert estimated(stages)["ppo"] == "about 21 min 32 s", "800 samples, each in two passes"
+
+
 def test_overrides_as_values_are_the_same_as_texts() -> None:
     values = {
         "ppo.kl": "off",

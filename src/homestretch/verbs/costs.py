@@ -10,7 +10,6 @@ from typing import Any
 from homestretch.compared import Cost, MethodRecord, Point
 from homestretch.config.methods import Method
 from homestretch.config.stages import TRAINS_POLICY
-from homestretch.report.names import is_sampled
 from homestretch.results import Results, RunFolder, StageFolder, StageRecord, Status
 
 
@@ -66,7 +65,7 @@ def cost(seeds: Sequence[Sequence[StageFolder]]) -> Cost:
 def headline(run: RunFolder, metric: str) -> Iterator[float]:
     """The metric of the run's greedy raw outputs, if it was measured."""
     for name, arm in Results.read(run.results).arms.items():
-        if name.endswith("_raw") and not is_sampled(name):
+        if name.endswith("_raw"):
             measured = arm.metrics | {f"failures/{mode}": rate for mode, rate in arm.failure_modes.items()}
             if metric in measured:
                 yield measured[metric].value
