@@ -1,8 +1,9 @@
 """A PPO round on R accelerators: what fits in which form, how long it takes, and what takes the longest.
 
 Rounds have the same samples whatever R is. Prompts are dealt out with all their samples, rows of updates one by one:
-a process has the ceiling of its share. Weights are sharded only where a whole copy does not fit. Traffic is added to
-the other times, as if nothing of it ran beside them: an upper bound.
+a process has the ceiling of its share. A pass is halved until it fits, as runs do it, down to one row; weights are
+sharded only where a whole copy does not fit even so. Traffic is added to the other times, as if nothing of it ran
+beside them: an upper bound.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ from homestretch.costs.shape import Row, Shape
 from homestretch.costs.time import Machine, Round, round_seconds
 from homestretch.costs.traffic import pass_traffic, text_traffic, update_traffic
 
-SERVERS, SHARDS, WHOLE = "vLLM servers", "FSDP2", "-"
+SERVERS, SHARDS, MORE = "vLLM servers", "FSDP2", "more GPUs"
 DECODING_SHARE = 0.5
 """Of a round's time, from which decoding is given to servers."""
-PARTS = ("decoding", "scoring", "updates", "traffic")
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,23 @@ class Task:
 @dataclass(frozen=True)
 class Outlook:
     """A model on R accelerators. `peaks`: bytes of one of them, by stage, in the form that `shards` says (1: a whole
-    copy in each); `seconds` of a round by part."""
+    copy in each), with passes of `pass_tokens`; `seconds` of a round by part; `memory` of an accelerator."""
 
-    ranks: int
     shards: int
+    pass_tokens: int
     peaks: dict[str, float]
     seconds: dict[str, float]
     memory: float
 
     @property
-    def misfits(self) -> list[str]:
-        """Stages for which one accelerator's memory is not enough."""
-        return [name for name, peak in self.peaks.items() if peak > self.memory]
+    def trains(self) -> bool:
+        """Whether every stage fits, decoding apart."""
+        return max(peak for name, peak in self.peaks.items() if name != "decoding") <= self.memory
+
+    @property
+    def decodes(self) -> bool:
+        """Whether decoding fits."""
+        return self.peaks["decoding"] <= self.memory
 
     @property
     def bottleneck(self) -> str:
@@ -74,21 +79,33 @@ class Outlook:
     @property
     def engines(self) -> list[str]:
         """What takes over: shards where a whole copy does not fit, servers where decoding does not fit or is most of
-        a round."""
-        share = self.seconds["decoding"] / sum(self.seconds.values())
-        decodes = "decoding" in self.misfits or share > DECODING_SHARE
-        return [name for name, wanted in ((SHARDS, self.shards > 1), (SERVERS, decodes)) if wanted]
+        a round; more accelerators where nothing helps."""
+        if not self.trains:
+            return [MORE]
+        served = not self.decodes or self.seconds["decoding"] > DECODING_SHARE * sum(self.seconds.values())
+        return [name for name, wanted in ((SHARDS, self.shards > 1), (SERVERS, served)) if wanted]
 
 
 def outlook(shape: Shape, rank: int | None, ranks: int, cluster: Cluster, task: Task) -> Outlook:
     """How a model fares; `rank` of the adapters, None where every weight learns, which is then held in float32."""
     numbers = replace(GPU, weight=4) if rank is None else GPU
-    peaks = stage_peaks(shape, rank, 1, ranks, task, numbers)
-    trained = [peak for name, peak in peaks.items() if name != "decoding"]
-    shards = ranks if max(trained) > cluster.memory and ranks > 1 else 1
-    if shards > 1:
-        peaks = stage_peaks(shape, rank, shards, ranks, task, numbers)
-    return Outlook(ranks, shards, peaks, _seconds(shape, rank, ranks, shards, cluster, task, numbers), cluster.memory)
+    for shards in sorted({1, ranks}):
+        tried = task
+        while True:
+            found = Outlook(
+                shards,
+                tried.pass_tokens,
+                stage_peaks(shape, rank, shards, ranks, tried, numbers),
+                _seconds(shape, rank, ranks, shards, cluster, tried, numbers),
+                cluster.memory,
+            )
+            halved = tried.pass_tokens // 2
+            if found.trains or halved < task.row.prompt + task.row.answer:
+                break
+            tried = replace(tried, pass_tokens=halved)
+        if found.trains:
+            break
+    return found
 
 
 def stage_peaks(
@@ -136,7 +153,9 @@ def _seconds(
     shape: Shape, rank: int | None, ranks: int, shards: int, cluster: Cluster, task: Task, numbers: Numbers
 ) -> dict[str, float]:
     mine, updates = _shares(task, ranks), math.ceil(task.samples / task.batch)
-    decoded = round_seconds(shape, task.row, cluster.machine, Round(mine.samples, task.rows), rank, width=numbers.kept)
+    decoded = round_seconds(
+        shape, task.row, cluster.machine, Round(mine.samples, task.rows), rank, width=numbers.weight
+    )
     work = round_seconds(shape, task.row, cluster.machine, Round(mine.scored, task.rows), rank)
     sent = text_traffic(task.samples, task.row.answer, ranks) + updates * update_traffic(
         shape, rank, ranks, sharded=shards > 1, passes=mine.update_passes, width=numbers.weight
