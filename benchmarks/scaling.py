@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 RECIPE = HERE / "recipes" / "scaling.yaml"
 LAUNCH = HERE.parent / "launch" / "cpus.yaml"
 SAVED = HERE / "results" / "scaling.json"
-ROWS, WORD = 40, "the "
+ROWS, BITS = 40, 6
 QUICK_MODEL = {
     "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 2048, "tie_word_embeddings": True,
@@ -89,9 +89,10 @@ def overrides(curve: Curve, value: int, data: Path, model: Path | None) -> list[
 
 
 def write_data(folder: Path) -> None:
-    """Rows whose prompts have so many tokens, each different from the others; answers have 31 and an end."""
+    """Rows whose prompts have so many tokens, no two alike; answers have 31 and an end."""
     for length in (64, 128, 256):
-        rows = [{"prompt": WORD * (length - 10) + "a " * i + "the", "completion": " the" * 31} for i in range(ROWS)]
+        heads = [["a" if number >> bit & 1 else "the" for bit in range(BITS)] for number in range(ROWS)]
+        rows = [{"prompt": " ".join(head + ["the"] * (length - BITS)), "completion": " the" * 31} for head in heads]
         (folder / f"{length}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
