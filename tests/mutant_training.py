@@ -126,5 +126,18 @@ MUTANTS = [
         ("passes * 2 * gathering", "passes * gathering"),
         ("(passes * gathering(gradients, ranks) if", "(gathering(gradients, ranks) if"),
     ),
+    *of(
+        "costs/plan",
+        "test_costs_plan",
+        ("found.trains or halved", "halved"),
+        ("for shards in sorted({1, ranks})", "for shards in (1,)"),
+        ("DECODING_SHARE * sum", "sum"),
+        ("not self.decodes or self", "self"),
+        ("models=3 if rank is None else 1", "models=1"),
+        ("math.ceil(task.samples / group / ranks) * group", "math.ceil(task.samples / ranks)"),
+        ("ranks <= self.together", "ranks < self.together"),
+        ("passes=1 + 3 * mine.score_passes", "passes=3 * mine.score_passes"),
+        ("updates * update_traffic", "update_traffic"),
+    ),
     *of("policies/shape", "test_costs", ("and m is not head", ""), ("m.nf if isinstance", "m.nx if isinstance")),
 ]
