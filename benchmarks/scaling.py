@@ -120,7 +120,9 @@ def points(folder: Path, settings: list[list[str]], *, predict: bool = False, ra
         task.write_text(json.dumps({"recipe": str(RECIPE), "points": settings, "predict": predict}))
         launch = ["-m", "accelerate.commands.launch", "--config_file", str(LAUNCH)] if ranks > 1 else []
         command = [sys.executable, *launch, str(WORKERS / "scaling_points.py"), str(task), str(out)]
-        done = subprocess.run(command, env={**os.environ, "SCALING_RUNS": runs}, capture_output=True, text=True)
+        # Each process takes its share of the cores by itself.
+        environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"SCALING_RUNS": runs}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
         return json.loads(out.read_text())

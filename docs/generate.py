@@ -136,7 +136,7 @@ def measured_tables(found: dict[str, Any] | None) -> str:
     return "\n".join(
         [
             f"{found['model']} on {found['machine']}.",
-            f"Predicted / measured peak memory: {_interval(found)}, the points' median and its 95 % bootstrap interval.",
+            f"Predicted / measured peak memory: {_interval(found)}, median and 95 % bootstrap interval.",
             "",
             "| stage `sft` | tokens | predicted, GB | measured, GB | ratio |",
             "| --- | --- | --- | --- | --- |",

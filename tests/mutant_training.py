@@ -101,6 +101,7 @@ MUTANTS = [
         ("KEPT_FULL if full", "KEPT_LORA if full"),
         ("/ (work.shards if full else 1)", "/ work.shards"),
         (" / work.shards,", ","),
+        ("min(work.logits, work.pass_tokens * shape.head / shape.hidden)", "work.logits"),
         ("shape.parameters if numbers.packed else 0", "shape.parameters"),
         ("shape.parameters if work.shards > 1 else 0", "0"),
     ),

@@ -47,6 +47,8 @@ def test_what_changes_the_pass() -> None:
     assert parts(views=2)["pass"] == 2 * once
     assert parts(several=True)["pass"] == once + 600
     assert parts(logits=10)["pass"] == once + 4 * 10 * memory.LOGIT_COPIES
+    # a head of 300 weights on states of 8 has 37.5 outputs for each of the 100 tokens
+    assert parts(logits=10**6)["pass"] == once + 4 * 3750 * memory.LOGIT_COPIES
     # one state of 8 for each of 4 layers, and a quarter of what a pass keeps
     expected = memory.HEAP * 4 * 100 * (8 * 4 + memory.KEPT_LORA * 30 / 4)
     assert parts(checkpointing=True)["pass"] == pytest.approx(expected)

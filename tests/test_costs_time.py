@@ -10,7 +10,6 @@ import pytest
 from homestretch.costs import time, traffic
 from homestretch.costs.shape import Row, Shape
 from homestretch.costs.time import Machine, Round
-from homestretch.generation.schedule import Sample
 
 SHAPE = Shape(
     parameters=1000, layers=4, hidden=8, is_encoder_decoder=False, linear=700, head=300, sides=50, outputs=30,
@@ -83,6 +82,8 @@ def test_traffic_by_hand() -> None:
 
 
 def test_a_text_weighs_what_is_sent_of_it() -> None:
+    from homestretch.generation.schedule import Sample
+
     tokens = 4000
     sample = Sample(list(range(70_000, 70_000 + tokens)), [-1 / (i + 2) for i in range(tokens)], True,
                     [1 / (i + 2) for i in range(tokens)])  # fmt: skip

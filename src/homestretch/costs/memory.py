@@ -32,7 +32,7 @@ class Work:
 
     `rank` of the adapters, None where every weight learns; `models`: copies of the base weights; `adapters` on them;
     `pass_tokens` of a forward pass, of which an update has `several` or one; `views`: passes with gradients that are
-    alive at one time; `rows` that decode together, each of `row_tokens`; `logits` of a chunk; `shards`: processes that
+    alive at one time; `rows` that decode together, each of `row_tokens`; `logits` of a chunk at most; `shards`: processes that
     share one copy of the base weights, and of gradients and moments where every weight learns.
     """
 
@@ -98,7 +98,7 @@ def needed(shape: Shape, work: Work, numbers: Numbers = CPU) -> dict[str, float]
     learning = trained(shape, work.rank) * FLOAT / (work.shards if full else 1)
     kept = activations(shape, work.pass_tokens, full=full, checkpointing=work.checkpointing, width=numbers.kept)
     whole = numbers.weight * gathered(shape, work.shards)
-    logits = LOGIT_COPIES * work.logits * FLOAT
+    logits = LOGIT_COPIES * FLOAT * min(work.logits, work.pass_tokens * shape.head / shape.hidden)
     parts = {
         "process": float(numbers.process),
         "weights": work.models * shape.parameters * numbers.weight / work.shards,
