@@ -73,9 +73,13 @@ def result(
     return {"case": case, **found, "peer": peer, "unit": unit, "rounds": len(rates[ours]), "medians": medians, **more}
 
 
-def finish(name: str, cases: list[dict[str, Any]]) -> None:
-    """The last line: the first case, which is the one with a goal, and all of them."""
-    print("\n" + json.dumps({"name": name, **cases[0], "machine": machine(), "cases": cases}))
+def finish(name: str, cases: list[dict[str, Any]], *, save: Path | None = None) -> None:
+    """The last line: the first case, which is the one with a goal, and all of them. It is kept in `save` as well."""
+    found = {"name": name, **cases[0], "machine": machine(), "cases": cases}
+    if save:
+        save.parent.mkdir(exist_ok=True)
+        save.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print("\n" + json.dumps(found))
 
 
 def machine() -> str:

@@ -1,24 +1,27 @@
-"""Write the pages that repeat what the code says: help of every command, equations of every metric.
+"""Write the pages that repeat what the code says: help of every command, equations of every metric, the plan.
 
-    python docs/generate.py          writes docs/commands/*.md and docs/metrics/outputs.md
+    python docs/generate.py          writes docs/commands/*.md, docs/metrics/outputs.md and tables of docs/scaling.md
 
 A test compares these files with `pages()`, so that a stale one is refused.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
+BENCHMARKS = DOCS.parent / "benchmarks"
 NOTE = "<!-- Written by docs/generate.py; change the code instead. -->"
 
 
 def pages() -> dict[str, str]:
     """Text of every generated page, by its path below docs."""
-    return {**command_pages(), "metrics/outputs.md": metrics_page()}
+    return {**command_pages(), "metrics/outputs.md": metrics_page(), "scaling.md": scaling_page()}
 
 
 def command_pages() -> dict[str, str]:
@@ -86,6 +89,70 @@ def metrics_page() -> str:
             "",
         ]
     )
+
+
+def scaling_page() -> str:
+    """The page as it is, with the plan of `benchmarks/scaling.py --plan` and what `--save` kept."""
+    saved = BENCHMARKS / "results" / "scaling.json"
+    found = json.loads(saved.read_text(encoding="utf-8")) if saved.is_file() else None
+    text = (DOCS / "scaling.md").read_text(encoding="utf-8")
+    return filled(filled(text, "plan", _plan()), "measured", measured_tables(found))
+
+
+def filled(text: str, name: str, table: str) -> str:
+    """A page with `table` between its lines `<!-- name -->` and `<!-- end -->`."""
+    before, mark, rest = text.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    assert mark
+    assert end
+    return f"{before}{mark}\n{table}\n\n{end}{after}".replace("\n\n\n", "\n\n")
+
+
+def _plan() -> str:
+    spec = importlib.util.spec_from_file_location("scaling_plan", BENCHMARKS / "scaling_plan.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return str(module.default_plan())
+
+
+def measured_tables(found: dict[str, Any] | None) -> str:
+    """Peaks and exponents that `benchmarks/scaling.py --save` kept; a sentence where it has not run."""
+    if found is None:
+        return "No result is kept yet: the command writes it to `benchmarks/results/scaling.json`."
+    peaks = [
+        f"| {p['case']} | {p['value']:,} | {p['predicted'] / 1e9:.2f} | {p['peak'] / 1e9:.2f} "
+        f"| {p['predicted'] / p['peak']:.2f} |"
+        for p in found["points"]
+    ]
+    curves = [
+        f"| {c['case']} (`{c['stage']}`) | {', '.join(f'{v:,}' for v in c['values'])} "
+        f"| {c['exponents']['time']:.2f} | {c['exponents']['memory']:.2f} |"
+        for c in found["cases"]
+        if "exponents" in c
+    ]
+    pair = next(c for c in found["cases"] if c["case"] == "two processes")
+    return "\n".join(
+        [
+            f"{found['model']} on {found['machine']}.",
+            f"Predicted / measured peak memory: {_interval(found)}, median and 95 % bootstrap interval.",
+            "",
+            "| stage `sft` | tokens | predicted, GB | measured, GB | ratio |",
+            "| --- | --- | --- | --- | --- |",
+            *peaks,
+            "",
+            "| against | values | exponent of time | of peak memory |",
+            "| --- | --- | --- | --- |",
+            *curves,
+            "",
+            f"Two processes on the same cores are {_interval(pair)} times as fast as one.",
+        ]
+    )
+
+
+def _interval(found: dict[str, Any]) -> str:
+    return f"{found['ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
 
 def _cell(text: str) -> str:

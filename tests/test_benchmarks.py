@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
 import pytest
+
+from homestretch.config.recipe import load_recipe
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 SPEC = importlib.util.spec_from_file_location("harness", FOLDER / "harness.py")
@@ -64,8 +67,61 @@ def test_the_steady_rate_leaves_out_what_came_before_the_first_step():
 def test_make_bench_runs_files_that_are_there():
     line = next(x for x in (FOLDER.parent / "Makefile").read_text().splitlines() if x.startswith("BENCHMARKS = "))
     names = line.partition(" = ")[2].split()
-    assert {"sft", "ppo", "rloo", "dpo"} <= set(names)
+    assert {"sft", "ppo", "rloo", "dpo", "scaling"} <= set(names)
     assert [name for name in names if not (FOLDER / f"{name}.py").is_file()] == []
+
+
+@pytest.fixture
+def scaling(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    spec = importlib.util.spec_from_file_location("bench_scaling", FOLDER / "scaling.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "bench_scaling", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_an_exponent_is_that_of_the_power(scaling):
+    assert scaling.exponent([2, 4, 8], [3 * 2**1.5, 3 * 4**1.5, 3 * 8**1.5]) == pytest.approx(1.5)
+    assert scaling.exponent([2, 4, 8], [7, 7, 7]) == pytest.approx(0)
+
+
+def test_the_points_of_every_curve_are_recipes_that_differ_in_one_thing(scaling, tmp_path):
+    scaling.write_data(tmp_path)
+    for curve in scaling.curves(2):
+        made = [load_recipe(str(scaling.RECIPE), scaling.overrides(curve, v, tmp_path, None)) for v in curve.values]
+        stages = [recipe.stages[0].config for recipe in made]
+        if curve.setting == "length":
+            assert [Path(recipe.dataset.name).stem for recipe in made] == [str(v) for v in curve.values]
+        elif curve.setting == "prompts":
+            assert [s.rollout_batch_size // s.num_generations for s in stages] == list(curve.values)
+        else:
+            assert [getattr(s, curve.setting) for s in stages] == list(curve.values)
+        assert all(s.train_batch_size <= scaling.ROWS and s.bf16 is False for s in stages)
+
+
+def test_prompts_have_the_tokens_that_they_say(scaling, tmp_path):
+    scaling.write_data(tmp_path)
+    for length in (64, 256):
+        prompts = [json.loads(line)["prompt"] for line in (tmp_path / f"{length}.jsonl").read_text().splitlines()]
+        assert len(set(prompts)) == scaling.ROWS
+        assert {len(prompt.split()) for prompt in prompts} == {length}
+
+
+def test_the_ratio_is_that_of_predicted_to_measured_peaks(scaling, capsys):
+    curve = scaling.Curve("LoRA", "micro_batch_tokens", (1, 2, 3))
+    found = [{"predicted": p, "peak": 10e9} for p in (8e9, 9e9, 13e9)]
+    case = scaling.checked({"LoRA": (curve, found)})
+    assert (case["ratio"], case["low"], case["high"]) == (0.9, 0.8, 1.3)
+    assert "0.80" in capsys.readouterr().out
+
+
+def test_what_is_printed_last_is_kept(tmp_path, capsys):
+    harness.finish("made", [{"case": "a", "ratio": 2.0}], save=tmp_path / "results" / "made.json")
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert json.loads((tmp_path / "results" / "made.json").read_text()) == last
+    assert (last["name"], last["ratio"], last["cases"]) == ("made", 2.0, [{"case": "a", "ratio": 2.0}])
 
 
 def test_the_worse_response_of_a_pair_is_the_reference_of_the_next_prompt(monkeypatch):

@@ -50,6 +50,23 @@ def test_every_page_is_in_the_navigation() -> None:
     assert named == {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
 
 
+def test_tables_of_the_page_on_scale_are_those_of_the_results() -> None:
+    generate = module_of("generate.py")
+    page = "a\n<!-- plan -->\nold\n<!-- end -->\nb\n<!-- measured -->\n<!-- end -->\n"
+    filled = generate.filled(generate.filled(page, "plan", "| new |"), "measured", "| 1 |")
+    assert filled == ("a\n<!-- plan -->\n\n| new |\n\n<!-- end -->\nb\n<!-- measured -->\n\n| 1 |\n\n<!-- end -->\n")
+    assert generate.filled(filled, "plan", "| new |") == filled
+    curve = {"case": "rows", "stage": "sft", "values": [2, 4], "exponents": {"time": 0.9, "memory": 0.1}}
+    ratio = {"ratio": 0.98, "low": 0.9, "high": 1.04}
+    point = {"case": "LoRA", "value": 1024, "predicted": 1.5e9, "peak": 2e9}
+    made = generate.measured_tables(
+        {"model": "M", "machine": "C", **ratio, "points": [point], "cases": [curve, {"case": "two processes", **ratio}]}
+    )
+    assert "| LoRA | 1,024 | 1.50 | 2.00 | 0.75 |" in made
+    assert "| rows (`sft`) | 2, 4 | 0.90 | 0.10 |" in made
+    assert made.count("0.98 (0.90 to 1.04)") == 2
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in [*DOCS.rglob("*.md"), ROOT / "README.md"]:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 
 from homestretch.config.recipe import load_recipe
-from homestretch.costs import Shape
+from homestretch.costs.shape import Shape
+from homestretch.costs.time import Machine
 from homestretch.errors import DataError, InputError
 from homestretch.results import Results
-from homestretch.verbs.doctor import doctor, estimate, work_of
+from homestretch.verbs.doctor import doctor, estimate, unchecked, work_of
 from homestretch.verbs.generate import examples_of, generate
 from homestretch.verbs.measure import measure
 from homestretch.verbs.negatives import audit_negatives, make_negatives
@@ -137,15 +139,17 @@ def test_the_doctor_sees_data_costs_and_samples(model: str, data: Path) -> None:
 
 
 SHAPE = Shape(
-    parameters=1_000_000, layers=4, hidden=64, is_encoder_decoder=False, linear=0, sides=0, outputs=0, key_values=0
-)
+    parameters=1_000_000, layers=4, hidden=0, is_encoder_decoder=False, linear=1_000_000, head=0, sides=0, outputs=0,
+    key_values=0,
+)  # fmt: skip
 LENGTHS = {"prompt": [10] * 100, "completion": [6] * 100}
 
 
 def estimated(stages: list[object]) -> dict[str, str]:
     """Of 100 examples with 10 tokens of prompt and 6 of answer, at 100 operations a second for each parameter."""
-    # Half of the speed is reached.
-    return estimate(load_recipe({"stages": stages}), SHAPE, LENGTHS, {}, speed=200 * SHAPE.parameters)
+    # Half of the speed is reached, and of the bandwidth, which is then that of reading the weights once a second.
+    machine = Machine(rate=200 * SHAPE.parameters, bandwidth=2 * 4 * SHAPE.parameters)
+    return estimate(load_recipe({"stages": stages}), SHAPE, LENGTHS, {}, machine=machine, rows=20)
 
 
 def test_what_a_stage_holds_and_does_at_a_time() -> None:
@@ -175,10 +179,10 @@ def test_the_doctors_times_by_hand() -> None:
     # Operations for each parameter: 4 a token where adapters learn, 6 where all weights do, at 100 a second.
     assert found["sft"] == "about 2 min 08 s"  # 2 passes of 100 rows of 10 + 6 tokens, 4 each: 12,800
     assert found["reward"] == "about 5 min 12 s"  # 100 rows of 10 and 1 + 6 answers of 6, 6 each: 31,200
-    # 800 samples: 6 tokens decoded at 5 times the price of 2; then 6 and an eighth of 10, read by three models for 2
-    # each, and learnt from twice for 4 each: 60 + 7.25 * 14 = 161.5, in all 129,200.
-    assert found["ppo"] == "about 21 min 32 s"
-    assert found["all training"].startswith("about 28 min 52 s")
+    # 800 samples: 20 at a time take 6 steps of a second, 240 s; an eighth of 10 is read for 2, 20 s; then 6 and an
+    # eighth of 10 by three models for 2 each, and learnt from twice for 4 each: 7.25 * 14 = 101.5, in all 812 s.
+    assert found["ppo"] == "about 17 min 52 s"
+    assert found["all training"].startswith("about 25 min 12 s")
     # A number of steps counts as it is: 5 steps of 16 rows of 16 tokens, 4 each, are 5,120.
     assert estimated([{"sft": {"max_steps": 5, "train_batch_size": 16}}])["sft"] == "about 51 s"
 
@@ -191,6 +195,19 @@ def test_the_doctor_counts_what_a_stage_may_spend(until: dict[str, int]) -> None
     ppo = {"train_until": {"samples": 1600}, "num_generations": 8, "rollout_batch_size": 80, "num_ppo_epochs": 2}
     stages = ["sft", {"negatives": {"classes_per_example": 6}}, "reward", {"ppo": ppo}]
     assert estimated(stages)["ppo"] == "about 21 min 32 s", "800 samples, each in two passes"
+
+
+def test_memory_that_was_not_checked_is_called_rough(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe({"stages": [{"sft": {"bf16": False}}, "negatives", "reward"]})
+    monkeypatch.setattr("homestretch.policies.precision.bf16_pays", lambda device: True)
+    assert unchecked(recipe, torch.device("cpu")) == {"reward"}
+    assert unchecked(recipe, torch.device("cuda")) == {"sft", "reward"}
+    monkeypatch.setattr("homestretch.policies.precision.bf16_pays", lambda device: False)
+    assert unchecked(recipe, torch.device("cpu")) == set()
+    facts = estimate(recipe, SHAPE, LENGTHS, {"sft": 1 << 30, "reward": 1 << 30}, machine=Machine(1, 1), rows=1,
+                     rough={"reward"})  # fmt: skip
+    assert facts["sft memory"] == "about 1.0 GiB"
+    assert facts["reward memory"].startswith("about 1.0 GiB, roughly")
 
 
 def test_overrides_as_values_are_the_same_as_texts() -> None:

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from homestretch.costs import Shape
+from homestretch.costs.shape import Shape
 from homestretch.errors import InputError
 from homestretch.policies.load import resolve
 
@@ -39,6 +39,7 @@ def shape_of(lm: PreTrainedModel) -> Shape:
         hidden=config.hidden_size,
         is_encoder_decoder=bool(lm.config.is_encoder_decoder),
         linear=sum(w.numel() for w in linear),
+        head=head.weight.numel(),
         sides=sum(sum(w.shape) for w in linear),
         outputs=sum(outputs),
         key_values=2 * heads * width * config.num_hidden_layers * (2 if lm.config.is_encoder_decoder else 1),

@@ -1,8 +1,6 @@
 """Before a run: what this machine has, what the data looks like as tokens, and about what the run will cost.
 
-Costs are arithmetic, not promises; memory is that of `costs`. A forward pass takes 2 N operations a token (N
-parameters), a training step 6 N (4 N where only adapters learn), and the machine's speed is that of a matrix product
-timed on the spot.
+Costs are arithmetic, not promises: that of `costs`, at the speed of a matrix product and of a sum timed on the spot.
 """
 
 from __future__ import annotations
@@ -12,25 +10,25 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from homestretch import costs
 from homestretch.config.negatives import NegativesConfig
 from homestretch.config.recipe import Recipe
 from homestretch.config.rollouts import RolloutConfig
 from homestretch.config.training import MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_CPU, TrainingConfig
-from homestretch.costs import Shape, Work
+from homestretch.costs.memory import CPU, GPU, Numbers, Work, needed
+from homestretch.costs.shape import Row, Shape
+from homestretch.costs.time import Machine, Round, learning, round_seconds
 from homestretch.report.names import duration, memory
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets")
 PAIRED = ("reward", "dpo")  # stages whose rows have two answers
 SAMPLES, MARK = 3, " >>> "  # the mark stands where the model begins to write
-MATRIX, TIMED_SECONDS = 1024, 0.3
-EFFICIENCY = 0.5  # of a large matrix product's speed, reached by a whole training step
-DECODE_PRICE = 5  # times that of arithmetic: one token a step is bound by memory
+MATRIX, SUMMED, TIMED_SECONDS = 1024, 1 << 25, 0.3
 
 
 @dataclass(frozen=True)
@@ -61,17 +59,20 @@ def doctor(recipe: Recipe | None = None, *, out: Path = Path("runs")) -> Diagnos
     shape = model_shape(recipe.model_name_or_path, revision=recipe.model_revision)
     data, samples, lengths = _data(recipe, tokenizer, shape.is_encoder_decoder)
     sections["data"] = data
-    tokens = MICRO_BATCH_TOKENS_CPU if device.type == "cpu" else MICRO_BATCH_TOKENS
-    needed = memory_needed(
+    on_cpu, rows = device.type == "cpu", MAX_ROWS.get(device.type, MAX_ROWS_ELSEWHERE)
+    peaks = memory_needed(
         recipe,
         shape,
         lengths,
-        tokens=tokens,
-        rows=MAX_ROWS.get(device.type, MAX_ROWS_ELSEWHERE),
-        logits=CHUNK_LOGITS_CPU if device.type == "cpu" else CHUNK_LOGITS,
+        tokens=MICRO_BATCH_TOKENS_CPU if on_cpu else MICRO_BATCH_TOKENS,
+        rows=rows,
+        logits=CHUNK_LOGITS_CPU if on_cpu else CHUNK_LOGITS,
+        numbers=CPU if on_cpu else GPU,
     )
-    sections["estimate"] = estimate(recipe, shape, lengths, needed, speed=_speed(recipe))
-    return Diagnosis(sections, samples, _warnings(recipe, lengths), needed)
+    sections["estimate"] = estimate(
+        recipe, shape, lengths, peaks, machine=measured_machine(device), rows=rows, rough=unchecked(recipe, device)
+    )
+    return Diagnosis(sections, samples, _warnings(recipe, lengths), peaks)
 
 
 def environment(out: Path) -> dict[str, str]:
@@ -97,23 +98,40 @@ def _physical_memory() -> int:
 
 
 def memory_needed(
-    recipe: Recipe, shape: Shape, lengths: dict[str, list[int]], *, tokens: int, rows: int, logits: int
+    recipe: Recipe,
+    shape: Shape,
+    lengths: dict[str, list[int]],
+    *,
+    tokens: int,
+    rows: int,
+    logits: int,
+    numbers: Numbers = CPU,
 ) -> dict[str, float]:
     """Bytes of the peak of each training stage, by name; the settings are those of `work_of`."""
-    return {
-        s.name: costs.memory(shape, work_of(s.kind, s.config, lengths, tokens=tokens, rows=rows, logits=logits))["peak"]
+    works = {
+        s.name: work_of(s.kind, s.config, lengths, tokens=tokens, rows=rows, logits=logits)
         for s in recipe.stages
         if isinstance(s.config, TrainingConfig)
     }
+    return {name: needed(shape, work, numbers)["peak"] for name, work in works.items()}
 
 
 def estimate(
-    recipe: Recipe, shape: Shape, lengths: dict[str, list[int]], needed: dict[str, float], *, speed: float
+    recipe: Recipe,
+    shape: Shape,
+    lengths: dict[str, list[int]],
+    peaks: dict[str, float],
+    *,
+    machine: Machine,
+    rows: int,
+    rough: Collection[str] = (),
 ) -> dict[str, str]:
-    """Memory and time of each stage. `lengths`: tokens of prompts and completions; `needed`: bytes of each stage;
-    `speed`: operations a second."""
+    """Memory and time of each stage. `lengths`: tokens of prompts and completions; `peaks`: bytes of each stage, of
+    which those of `rough` have not been checked; `rows` that decode at a time."""
     facts: dict[str, str] = {"parameters": f"{shape.parameters / 1e6:.0f} million"}
-    facts |= {f"{name} memory": f"about {memory(round(value))}" for name, value in needed.items()}
+    for name, value in peaks.items():
+        doubt = ", roughly: only float32 on a CPU has been checked" if name in rough else ""
+        facts[f"{name} memory"] = f"about {memory(round(value))}{doubt}"
     trained = [(s.name, s.kind, s.config) for s in recipe.stages if isinstance(s.config, TrainingConfig)]
     load = Load(
         examples=len(lengths["prompt"]),
@@ -121,11 +139,22 @@ def estimate(
         answer=median(lengths["completion"] or [0]),
         failures=_failures_of_an_example(recipe),
     )
-    by_parameter = {name: _operations(kind, config, load) for name, kind, config in trained}
-    seconds = {name: count * shape.parameters / (speed * EFFICIENCY) for name, count in by_parameter.items()}
+    seconds = {name: stage_seconds(shape, kind, config, load, machine, rows=rows) for name, kind, config in trained}
     facts |= {name: f"about {duration(value)}" for name, value in seconds.items()}
     facts["all training"] = f"about {duration(sum(seconds.values()))}, validation and evaluation apart"
     return facts
+
+
+def unchecked(recipe: Recipe, device: Any) -> set[str]:
+    """Training stages whose memory is not that of float32 on a CPU, which alone was compared with measured peaks."""
+    from homestretch.policies.precision import bf16_pays
+
+    trained = [s for s in recipe.stages if isinstance(s.config, TrainingConfig)]
+    return {
+        s.name
+        for s in trained
+        if device.type != "cpu" or (bf16_pays(device) if s.config.bf16 is None else s.config.bf16)
+    }
 
 
 @dataclass(frozen=True)
@@ -145,21 +174,27 @@ def _failures_of_an_example(recipe: Recipe) -> int:
     return len(config.trained) if config.classes_per_example == "all" else config.classes_per_example
 
 
-def _operations(kind: str, config: Any, load: Load) -> float:
-    """Operations of a stage by parameter; a prompt counts once for all that is packed behind it."""
-    step = 4 if config.use_peft else 6
+def stage_seconds(shape: Shape, kind: str, config: Any, load: Load, machine: Machine, *, rows: int) -> float:
+    """Time of a training stage; a prompt counts once for all that is packed behind it."""
+    rank = config.lora_r if config.use_peft else None
     if isinstance(config, RolloutConfig):
-        samples = (config.max_steps or 1) * config.rollout_batch_size
-        samples = _limit(config, load.prompt + load.answer, samples * config.num_ppo_epochs) / config.num_ppo_epochs
-        scoring = 2 * len(("old", "reference", "reward"))
-        tokens = load.answer + load.prompt / config.num_generations
-        return float(samples * (load.answer * 2 * DECODE_PRICE + tokens * (scoring + config.num_ppo_epochs * step)))
-    if kind == "reward":
-        tokens, rows = load.answer + (load.prompt + load.answer) / load.failures, load.examples * load.failures
-    else:
-        tokens, rows = load.prompt + load.answer, load.examples
-    own = config.max_steps * config.train_batch_size if config.max_steps else rows * config.num_train_epochs
-    return float(_limit(config, load.prompt + load.answer, own) * tokens * step)
+        row = Row(load.prompt, load.answer, config.num_generations)
+        own = (config.max_steps or 1) * config.rollout_batch_size * config.num_ppo_epochs
+        samples = _limit(config, load.prompt + load.answer, own) / config.num_ppo_epochs
+        # The policy as it was and the reference give log-probabilities, the reward model does not.
+        one = Round(config.rollout_batch_size, rows, config.num_ppo_epochs, scored=2, judged=1)
+        parts = round_seconds(shape, row, machine, one, rank, checkpointing=config.gradient_checkpointing)
+        return sum(parts.values()) * samples / config.rollout_batch_size
+    judged = kind == "reward"
+    # The rows of a pair share their prompt with all other answers to it.
+    each = (load.failures + 1) / load.failures if judged else 1.0
+    row = Row(load.prompt, load.answer, load.failures + 1 if judged else 1)
+    pairs = load.examples * (load.failures if judged else 1)
+    own = config.max_steps * config.train_batch_size if config.max_steps else pairs * config.num_train_epochs
+    count = each * _limit(config, load.prompt + load.answer, own)
+    return machine.seconds(
+        count * learning(shape, row, rank, scored=not judged, checkpointing=config.gradient_checkpointing)
+    )
 
 
 def _limit(config: TrainingConfig, tokens: float, own: float) -> float:
@@ -223,19 +258,23 @@ def _limits(recipe: Recipe) -> dict[str, int]:
     return {"prompt": recipe.dataset.max_prompt_length, "completion": recipe.dataset.max_completion_length}
 
 
-def _speed(recipe: Recipe) -> float:
-    """Operations a second of a float32 matrix product on the recipe's device."""
+def measured_machine(device: Any) -> Machine:
+    """What a device reaches in a float32 matrix product and in a sum."""
     import torch
 
-    from homestretch.policies.load import choose_device
+    a, numbers = torch.ones(MATRIX, MATRIX, device=device), torch.ones(SUMMED, device=device)
+    return Machine(
+        rate=2 * MATRIX**3 * _times_a_second(lambda: float((a @ a)[0, 0])),
+        bandwidth=SUMMED * numbers.element_size() * _times_a_second(lambda: float(numbers.sum())),
+    )
 
-    device = choose_device(recipe.device)
-    a = torch.ones(MATRIX, MATRIX, device=device)
+
+def _times_a_second(work: Callable[[], object]) -> float:
     done, start = 0, time.perf_counter()
     while time.perf_counter() - start < TIMED_SECONDS:
-        float((a @ a)[0, 0])
+        work()
         done += 1
-    return done * 2 * MATRIX**3 / (time.perf_counter() - start)
+    return done / (time.perf_counter() - start)
 
 
 def _warnings(recipe: Recipe, lengths: dict[str, list[int]]) -> list[str]:
