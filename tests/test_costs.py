@@ -97,7 +97,7 @@ def test_a_shape_by_hand() -> None:
 OVERRIDES = [
     "dataset.max_train=32", "dataset.max_validation=4", "dataset.max_test=4", "device=cpu",
     "sft.max_steps=2", "sft.eval_steps=2", "sft.eval_examples=1", "sft.train_batch_size=8",
-    "sft.micro_batch_tokens=768",
+    "sft.micro_batch_tokens=768", "sft.bf16=false",
 ]  # fmt: skip
 
 

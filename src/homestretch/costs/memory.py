@@ -32,8 +32,8 @@ class Work:
 
     `rank` of the adapters, None where every weight learns; `models`: copies of the base weights; `adapters` on them;
     `pass_tokens` of a forward pass, of which an update has `several` or one; `views`: passes with gradients that are
-    alive at one time; `rows` that decode together, each of `row_tokens`; `logits` of a chunk at most; `shards`: how many
-    processes share one copy of the base weights, and of gradients and moments where every weight learns.
+    alive at one time; `rows` that decode together, each of `row_tokens`; `logits` of a chunk at most; `shards`:
+    processes that share one copy of the base weights, and of gradients and moments where every weight learns.
     """
 
     rank: int | None
