@@ -20,7 +20,7 @@ from homestretch.config.recipe import Recipe
 from homestretch.config.training import MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_CPU
 from homestretch.costs.time import Machine
 from homestretch.report.names import memory
-from homestretch.verbs.estimates import estimate, memory_needed, numbers_of, unchecked
+from homestretch.verbs.estimates import estimate, memory_needed, numbers_of, seconds_needed, unchecked
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets")
 SAMPLES, MARK = 3, " >>> "  # the mark stands where the model begins to write
@@ -29,12 +29,14 @@ MATRIX, SUMMED, TIMED_SECONDS = 1024, 1 << 25, 0.3
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Named facts in sections, three rendered samples, warnings, each one sentence, and bytes of each stage's peak."""
+    """Named facts in sections, three rendered samples, warnings, each one sentence, and of each training stage
+    the bytes of its peak and the seconds it takes."""
 
     sections: dict[str, dict[str, str]]
     samples: list[str]
     warnings: list[str]
     memory: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def doctor(recipe: Recipe | None = None, *, out: Path = Path("runs")) -> Diagnosis:
@@ -65,10 +67,9 @@ def doctor(recipe: Recipe | None = None, *, out: Path = Path("runs")) -> Diagnos
         logits=CHUNK_LOGITS_CPU if on_cpu else CHUNK_LOGITS,
         numbers=numbers_of(recipe, device),
     )
-    sections["estimate"] = estimate(
-        recipe, shape, lengths, peaks, machine=measured_machine(device), rows=rows, rough=unchecked(recipe, device)
-    )
-    return Diagnosis(sections, samples, _warnings(recipe, lengths), peaks)
+    seconds = seconds_needed(recipe, shape, lengths, machine=measured_machine(device), rows=rows)
+    sections["estimate"] = estimate(shape, peaks, seconds, rough=unchecked(recipe, device))
+    return Diagnosis(sections, samples, _warnings(recipe, lengths), peaks, seconds)
 
 
 def environment(out: Path) -> dict[str, str]:

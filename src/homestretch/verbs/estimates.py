@@ -38,30 +38,32 @@ def memory_needed(
     return {name: needed(shape, work, numbers)["peak"] for name, work in works.items()}
 
 
-def estimate(
-    recipe: Recipe,
-    shape: Shape,
-    lengths: dict[str, list[int]],
-    peaks: dict[str, float],
-    *,
-    machine: Machine,
-    rows: int,
-    rough: Collection[str] = (),
-) -> dict[str, str]:
-    """Memory and time of each stage. `lengths`: tokens of prompts and completions; `peaks`: bytes of each stage, of
-    which those of `rough` have not been checked; `rows` that decode at a time."""
-    facts: dict[str, str] = {"parameters": f"{shape.parameters / 1e6:.0f} million"}
-    for name, value in peaks.items():
-        doubt = ", roughly: only float32 on a CPU has been checked" if name in rough else ""
-        facts[f"{name} memory"] = f"about {memory(round(value))}{doubt}"
-    trained = [(s.name, s.kind, s.config) for s in recipe.stages if isinstance(s.config, TrainingConfig)]
+def seconds_needed(
+    recipe: Recipe, shape: Shape, lengths: dict[str, list[int]], *, machine: Machine, rows: int
+) -> dict[str, float]:
+    """Seconds of each training stage, by name. `lengths`: tokens of prompts and completions; `rows` that decode at a
+    time."""
     load = Load(
         examples=len(lengths["prompt"]),
         prompt=median(lengths["prompt"] or [0]),
         answer=median(lengths["completion"] or [0]),
         failures=_failures_of_an_example(recipe),
     )
-    seconds = {name: stage_seconds(shape, kind, config, load, machine, rows=rows) for name, kind, config in trained}
+    return {
+        s.name: stage_seconds(shape, s.kind, s.config, load, machine, rows=rows)
+        for s in recipe.stages
+        if isinstance(s.config, TrainingConfig)
+    }
+
+
+def estimate(
+    shape: Shape, peaks: dict[str, float], seconds: dict[str, float], *, rough: Collection[str] = ()
+) -> dict[str, str]:
+    """Memory and time of each stage in words; the peaks of those in `rough` have not been checked."""
+    facts: dict[str, str] = {"parameters": f"{shape.parameters / 1e6:.0f} million"}
+    for name, value in peaks.items():
+        doubt = ", roughly: only float32 on a CPU has been checked" if name in rough else ""
+        facts[f"{name} memory"] = f"about {memory(round(value))}{doubt}"
     facts |= {name: f"about {duration(value)}" for name, value in seconds.items()}
     facts["all training"] = f"about {duration(sum(seconds.values()))}, validation and evaluation apart"
     return facts
@@ -73,8 +75,8 @@ def unchecked(recipe: Recipe, device: Any) -> set[str]:
 
     known = device.type == "cpu" and recipe.dtype in ("auto", "float32")
 
-    trained = [s for s in recipe.stages if isinstance(s.config, TrainingConfig)]
-    return {s.name for s in trained if not known or (bf16_pays(device) if s.config.bf16 is None else s.config.bf16)}
+    trained = {s.name: s.config for s in recipe.stages if isinstance(s.config, TrainingConfig)}
+    return {name for name, c in trained.items() if not known or (bf16_pays(device) if c.bf16 is None else c.bf16)}
 
 
 def numbers_of(recipe: Recipe, device: Any) -> Numbers:
