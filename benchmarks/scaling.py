@@ -140,19 +140,22 @@ def grown(curve: Curve, found: list[dict[str, float]]) -> dict[str, Any]:
     return {"case": curve.name, "stage": curve.stage, **made}
 
 
-def checked(grid: dict[str, tuple[Curve, list[dict[str, float]]]]) -> dict[str, Any]:
-    """Print predicted and measured peaks, and give the first case."""
-    print("\npredicted and measured peak memory")
-    rows = []
-    for curve, found in grid.values():
-        for value, point in zip(curve.values, found, strict=True):
-            rows.append({"case": curve.name, "value": value, "predicted": point["predicted"], "peak": point["peak"]})
+def checked(
+    name: str, keys: tuple[str, str], unit: float, grid: list[tuple[Curve, list[dict[str, float]]]]
+) -> dict[str, Any]:
+    """Print what was predicted and measured under two `keys` of the points, and give what the JSON object holds."""
+    print(f"\n{name}: predicted, measured, ratio")
+    rows = [
+        {"case": curve.name, "value": value, "predicted": point[keys[0]], "measured": point[keys[1]]}
+        for curve, found in grid
+        for value, point in zip(curve.values, found, strict=True)
+    ]
     for row in rows:
-        sizes = f"{row['predicted'] / 1e9:7.2f} {row['peak'] / 1e9:7.2f} GB"
-        print(f"  {row['case']:30s} {row['value']:6d} {sizes} {row['predicted'] / row['peak']:6.2f}")
-    found = ratio_of([row["predicted"] for row in rows], [row["peak"] for row in rows])
+        sizes = f"{row['predicted'] / unit:8.2f} {row['measured'] / unit:8.2f}"
+        print(f"  {row['case']:30s} {row['value']:6d} {sizes} {row['predicted'] / row['measured']:6.2f}")
+    found = ratio_of([row["predicted"] for row in rows], [row["measured"] for row in rows])
     print(f"  ratio {found['ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})", flush=True)
-    return {"case": "peak memory", **found, "peer": "cost model", "unit": "predicted / measured", "points": rows}
+    return {"case": name, **found, "peer": "cost model", "unit": "predicted / measured", "points": rows}
 
 
 def processes(folder: Path, settings: list[str], rounds: int) -> dict[str, Any]:
@@ -185,19 +188,21 @@ def main() -> None:
         folder = Path(name)
         write_data(folder)
         model = quick_model(folder) if args.quick else None
-        grid, cases, steps = {}, [], 2 if args.quick else 1 + args.rounds
+        grid, cases, steps = [], [], 2 if args.quick else 1 + args.rounds
         for curve in curves(steps):
             if args.quick:
                 curve = replace(curve, values=(curve.values[0], curve.values[-1]))
             settings = [overrides(curve, value, folder, model) for value in curve.values]
             found = points(folder, settings, predict=curve.predict)
             if curve.predict:
-                grid[curve.name] = (curve, found)
+                grid.append((curve, found))
             cases.append(grown(curve, found))
         step = Curve("", "train_batch_size", (8,), common={"max_steps": steps})
         cases.append(processes(folder, overrides(step, 8, folder, model), 1 if args.quick else args.rounds))
-        model_name = "Llama with random weights" if args.quick else "SmolLM2-135M"
-        finish("scaling", [checked(grid) | {"model": model_name}, *cases], save=SAVED if args.save else None)
+        memory = checked("peak memory, GB", ("predicted", "peak"), 1e9, grid)
+        memory["model"] = "Llama with random weights" if args.quick else "SmolLM2-135M"
+        cases.append(checked("time of a step, s", ("predicted_seconds", "seconds"), 1.0, grid))
+        finish("scaling", [memory, *cases], save=SAVED if args.save else None)
 
 
 if __name__ == "__main__":

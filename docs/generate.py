@@ -121,10 +121,10 @@ def measured_tables(found: dict[str, Any] | None) -> str:
     """Peaks and exponents that `benchmarks/scaling.py --save` kept; a sentence where it has not run."""
     if found is None:
         return "No result is kept yet: the command writes it to `benchmarks/results/scaling.json`."
-    peaks = [
-        f"| {p['case']} | {p['value']:,} | {p['predicted'] / 1e9:.2f} | {p['peak'] / 1e9:.2f} "
-        f"| {p['predicted'] / p['peak']:.2f} |"
-        for p in found["points"]
+    time = next(c for c in found["cases"] if c["case"].startswith("time"))
+    points = [
+        f"| {p['case']} | {p['value']:,} | {_pair(p, 1e9)} | {_pair(t, 1)} |"
+        for p, t in zip(found["points"], time["points"], strict=True)
     ]
     curves = [
         f"| {c['case']} (`{c['stage']}`) | {', '.join(f'{v:,}' for v in c['values'])} "
@@ -137,10 +137,11 @@ def measured_tables(found: dict[str, Any] | None) -> str:
         [
             f"{found['model']} on {found['machine']}.",
             f"Predicted / measured peak memory: {_interval(found)}, median and 95 % bootstrap interval.",
+            f"Of the time of a step: {_interval(time)}.",
             "",
-            "| stage `sft` | tokens | predicted, GB | measured, GB | ratio |",
-            "| --- | --- | --- | --- | --- |",
-            *peaks,
+            "| stage `sft` | tokens | predicted, GB | measured | ratio | predicted, s | measured | ratio |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+            *points,
             "",
             "| against | values | exponent of time | of peak memory |",
             "| --- | --- | --- | --- |",
@@ -149,6 +150,11 @@ def measured_tables(found: dict[str, Any] | None) -> str:
             f"Two processes on the same cores are {_interval(pair)} times as fast as one.",
         ]
     )
+
+
+def _pair(point: dict[str, Any], unit: float) -> str:
+    predicted, measured = point["predicted"], point["measured"]
+    return f"{predicted / unit:.2f} | {measured / unit:.2f} | {predicted / measured:.2f}"
 
 
 def _interval(found: dict[str, Any]) -> str:

@@ -76,7 +76,7 @@ MUTANTS = [
         ("if self.at.best_round is not None", "if self.at.best_round"),
     ),
     *of(
-        "verbs/doctor",
+        "verbs/estimates",
         "test_verbs",
         ("models=3 if rl", "models=2 if rl"),
         ("adapters=2 + own_value", "adapters=2"),
@@ -88,7 +88,9 @@ MUTANTS = [
         ("Row(load.prompt, load.answer, load.failures + 1 if judged else 1)", "Row(load.prompt, load.answer)"),
         ("Row(load.prompt, load.answer, config.num_generations)", "Row(load.prompt, load.answer)"),
         ("if name in rough", "if name not in rough"),
-        ('device.type != "cpu" or', ""),
+        ('device.type == "cpu" and recipe', "recipe"),
+        ("not known or (bf16_pays", "(bf16_pays"),
+        ("GPU, weight=weight", "GPU"),
     ),
     *of(
         "costs/memory",

@@ -112,7 +112,7 @@ def test_prompts_have_the_tokens_that_they_say(scaling, tmp_path):
 def test_the_ratio_is_that_of_predicted_to_measured_peaks(scaling, capsys):
     curve = scaling.Curve("LoRA", "micro_batch_tokens", (1, 2, 3))
     found = [{"predicted": p, "peak": 10e9} for p in (8e9, 9e9, 13e9)]
-    case = scaling.checked({"LoRA": (curve, found)})
+    case = scaling.checked("memory", ("predicted", "peak"), 1e9, [(curve, found)])
     assert (case["ratio"], case["low"], case["high"]) == (0.9, 0.8, 1.3)
     assert "0.80" in capsys.readouterr().out
 

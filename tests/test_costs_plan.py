@@ -57,6 +57,8 @@ def test_peaks_by_hand() -> None:
     assert found["ppo"] == pytest.approx(held + 4 * learnt + max(passed, learnt))
     merged_and_cache = 2 * (9 * 10**8 + 4 * 16 * 10**4)
     assert found["decoding"] == pytest.approx(held + 4 * learnt + merged_and_cache)
+    full = stage_peaks(SHAPE, None, 1, 1, task, replace(GPU, weight=4))
+    assert full["ppo"] - full["sft"] == 2 * 4 * 10**9, "reference and reward model"
 
 
 def outlook_of(decoding: float, *, shards: int = 1, decodes: bool = True) -> Outlook:

@@ -58,13 +58,13 @@ def test_tables_of_the_page_on_scale_are_those_of_the_results() -> None:
     assert generate.filled(filled, "plan", "| new |") == filled
     curve = {"case": "rows", "stage": "sft", "values": [2, 4], "exponents": {"time": 0.9, "memory": 0.1}}
     ratio = {"ratio": 0.98, "low": 0.9, "high": 1.04}
-    point = {"case": "LoRA", "value": 1024, "predicted": 1.5e9, "peak": 2e9}
-    made = generate.measured_tables(
-        {"model": "M", "machine": "C", **ratio, "points": [point], "cases": [curve, {"case": "two processes", **ratio}]}
-    )
-    assert "| LoRA | 1,024 | 1.50 | 2.00 | 0.75 |" in made
+    point = {"case": "LoRA", "value": 1024, "predicted": 1.5e9, "measured": 2e9}
+    time = {"case": "time of a step", **ratio, "points": [point | {"predicted": 6.0, "measured": 4.0}]}
+    cases = [curve, {"case": "two processes", **ratio}, time]
+    made = generate.measured_tables({"model": "M", "machine": "C", **ratio, "points": [point], "cases": cases})
+    assert "| LoRA | 1,024 | 1.50 | 2.00 | 0.75 | 6.00 | 4.00 | 1.50 |" in made
     assert "| rows (`sft`) | 2, 4 | 0.90 | 0.10 |" in made
-    assert made.count("0.98 (0.90 to 1.04)") == 2
+    assert made.count("0.98 (0.90 to 1.04)") == 3
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -10,11 +10,13 @@ import tiny
 import torch
 
 from homestretch.config.recipe import load_recipe
+from homestretch.costs.memory import CPU
 from homestretch.costs.shape import Shape
 from homestretch.costs.time import Machine
 from homestretch.errors import DataError, InputError
 from homestretch.results import Results
-from homestretch.verbs.doctor import doctor, estimate, unchecked, work_of
+from homestretch.verbs.doctor import doctor
+from homestretch.verbs.estimates import estimate, numbers_of, seconds_needed, unchecked, work_of
 from homestretch.verbs.generate import examples_of, generate
 from homestretch.verbs.measure import measure
 from homestretch.verbs.negatives import audit_negatives, make_negatives
@@ -149,7 +151,8 @@ def estimated(stages: list[object]) -> dict[str, str]:
     """Of 100 examples with 10 tokens of prompt and 6 of answer, at 100 operations a second for each parameter."""
     # Half of the speed is reached, and of the bandwidth, which is then that of reading the weights once a second.
     machine = Machine(rate=200 * SHAPE.parameters, bandwidth=2 * 4 * SHAPE.parameters)
-    return estimate(load_recipe({"stages": stages}), SHAPE, LENGTHS, {}, machine=machine, rows=20)
+    recipe = load_recipe({"stages": stages})
+    return estimate(SHAPE, {}, seconds_needed(recipe, SHAPE, LENGTHS, machine=machine, rows=20))
 
 
 def test_what_a_stage_holds_and_does_at_a_time() -> None:
@@ -203,8 +206,11 @@ def test_memory_that_was_not_checked_is_called_rough(monkeypatch: pytest.MonkeyP
     assert unchecked(recipe, torch.device("cuda")) == {"sft", "reward"}
     monkeypatch.setattr("homestretch.policies.precision.bf16_pays", lambda device: False)
     assert unchecked(recipe, torch.device("cpu")) == set()
-    facts = estimate(recipe, SHAPE, LENGTHS, {"sft": 1 << 30, "reward": 1 << 30}, machine=Machine(1, 1), rows=1,
-                     rough={"reward"})  # fmt: skip
+    half = load_recipe({"dtype": "bfloat16", "stages": [{"sft": {"bf16": False}}]})
+    assert unchecked(half, torch.device("cpu")) == {"sft"}
+    assert [numbers_of(r, torch.device("cuda")).weight for r in (recipe, half)] == [4, 2]
+    assert numbers_of(recipe, torch.device("cpu")) == CPU
+    facts = estimate(SHAPE, {"sft": 1 << 30, "reward": 1 << 30}, {}, rough={"reward"})
     assert facts["sft memory"] == "about 1.0 GiB"
     assert facts["reward memory"].startswith("about 1.0 GiB, roughly")
 

@@ -3,7 +3,7 @@
     python workers/scaling_points.py POINTS.json OUT.json      a recipe's path and its overrides for each point
 
 Writes seconds of a round, without the first, and bytes of the peak of each point's only stage; with `predict` in the
-file, what the doctor says of memory as well.
+file, what the doctor says of both as well.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from protocol import steady_rate
 
 from homestretch import doctor, load_recipe
+from homestretch.config.recipe import Recipe
 from homestretch.config.shipped import find_recipe
 from homestretch.results import RunFolder
 from homestretch.training.pipeline import run_recipe
@@ -32,6 +33,16 @@ def measured(run: RunFolder) -> dict[str, float]:
     return {"seconds": 1 / rate, "peak": json.loads(stage.record.read_text())["peak_memory_bytes"]}
 
 
+def told(recipe: Recipe) -> dict[str, float]:
+    """What the doctor says of the only stage: bytes of the peak, and seconds of a round."""
+    found = doctor(recipe)
+    (stage,) = recipe.stages
+    return {
+        "predicted": found.memory[stage.name],
+        "predicted_seconds": found.seconds[stage.name] / stage.config.max_steps,
+    }
+
+
 def main() -> None:
     """Run every point; the first process writes."""
     task: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
@@ -40,9 +51,8 @@ def main() -> None:
         folder = Path(os.environ.get("SCALING_RUNS", own))  # several processes share one
         for number, overrides in enumerate(task["points"]):
             recipe = load_recipe(find_recipe(task["recipe"]), overrides)
-            predicted = doctor(recipe).memory if task["predict"] else {}
-            point = measured(run_recipe(recipe, folder / str(number)))
-            found.append(point | {"predicted": next(iter(predicted.values()), None)})
+            predicted = told(recipe) if task["predict"] else {}
+            found.append(measured(run_recipe(recipe, folder / str(number))) | predicted)
     if os.environ.get("RANK", "0") == "0":
         Path(sys.argv[2]).write_text(json.dumps(found))
 
