@@ -176,6 +176,8 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # A shell starts what runs behind it with Ctrl-C ignored, and the tests may be such.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process,
         pipe.open("w"),
     ):  # opens when the command has begun to read
