@@ -20,7 +20,7 @@ def plain_if_short(lm: PreTrainedModel, batch: SequenceBatch) -> Iterator[None]:
     """Plain attention (`eager`) in the block, where the model has fused attention, runs on a CPU, and rows are short.
 
     Fused attention (`sdpa`) saves memory that short rows do not need, and its backward pass on a CPU takes longer than
-    theirs: a training step of the built-in model is 1.3 times as fast without it (`benchmarks/training_step.py`).
+    theirs: a training step of the built-in model is 1.2 times as fast without it (`benchmarks/training_step.py`).
     """
     # Activations that are computed again in the backward pass, behind the block, must be computed in the same way.
     again = any(getattr(module, "gradient_checkpointing", False) for module in lm.modules())
