@@ -73,7 +73,12 @@ MUTANTS = [
         ("cheapest = min(", "cheapest = max("),
         ("return method.total.seconds if", "return method.own.seconds if"),
     ),
-    *of("verbs/estimates", "test_verbs", ("min((n / prices[unit]", "max((n / prices[unit]"), ("default=own", "default=0")),
+    *of(
+        "verbs/estimates",
+        "test_verbs",
+        ("min((n / prices[unit]", "max((n / prices[unit]"),
+        ("default=own", "default=0"),
+    ),
     *of(
         "training/context",
         "test_compare",
