@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-from harness import Worker, arguments, environment, finish, interleaved, result
+from harness import Worker, against_trl, arguments, environment, finish
 
 from homestretch.policies.builtin import smollm2
 
@@ -62,16 +62,7 @@ def main() -> None:
         switches = ["--bf16"] if precision == "bf16" else []
         sizes = ["--steps", str(steps), "--batch", str(BATCH)]
         peer = Worker(trl, "trl_dpo.py", str(smollm2()), str(pairs), *sizes, *switches)
-        rates = interleaved({"homestretch": mine, "TRL": peer}, rounds=rounds)
-        memory = {"homestretch": mine.peak_bytes, "TRL": peer.peak_bytes}
-        print(f"\npeak memory in bytes: {json.dumps(memory)}", end="")
-        ratio = mine.peak_bytes / peer.peak_bytes
-        case = f"lora, {precision}"
-        cases.append(
-            result(case, "pairs/s", rates, ours="homestretch", peer="TRL", peak_bytes=memory, memory_ratio=ratio)
-        )
-        mine.stop()
-        peer.stop()
+        cases.append(against_trl(f"lora, {precision}", "pairs/s", mine, peer, rounds=rounds))
     finish("dpo", cases)
 
 

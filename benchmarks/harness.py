@@ -126,6 +126,17 @@ class Worker:
         self.process.communicate()
 
 
+def against_trl(case: str, unit: str, ours: Worker, peer: Worker, *, rounds: int) -> dict[str, Any]:
+    """Time two workers in turn and end them; the case with the peak memory of each."""
+    rates = interleaved({"homestretch": ours, "TRL": peer}, rounds=rounds)
+    memory = {"homestretch": ours.peak_bytes, "TRL": peer.peak_bytes}
+    print(f"\npeak memory: {ours.peak_bytes / 1e9:.1f} GB against {peer.peak_bytes / 1e9:.1f} GB", end="")
+    ours.stop()
+    peer.stop()
+    ratio = ours.peak_bytes / peer.peak_bytes
+    return result(case, unit, rates, ours="homestretch", peer="TRL", peak_bytes=memory, memory_ratio=ratio)
+
+
 def environment(name: str) -> Path:
     """The python of an environment with `requirements/NAME.txt`, made on first use in `.bench/NAME`."""
     here = Path(__file__).parent

@@ -10,11 +10,10 @@ before. Each way runs in a process of its own.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
-from harness import Worker, arguments, environment, finish, interleaved, result
+from harness import Worker, against_trl, arguments, environment, finish
 
 from homestretch import load_recipe
 from homestretch.policies.builtin import smollm2
@@ -53,15 +52,7 @@ def main() -> None:
             sys.executable, "ours.py", "ppo", "step", str(RECIPE), *settings, *("--each", "32", "--start", str(start))
         )
         peer = Worker(trl, "trl_ppo.py", str(smollm2()), str(args.data / "train.jsonl"), "--steps", str(steps))
-        rates = interleaved({"homestretch": ours, "TRL": peer}, rounds=rounds)
-        memory = {"homestretch": ours.peak_bytes, "TRL": peer.peak_bytes}
-        print(f"\npeak memory in bytes: {json.dumps(memory)}", end="")
-        ratio = ours.peak_bytes / peer.peak_bytes
-        cases.append(
-            result(case, "samples/s", rates, ours="homestretch", peer="TRL", peak_bytes=memory, memory_ratio=ratio)
-        )
-        ours.stop()
-        peer.stop()
+        cases.append(against_trl(case, "samples/s", ours, peer, rounds=rounds))
     finish("ppo", cases)
 
 

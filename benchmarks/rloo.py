@@ -10,11 +10,10 @@ last. Each way runs in a process of its own.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
-from harness import Worker, arguments, environment, finish, interleaved, result
+from harness import Worker, against_trl, arguments, environment, finish
 
 from homestretch.policies.builtin import smollm2
 
@@ -37,14 +36,7 @@ def main() -> None:
     mine = ours(args.data, steps)
     data = str(args.data / "train.jsonl")
     peer = Worker(environment("trl"), "trl_rloo.py", str(smollm2()), data, "--steps", str(steps))
-    rates = interleaved({"homestretch": mine, "TRL": peer}, rounds=rounds)
-    memory = {"homestretch": mine.peak_bytes, "TRL": peer.peak_bytes}
-    print(f"\npeak memory in bytes: {json.dumps(memory)}", end="")
-    ratio = mine.peak_bytes / peer.peak_bytes
-    case = "four samples a prompt"
-    found = result(case, "samples/s", rates, ours="homestretch", peer="TRL", peak_bytes=memory, memory_ratio=ratio)
-    mine.stop()
-    peer.stop()
+    found = against_trl("four samples a prompt", "samples/s", mine, peer, rounds=rounds)
     finish("rloo", [found])
 
 

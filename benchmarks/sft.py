@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from harness import Worker, arguments, environment, finish, interleaved, result
+from harness import Worker, against_trl, arguments, environment, finish
 
 from homestretch.policies.builtin import smollm2
 
@@ -35,22 +35,7 @@ def main() -> None:
         )  # fmt: skip
         switches = [s for s, on in (("--full", kind == "full"), ("--bf16", precision == "bf16")) if on]
         peer = Worker(trl, "trl_sft.py", str(model), str(args.data / "train.jsonl"), "--steps", str(steps), *switches)
-        rates = interleaved({"homestretch": ours, "TRL": peer}, rounds=rounds)
-        memory = {"homestretch": ours.peak_bytes, "TRL": peer.peak_bytes}
-        print(f"\npeak memory: {ours.peak_bytes / 1e9:.1f} GB against {peer.peak_bytes / 1e9:.1f} GB", end="")
-        cases.append(
-            result(
-                f"{kind}, {precision}",
-                "tokens/s",
-                rates,
-                ours="homestretch",
-                peer="TRL",
-                peak_bytes=memory,
-                memory_ratio=ours.peak_bytes / peer.peak_bytes,
-            )
-        )
-        ours.stop()
-        peer.stop()
+        cases.append(against_trl(f"{kind}, {precision}", "tokens/s", ours, peer, rounds=rounds))
     finish("sft", cases)
 
 

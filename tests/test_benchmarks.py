@@ -135,3 +135,21 @@ def test_the_worse_response_of_a_pair_is_the_reference_of_the_next_prompt(monkey
         {"prompt": "a", "chosen": "1", "rejected": "2"},
         {"prompt": "c", "chosen": "2", "rejected": "1"},
     ]
+
+
+def test_two_workers_are_timed_in_turn_and_ended(capsys):
+    class Fixed:
+        def __init__(self, rate: float, peak_bytes: int) -> None:
+            self.rate, self.peak_bytes, self.stopped = rate, peak_bytes, 0
+
+        def __call__(self) -> float:
+            return self.rate
+
+        def stop(self) -> None:
+            self.stopped += 1
+
+    ours, peer = Fixed(30.0, 2_000_000_000), Fixed(10.0, 8_000_000_000)
+    found = harness.against_trl("lora", "rows/s", ours, peer, rounds=2)
+    assert (found["case"], found["ratio"], found["rounds"], found["peer"]) == ("lora", pytest.approx(3.0), 2, "TRL")
+    assert found["memory_ratio"] == 0.25 and (ours.stopped, peer.stopped) == (1, 1)
+    assert "peak memory: 2.0 GB against 8.0 GB" in capsys.readouterr().out

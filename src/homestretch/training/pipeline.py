@@ -37,13 +37,12 @@ from homestretch.training.stages import (
     dpo,
     evaluate,
     grpo,
-    ift,
+    likelihood,
     negatives,
     ppo,
     report,
     reward,
     rloo,
-    sft,
     value,
     weighted,
 )
@@ -51,8 +50,8 @@ from homestretch.training.tracking import check_tracker
 from homestretch.writing import write_text
 
 STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
-    "sft": sft.run,
-    "ift": ift.run,
+    "sft": likelihood.run,
+    "ift": likelihood.run,
     "negatives": negatives.run,
     "reward": reward.run,
     "wbc": weighted.run,
