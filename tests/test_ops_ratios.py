@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import ratios as reference
 
-from homestretch.ops.ratios import clipped_surrogate, clipped_value_loss
+from homestretch.ops.ratios import clipped_surrogate, clipped_value_loss, truncated_ratio
 
 NUMBER = st.floats(-5, 5)
 
@@ -69,3 +69,18 @@ def test_gradcheck_away_from_the_corners() -> None:
     assert torch.autograd.gradcheck(
         lambda v: clipped_value_loss(v, value_old, ret, cliprange_value=0.2), leaf(0.9, 0.15, 0.8, 2.0)
     )
+
+
+def test_a_truncated_ratio_is_the_ratio_up_to_the_cap_and_a_constant() -> None:
+    logp_old, logp_drawn = leaf(-1.0, -0.5, 0.0), leaf(-1.0, -1.0, -3.0)
+    got = truncated_ratio(logp_old, logp_drawn, cap=2.0)
+    assert got.tolist() == pytest.approx([1.0, 1.6487212707, 2.0])
+    assert not got.requires_grad
+
+
+def test_truncated_ratios_weigh_samples_of_one_distribution_as_those_of_another() -> None:
+    """With a cap that no ratio reaches, the weighted mean under q is the mean under p."""
+    p, q = torch.tensor([0.5, 0.3, 0.2]).double(), torch.tensor([0.4, 0.4, 0.2]).double()
+    value = torch.tensor([1.0, -2.0, 4.0]).double()
+    weight = truncated_ratio(p.log(), q.log(), cap=2.0)
+    assert (q * weight * value).sum().item() == pytest.approx((p * value).sum().item())

@@ -80,7 +80,8 @@ class SequenceBatch(Batch):
     padding is on the right. `index_B`: row of the data set. `ref_length_B`: tokens of the reference, end marker
     included. `reward_B`: one number a sequence. `terminated_B`: True where the response ends in an end marker.
     `logp_sampled_BT`, `value_sampled_BT`: what the policy that sampled the response said of each token, and its value
-    head of the state before it, where that is what `Policy.score` says too.
+    head of the state before it, where that is what `Policy.score` says too. `logp_drawn_BT`: log-probability of each
+    token under another engine that drew the response; None where the policy drew it itself.
     """
 
     prompt_ids_BP: Tensor
@@ -93,6 +94,7 @@ class SequenceBatch(Batch):
     terminated_B: Tensor | None = None
     logp_sampled_BT: Tensor | None = None
     value_sampled_BT: Tensor | None = None
+    logp_drawn_BT: Tensor | None = None
 
     @property
     def sampled(self) -> Scored | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from homestretch.algorithms.base import Models, Round
-from homestretch.algorithms.rollouts import behaviour, replay, sample_stats
+from homestretch.algorithms.rollouts import behaviour, replay, response_weights, sample_stats
 from homestretch.batch import AdvantageBatch, SequenceBatch
 from homestretch.config.rollouts import GroupConfig
 
@@ -51,10 +51,12 @@ class Groups:
         reward_B, parts = models.reward(responses)
         assert responses.index_B is not None and old.logp_BT is not None and ref.logp_BT is not None
         log_ratio_BT = torch.where(responses.mask_BT.bool(), old.logp_BT - ref.logp_BT, 0.0)
+        adv_B = self.advantage(reward_B, log_ratio_BT, responses.index_B)
+        weight_B = response_weights(responses, old.logp_BT, cap=self.rollouts.vllm_importance_sampling_cap)
         batch = AdvantageBatch(
             **{k: v for k, v in vars(responses).items() if k != "reward_B"},
             reward_B=reward_B,
-            adv_B=self.advantage(reward_B, log_ratio_BT, responses.index_B),
+            adv_B=adv_B * weight_B,
             logp_old_BT=old.logp_BT,
             logp_ref_BT=ref.logp_BT,
         )

@@ -40,6 +40,7 @@ from homestretch.algorithms.rollouts import (
     ratio_diagnostics,
     replay,
     sample_stats,
+    token_weights,
 )
 from homestretch.batch import LossTerms, RolloutBatch, Scored, SequenceBatch
 from homestretch.config.ppo import PPOConfig
@@ -144,13 +145,16 @@ class PPO:
             centred_B = reward_B - others_mean(reward_B, responses.index_B)
         reward_BT = token_rewards(centred_B, mask_BT) - self.kl_coef * kl_BT  # eq. 1
         adv_BT, ret_BT = gae(reward_BT, old.value_BT, mask_BT, gamma=self.config.gamma, lam=self.config.lam)
+        if self.config.whiten:
+            adv_BT = whiten(adv_BT, mask_BT)
+        weight_BT = token_weights(responses, old.logp_BT, cap=self.config.vllm_importance_sampling_cap)
         rollout = RolloutBatch(
             **{k: v for k, v in vars(responses).items() if k != "reward_B"},
             reward_B=reward_B,
             logp_old_BT=old.logp_BT,
             logp_ref_BT=ref.logp_BT,
             value_old_BT=old.value_BT,
-            adv_BT=whiten(adv_BT, mask_BT) if self.config.whiten else adv_BT,
+            adv_BT=adv_BT * weight_BT,
             ret_BT=ret_BT,
         )
         if self.config.lookahead_k is not None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from homestretch.algorithms.base import Policy
 from homestretch.batch import Scored, SequenceBatch
 from homestretch.config.rollouts import RolloutConfig
+from homestretch.ops.ratios import truncated_ratio
 from homestretch.ops.reduce import masked_mean
 
 Rollout = TypeVar("Rollout", bound=SequenceBatch)
@@ -26,6 +27,23 @@ def behaviour(policy: Policy, responses: SequenceBatch, *, want: Collection[str]
     if sampled is not None and all(getattr(sampled, f"{name}_BT") is not None for name in want):
         return sampled
     return policy.score(responses, want=want)
+
+
+def token_weights(responses: SequenceBatch, logp_old_BT: Tensor, *, cap: float) -> Tensor:
+    """What each token (B, T) counts: 1, or its ratio of eq. 3 of `ops.ratios` where another engine drew it."""
+    if responses.logp_drawn_BT is None:
+        return torch.ones_like(logp_old_BT)
+    drawn_BT = torch.where(responses.mask_BT.bool(), responses.logp_drawn_BT, logp_old_BT)
+    return truncated_ratio(logp_old_BT, drawn_BT, cap=cap)
+
+
+def response_weights(responses: SequenceBatch, logp_old_BT: Tensor, *, cap: float) -> Tensor:
+    """What each response (B,) counts: 1, or the ratio of whole texts where another engine drew it."""
+    if responses.logp_drawn_BT is None:
+        return torch.ones_like(logp_old_BT[:, 0])
+    mask_BT = responses.mask_BT
+    sums_B = [(logp_BT * mask_BT).sum(1) for logp_BT in (logp_old_BT, responses.logp_drawn_BT)]
+    return truncated_ratio(*sums_B, cap=cap)
 
 
 def replay(rollout: Rollout, number: int, config: RolloutConfig) -> Iterator[Rollout]:
@@ -56,6 +74,9 @@ def sample_stats(
         "completions/mean_length": float(responses.length_B.float().mean()),
         "completions/clipped_ratio": float((~responses.terminated_B).float().mean()),
     }
+    if responses.logp_drawn_BT is not None:
+        apart_BT = (logp_old_BT - responses.logp_drawn_BT).abs()
+        stats["sampling/logp_difference"] = float(masked_mean(apart_BT, responses.mask_BT))
     return stats | {f"objective/{name}": float(value_B.float().mean()) for name, value_B in parts.items()}
 
 

@@ -48,6 +48,14 @@ class RolloutConfig(TrainingConfig):
     """Free tokens of `budget`; None is 1.2 times the median reference length (sheet 3)."""
     missing_eos_penalty: float = Field(1.0, ge=0)
     """Cost of a sample that does not end. Origin: sheet 3."""
+    use_vllm: bool = False
+    """vLLM samples (`pip install 'homestretch[vllm]'`): causal models, one process. Tested with its build for CPUs;
+    nobody has measured it on a GPU yet, so it is off by default."""
+    vllm_gpu_memory_utilization: float = Field(0.3, gt=0, lt=1)
+    """Share of the device's memory for vLLM's weights and caches. Origin: TRL."""
+    vllm_importance_sampling_cap: float = Field(2.0, ge=1)
+    """vLLM's samples are weighed by the probability that the policy gives them over vLLM's, but not above this.
+    Origin: ours."""
     doctor: Literal["warn", "stop", "off"] = "warn"
     """What the run doctor does when the reward rises while the validation metric falls."""
 

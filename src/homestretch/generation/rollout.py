@@ -52,6 +52,20 @@ def rollout(
     return replace(responses, logp_sampled_BT=logp_BT, value_sampled_BT=value_BT)
 
 
+def rollout_elsewhere(
+    prompts: SequenceBatch, draw: Callable[[list[list[int]], int], list[list[Sample]]]
+) -> SequenceBatch:
+    """One response for each row of `prompts`, from another engine: `draw` makes that many samples of each prompt.
+
+    The samples' log-probabilities are kept as what they were drawn by, not as the policy's own.
+    """
+    lists = prompt_lists(prompts)
+    repeats = _common_repeat(lists)
+    samples = [sample for group in draw(lists[::repeats], repeats) for sample in group]
+    responses = with_responses(prompts, samples)
+    return replace(responses, logp_drawn_BT=_padded([s.logp for s in samples], responses.ids_BT))
+
+
 def _padded(rows: Sequence[list[float]], ids_BT: Tensor) -> Tensor:
     return torch.tensor([row + [0.0] * (ids_BT.shape[1] - len(row)) for row in rows], device=ids_BT.device)
 
@@ -63,7 +77,7 @@ def with_responses(prompts: SequenceBatch, samples: Sequence[Sample]) -> Sequenc
     ids_BT = torch.tensor([s.ids + [0] * (width - len(s.ids)) for s in samples], device=device)
     mask_BT = torch.tensor([[1] * len(s.ids) + [0] * (width - len(s.ids)) for s in samples], device=device)
     terminated_B = torch.tensor([s.terminated for s in samples], device=device)
-    stale = dict.fromkeys(("reward_B", "logp_sampled_BT", "value_sampled_BT"))
+    stale = dict.fromkeys(("reward_B", "logp_sampled_BT", "value_sampled_BT", "logp_drawn_BT"))
     return replace(prompts, ids_BT=ids_BT, mask_BT=mask_BT, terminated_B=terminated_B, **stale)
 
 

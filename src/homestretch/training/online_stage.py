@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from homestretch.algorithms.base import Algorithm, Models
@@ -14,9 +14,10 @@ from homestretch.data.collate import collate
 from homestretch.data.samplers import epoch_order
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.generation.candidates import candidates
-from homestretch.generation.rollout import rollout
+from homestretch.generation.rollout import rollout, rollout_elsewhere
 from homestretch.generation.sampling import SamplingConfig
-from homestretch.policies.load import end_ids
+from homestretch.generation.vllm_engine import VLLMEngine
+from homestretch.policies.load import end_ids, resolve
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
 from homestretch.rewards.model import RewardModel
@@ -107,10 +108,31 @@ def sampler(
     longest = config.max_completion_length or context.recipe.dataset.max_completion_length
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=longest)  # the policy itself is at the stage's
     eos_ids = end_ids(policy.trunk.lm, context.tokenizer)
+    if config.use_vllm:
+        return vllm_sampler(context, policy, config, eos_ids, longest)
     value = None if head is None else policy.trunk.heads[head]
 
     def sample(prompts: SequenceBatch, number: int) -> SequenceBatch:
         seed = fold("rollout", context.recipe.seed, number)
         return rollout(policy, prompts, eos_ids=eos_ids, sampling=sampling, seed=seed, head=value)
+
+    return sample
+
+
+def vllm_sampler(
+    context: Context, policy: Policy, config: RolloutConfig, eos_ids: Sequence[int], longest: int
+) -> Callable[[SequenceBatch, int], SequenceBatch]:
+    """Like `sampler`, by vLLM; values and the policy's own log-probabilities are computed afterwards."""
+    engine = VLLMEngine(
+        resolve(context.model),
+        policy,
+        max_length=context.max_prompt_length + longest,
+        memory_share=config.vllm_gpu_memory_utilization,
+    )
+
+    def sample(prompts: SequenceBatch, number: int) -> SequenceBatch:
+        seed = fold("rollout", context.recipe.seed, number)
+        how = {"eos_ids": eos_ids, "max_new_tokens": longest, "seed": seed}
+        return rollout_elsewhere(prompts, lambda lists, k: engine.draw(policy, lists, num_samples=k, **how))
 
     return sample
