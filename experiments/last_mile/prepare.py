@@ -1,7 +1,8 @@
 """A task's files with a cue behind each document, so that a small model knows where the answer begins.
 
 Abstracts of SciTLDR end like any text, and what follows an end is another end: fine-tuned on 96 of them as they are,
-the built-in model wrote nothing for most (docs/log.md). The built-in task has such a cue of its own.
+the built-in model wrote nothing for most, and behind facts of WebNLG nothing for a fifth (docs/log.md). The built-in
+task has such a cue of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from homestretch.writing import write_rows
 
-CUES = {"scitldr": "\nSummary:"}
+CUES = {"scitldr": "\nSummary:", "webnlg": "\nText:"}
 MAX_WORDS, FEW_WORDS = 240, 130
 """Longest documents: those that fit the recipe's 384 tokens with their cue, and those that a small run can afford."""
 SPLITS = ("train", "validation", "test")

@@ -47,8 +47,8 @@ SMALL = {
         "negatives.mined.num_samples=2", "ppo.max_steps=6", "ppo.eval_examples=48",
     ],
     "webnlg": [
-        "dataset.max_train=160", "dataset.max_validation=32", "dataset.max_test=120", "sft.max_steps=14",
-        "sft.eval_steps=14", "sft.eval_examples=32", "negatives.classes_per_example=3",
+        "dataset.max_train=240", "dataset.max_validation=32", "dataset.max_test=120", "sft.max_steps=24",
+        "sft.eval_steps=24", "sft.eval_examples=32", "negatives.classes_per_example=3",
         "negatives.mined.max_prompts=64", "negatives.mined.num_samples=2", "ppo.max_steps=4", "ppo.eval_steps=2",
         "ppo.eval_examples=32", "ppo.rollout_batch_size=64", "ppo.train_batch_size=32", "ppo.value_warmup_steps=1",
     ],
