@@ -17,7 +17,7 @@ MUTANTS = [
         ("return -(weight_BTK * clipped", "return -(clipped"),
         ("reward_B - others_mean(", "reward_B + others_mean("),
         ("token_rewards(centred_B, mask_BT) - self", "token_rewards(centred_B, mask_BT) + self"),
-        ("whiten(adv_BT, mask_BT) if", "whiten(adv_BT, torch.ones_like(mask_BT)) if"),
+        ("whiten(adv_BT, mask_BT)\n", "whiten(adv_BT, torch.ones_like(mask_BT))\n"),
         ("final_BT[..., None] & sampled_BTK", "final_BT[..., None] | sampled_BTK"),
         ("q_BTK = q_BTK - self.kl_coef", "q_BTK = q_BTK + self.kl_coef"),
         ("self.config.gamma * value_next_BTK", "value_next_BTK"),
@@ -49,6 +49,7 @@ MUTANTS = [
     *of(
         "algorithms/ppo",
         "test_ppo_models",
+        ("adv_BT=adv_BT * weight_BT,", "adv_BT=adv_BT,"),
         ("self.round < self.config", "self.round <= self.config"),
         ('want={"value"}, heads_only=True', 'want={"value"}'),
         ("terms_BT = 0.5 * (value_BT", "terms_BT = (value_BT"),

@@ -49,9 +49,37 @@ MUTANTS = [
     *of(
         "algorithms/groups",
         "test_rloo test_groups_models",
+        ("adv_B=adv_B * weight_B,", "adv_B=adv_B,"),
         ('want={"logp"})\n        reward_B', 'want={"logp", "entropy"})\n        reward_B'),
         ("old.logp_BT - ref.logp_BT, 0.0", "ref.logp_BT - old.logp_BT, 0.0"),
         ("    @torch.no_grad()\n", ""),
+    ),
+    *of(
+        "ops/ratios",
+        "test_ops_ratios",
+        ("(logp_old - logp_drawn).detach()", "(logp_drawn - logp_old).detach()"),
+        ("(logp_old - logp_drawn).detach()", "(logp_old - logp_drawn)"),
+        (".exp().clamp(max=cap)", ".exp()"),
+    ),
+    *of(
+        "generation/vllm_engine",
+        "test_vllm",
+        ('if ".lora_" not in name', 'if ".lora_A" not in name'),
+        ('name.replace(".base_layer.", ".")', "name"),
+    ),
+    *of(
+        "generation/rollout",
+        "test_vllm",
+        ("draw(lists[::repeats], repeats)", "draw(lists, 1)"),
+        ("replace(responses, logp_drawn_BT=_padded", "replace(responses, logp_sampled_BT=_padded"),
+    ),
+    *of(
+        "algorithms/rollouts",
+        "test_vllm test_groups_models",
+        ("torch.where(responses.mask_BT.bool(), responses.logp_drawn_BT, logp_old_BT)", "responses.logp_drawn_BT"),
+        ("(logp_BT * mask_BT).sum(1) for", "logp_BT.sum(1) for"),
+        ("(logp_BT * mask_BT).sum(1) for", "(logp_BT * mask_BT).mean(1) for"),
+        ("(logp_old_BT - responses.logp_drawn_BT).abs()", "(logp_old_BT - responses.logp_drawn_BT)"),
     ),
     *of(
         "algorithms/rollouts",

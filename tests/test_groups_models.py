@@ -110,3 +110,21 @@ def test_each_epoch_replays_every_prompt_with_all_its_samples_once():
     assert [len(rows) for rows in groups] == [8] * 4
     assert all(rows[:4] == [rows[0]] * 4 and rows[4:] == [rows[4]] * 4 for rows in groups)
     assert [sorted(groups[i] + groups[i + 1]) for i in (0, 2)] == [sorted(list(range(4)) * 4)] * 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_samples_of_another_engine_count_by_the_ratio_of_their_texts(method):
+    """Its log-probabilities are 0.05 nats a token above the policy's: a text of T tokens counts exp(-0.05 T)."""
+    models, algorithm = models_of("llama"), METHODS[method]()
+    prompts = prompts_of(0, size=8)
+    own, stats = algorithm.collect(models, prompts, 3)
+    assert "sampling/logp_difference" not in stats
+
+    def drawn(prompts, number):
+        made = rollout(models.policy, prompts, eos_ids=[EOS], sampling=SAMPLING, seed=number)
+        return replace(made, logp_drawn_BT=made.logp_sampled_BT + 0.05, logp_sampled_BT=None)
+
+    batch, stats = algorithm.collect(replace(models, sample=drawn), prompts, 3)
+    assert stats["sampling/logp_difference"] == pytest.approx(0.05, abs=1e-4)
+    want_B = own.adv_B * (-0.05 * own.mask_BT.sum(1)).exp()
+    assert batch.adv_B.tolist() == pytest.approx(want_B.tolist(), rel=1e-3, abs=1e-5)

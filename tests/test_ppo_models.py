@@ -130,3 +130,19 @@ def test_what_stands_under_padding_changes_no_loss(name, lookahead_k, warm_up):
     expected = value(algorithm.loss(models, rollout))
     torch.testing.assert_close(value(algorithm.loss(models, disturbed(rollout))), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(value(algorithm.loss(models, other)), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_tokens_of_another_engine_count_by_their_ratio():
+    """Its log-probabilities are 0.1 nats below the policy's: each token counts exp(0.1), after whitening."""
+    models, algorithm = models_of("llama"), PPO(PPOConfig())
+    own, _ = algorithm.collect(models, prompts(), 0)
+
+    def drawn(prompts, number):
+        responses = models.sample(prompts, number)
+        return replace(responses, logp_drawn_BT=own.logp_old_BT - 0.1)
+
+    batch, stats = algorithm.collect(replace(models, sample=drawn), prompts(), 0)
+    valid = own.mask_BT.bool()
+    assert stats["sampling/logp_difference"] == pytest.approx(0.1, abs=1e-4)
+    assert batch.adv_BT[valid].tolist() == pytest.approx((own.adv_BT[valid] * 1.10517).tolist(), rel=1e-3, abs=1e-5)
+    assert torch.equal(batch.ret_BT, own.ret_BT), "returns are what the values learn, not what the policy counts"
