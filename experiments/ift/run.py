@@ -1,8 +1,9 @@
 """Intuitive fine-tuning against fine-tuning at equal tokens and at equal seconds, and the ablation of its two parts.
 
-    python experiments/ift/run.py --task scitldr --data ../shared/data --rates 1e-4 5e-4 1e-3
-    python experiments/ift/run.py --task webnlg --data ../shared/data --small
-    python experiments/ift/run.py --task webnlg --data ../shared/data --quick
+    python experiments/last_mile/prepare.py --data ../shared/data --out runs/cued --max-words 130
+    python experiments/ift/run.py --task scitldr --data runs/cued --rates 1e-4 5e-4 1e-3
+    python experiments/ift/run.py --task webnlg --data runs/cued --small
+    python experiments/ift/run.py --task webnlg --data runs/cued --quick
 
 Every arm is the stage `ift` with other switches, so batches, schedule, averaging and step count are the same; with
 lam = gamma = 0 it is maximum likelihood, in one pass. `sft_seconds` takes as many steps more as `ift` takes time: its
@@ -60,12 +61,12 @@ CHOICE = "eval/la_rougeL"
 LAST = ["dataset.max_validation=1", "ift.metric_for_best_model=none", "ift.eval_steps=1000", "ift.num_train_epochs=1"]
 QUICK = [*LAST, "dataset.max_train=8", "dataset.max_test=4", "ift.train_batch_size=4"]
 SMALL = {
-    "webnlg": [*LAST, "dataset.max_train=64", "dataset.max_test=40", "ift.train_batch_size=4"],
-    "scitldr": [*LAST, "dataset.max_train=40", "dataset.max_test=24", "ift.train_batch_size=4"],
+    "webnlg": [*LAST, "dataset.max_train=240", "dataset.max_test=100", "ift.train_batch_size=16"],
+    "scitldr": [*LAST, "dataset.max_train=160", "dataset.max_test=60", "ift.train_batch_size=16"],
 }
 SHORT = {
     "webnlg": ["dataset.max_prompt_length=96", "dataset.max_completion_length=48"],
-    "scitldr": ["dataset.max_prompt_length=96", "dataset.max_completion_length=40"],
+    "scitldr": ["dataset.max_prompt_length=224", "dataset.max_completion_length=40"],
 }
 
 
@@ -188,7 +189,7 @@ def main() -> None:
     parser.add_argument("--task", choices=TASKS, default="webnlg")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rates", type=float, nargs="*", default=[], help="step sizes to choose from on validation")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with scitldr/ and webnlg/")
+    parser.add_argument("--data", type=Path, default=Path("runs/cued"), help="folder with scitldr/ and webnlg/")
     parser.add_argument("--out", type=Path, default=Path("runs/ift"))
     parser.add_argument("--quick", action="store_true", help="three arms of seed 0, to see that it works")
     parser.add_argument("--small", action="store_true", help="fewer and shorter rows, for a CPU")

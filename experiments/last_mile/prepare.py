@@ -2,11 +2,14 @@
 
 Abstracts of SciTLDR end like any text, and what follows an end is another end: fine-tuned on 96 of them as they are,
 the built-in model wrote nothing for most, and behind facts of WebNLG nothing for a fifth (docs/log.md). The built-in
-task has such a cue of its own.
+task has such a cue of its own. `run.py` does this by itself; for other experiments:
+
+    python experiments/last_mile/prepare.py --data ../shared/data --out runs/cued --max-words 130
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -29,3 +32,18 @@ def prepared(task: str, source: Path, target: Path, *, max_words: int) -> Path:
         cued = [row | {"prompt": row["prompt"] + CUES[task], "document": row["prompt"]} for row in short]
         write_rows(target / task / f"{split}.jsonl", cued)
     return target / task
+
+
+def main() -> None:
+    """Prepare every task that has a cue."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with scitldr/ and webnlg/")
+    parser.add_argument("--out", type=Path, default=Path("runs/cued"))
+    parser.add_argument("--max-words", type=int, default=MAX_WORDS, help="longest document that is kept")
+    args = parser.parse_args()
+    for task in CUES:
+        print(prepared(task, args.data, args.out, max_words=args.max_words))
+
+
+if __name__ == "__main__":
+    main()
