@@ -247,6 +247,7 @@ MUTANTS = [
         ('"divergence" in found and "divergence" not in self.said', "bool(found)"),
         ("max(recent) < -0.1", "min(recent) < -0.1"),
         ("recent[0] > 0.05", "recent[0] >= 0.05"),
+        ("empty[0] > 0.05", "empty[0] >= 0.05"),
         ("> share[0] + 0.1 or", "> share[0] or"),
         ("if share > 1.5:", "if share > 1.4:"),
         ("if share < 0.6:", "if share < 0.7:"),

@@ -60,6 +60,7 @@ SICK = {
     "entropy_collapse": ([row()] + [row(objective__entropy=0.4)] * RECENT, "ent_coef"),
     "useless_value": ([row(val__explained_variance=-0.1)] * 10, "value_warmup_steps"),
     "divergence": (rising([1.0, 2.0, 3.0], [30.0, 31.0, 30.5, 30.0]), "keep the best checkpoint"),
+    "silence": ([{"eval/empty": 0.04}, {"eval/empty": 0.06}], "dataset.prompt_suffix"),
 }
 
 
@@ -94,6 +95,7 @@ def test_a_sick_run_hears_one_sentence_at_its_last_row(name: str) -> None:
         pytest.param(rising([1.0, 2.0, 3.0], [30.0, 31.0, 30.0, 30.9]), id="a metric that came back"),
         pytest.param(rising([2.0, 1.0, 0.5], [30.0, 31.0, 30.0, 29.0]), id="reward falls as well"),
         pytest.param(rising([1.0, 2.0], [30.0, 31.0, 30.0]), id="one bad validation"),
+        pytest.param([{"eval/empty": 0.05}], id="5 % of empty outputs"),
     ],
 )
 def test_on_this_side_of_the_limit_it_is_silent(rows: list[dict[str, Any]]) -> None:

@@ -126,7 +126,8 @@ def test_the_command_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp
     called: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     monkeypatch.setattr(verb, "generate", lambda *args, **options: called.append((args, options)) or [])
     given = {
-        "split": "train", "max_examples": 3, "temperature": 0.5, "top_p": 0.9, "top_k": 7, "min_p": 0.1,
+        "split": "train", "max_examples": 3, "prompt_suffix": " now:", "temperature": 0.5, "top_p": 0.9,
+        "top_k": 7, "min_p": 0.1,
         "repetition_penalty": 1.2, "num_beams": 2, "length_penalty": 0.3, "max_new_tokens": 8, "num_samples": 4,
         "max_rows": 5, "max_cache_tokens": 600, "arm": "mine", "seed": 9, "device": "cpu",
     }  # fmt: skip
@@ -149,3 +150,14 @@ def test_the_command_refuses_in_one_sentence(tmp_path: Path) -> None:
     assert "beam search draws nothing" in refused(
         "generate", "m", "d", *out, "--num-beams", "3", "--top-k", "2", cwd=tmp_path
     )
+
+
+def test_a_suffix_stands_behind_every_prompt(model, data, tmp_path):
+    behind = tmp_path / "behind.jsonl"
+    behind.write_text("".join(json.dumps({"prompt": p + " now:"}) + "\n" for p in PROMPTS), encoding="utf-8")
+    suffixed = verb.generate(model, data, prompt_suffix=" now:", max_new_tokens=6)
+    written = verb.generate(model, behind, max_new_tokens=6)
+    plain = verb.generate(model, data, max_new_tokens=6)
+    assert [row["text"] for row in suffixed] == [row["text"] for row in written]
+    assert [row["text"] for row in suffixed] != [row["text"] for row in plain]
+    assert [row["source"] for row in suffixed] == PROMPTS, "what the answer is about stays"

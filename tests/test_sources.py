@@ -108,6 +108,17 @@ def test_columns_are_mapped(tmp_path):
     assert (e.prompt, e.completion, e.columns) == ("a", "h", {"prompt_id": 1})
 
 
+def test_a_suffix_is_set_behind_prompts_that_are_text_and_not_behind_documents(tmp_path):
+    chat = [{"role": "user", "content": "hello"}]
+    rows = [{"prompt": "a"}, {"prompt": "Say: b", "document": "b"}, {"prompt": chat}]
+    path, seen = write(tmp_path / "rows.jsonl", [{**row, "completion": "h"} for row in rows]), []
+    examples = load(path, prompt_suffix="\nText:", shares=(0, 0), check=lambda e: seen.append(e.prompt)).train
+    assert [e.prompt for e in examples] == ["a\nText:", "Say: b\nText:", chat] == seen
+    assert [e.source for e in examples] == ["a", "b", "hello"]
+    [e] = load("builtin/docstrings", prompt_suffix=" Go:", max_train=1).train
+    assert e.prompt.endswith(" Go:") and not e.source.endswith(" Go:")
+
+
 def test_a_shared_id_is_numbered(tmp_path):
     path = write(tmp_path / "rows.jsonl", [{"id": "x", "prompt": str(i), "completion": "c"} for i in range(3)])
     assert [e.id for e in load(path, shares=(0, 0)).train] == ["x", "x#2", "x#3"]

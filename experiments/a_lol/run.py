@@ -129,6 +129,7 @@ def outputs(
             data or dataset.name,
             split="test",
             max_examples=budget["test"],
+            prompt_suffix=dataset.prompt_suffix,
             max_prompt_length=dataset.max_prompt_length,
             max_new_tokens=dataset.max_completion_length,
             arm=arm,

@@ -1,9 +1,8 @@
 """Intuitive fine-tuning against fine-tuning at equal tokens and at equal seconds, and the ablation of its two parts.
 
-    python experiments/last_mile/prepare.py --data ../shared/data --out runs/cued --max-words 130
-    python experiments/ift/run.py --task scitldr --data runs/cued --rates 1e-4 5e-4 1e-3
-    python experiments/ift/run.py --task webnlg --data runs/cued --small
-    python experiments/ift/run.py --task webnlg --data runs/cued --quick
+    python experiments/ift/run.py --task scitldr --data ../shared/data --rates 1e-4 5e-4 1e-3
+    python experiments/ift/run.py --task webnlg --data ../shared/data --small
+    python experiments/ift/run.py --task webnlg --data ../shared/data --quick
 
 Every arm is the stage `ift` with other switches, so batches, schedule, averaging and step count are the same; with
 lam = gamma = 0 it is maximum likelihood, in one pass. `sft_seconds` takes as many steps more as `ift` takes time: its
@@ -189,7 +188,7 @@ def main() -> None:
     parser.add_argument("--task", choices=TASKS, default="webnlg")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rates", type=float, nargs="*", default=[], help="step sizes to choose from on validation")
-    parser.add_argument("--data", type=Path, default=Path("runs/cued"), help="folder with scitldr/ and webnlg/")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with scitldr/ and webnlg/")
     parser.add_argument("--out", type=Path, default=Path("runs/ift"))
     parser.add_argument("--quick", action="store_true", help="three arms of seed 0, to see that it works")
     parser.add_argument("--small", action="store_true", help="fewer and shorter rows, for a CPU")

@@ -42,6 +42,7 @@ def outputs(run: RunFolder, limit: int | None) -> list[dict[str, Any]]:
             data.name,
             max_examples=limit,
             max_new_tokens=data.max_completion_length,
+            prompt_suffix=data.prompt_suffix,
             max_prompt_length=data.max_prompt_length,
             arm=f"{short}_raw",
         )

@@ -110,7 +110,9 @@ def main() -> None:
     name, budget = ("quick", QUICK) if args.quick else ("small", SMALL[args.task]) if args.small else ("", [])
     root = args.out / name / args.task
     words = FEW_WORDS if name else MAX_WORDS
-    data = prepared(args.task, args.data, args.out / name / "data", max_words=words)
+    data = args.data / args.task
+    if args.task != "quickstart":
+        data = prepared(data, args.out / name / "data" / args.task, max_words=words)
     runs = []
     for seed in args.seeds:
         recipe = recipe_of(args.task, args.variant, seed, data, budget)

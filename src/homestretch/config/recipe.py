@@ -35,6 +35,9 @@ class DatasetConfig(Config):
     """Name of a split in the source, or its file, where it is not called `train`, `validation` or `test`."""
     columns: dict[str, str] = {}
     """Our column -> its name in the source, e.g. `{prompt: article, completion: highlights}`."""
+    prompt_suffix: str = ""
+    """Set behind every prompt that is text, so that the model sees where its answer begins, e.g. `"\\nSummary:"`. Rules
+    and failure modes see the prompt without it. Chat messages have marks of their own."""
     max_train: PositiveInt | None = None
     """Training pairs at most; None takes all."""
     max_validation: PositiveInt | None = None

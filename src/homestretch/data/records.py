@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -83,6 +83,13 @@ def example_from_row(row: Any, *, where: str) -> Example:
         where=where,
         columns=columns,
     )
+
+
+def cued(example: Example, suffix: str) -> Example:
+    """The example with `suffix` behind its prompt, if that is text. What the answer is about (`source`) stays."""
+    if not suffix or not isinstance(example.prompt, str):
+        return example
+    return replace(example, prompt=example.prompt + suffix)
 
 
 def _prompt_and_completion(row: dict[str, Any], references: list[str], where: str) -> tuple[Text, Text]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from homestretch.config.base import nearest
 from homestretch.data.docstrings import load_docstrings
 from homestretch.data.files import READERS, RawRow, Reader, read_file, read_hub, read_saved
-from homestretch.data.records import COLUMNS, Example, example_from_row
+from homestretch.data.records import COLUMNS, Example, cued, example_from_row
 from homestretch.data.splits import SPLITS, Rejected, cut, refuse_leaks, sample, write_rejected
 from homestretch.errors import DataError, InputError
 
@@ -39,6 +39,7 @@ def load(
     name_or_path: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
+    prompt_suffix: str = "",
     split: Mapping[str, str] | None = None,
     shares: tuple[float, float] = (0.1, 0.1),
     check: Callable[[Example], None] | None = None,
@@ -51,7 +52,8 @@ def load(
 ) -> Splits:
     """Load, check and split a data set.
 
-    `columns` maps our names to the data's. `split` maps train, validation or test to the name of a split in the data,
+    `columns` maps our names to the data's. `prompt_suffix` is set behind every prompt that is text, not behind the
+    document that it is about. `split` maps train, validation or test to the name of a split in the data,
     or to a file. `shares` are the parts of the prompts that become validation and test where the data has no such
     split; 0 for none. `check` may refuse an example by raising DataError. With `on_bad_row="skip"` bad rows go to the
     JSONL file `rejected` (default: rejected.jsonl here) with file, line, reason and the row itself. `max_*` draw a
@@ -62,9 +64,10 @@ def load(
     skipped = left_out if on_bad_row == "skip" else None
     if name.startswith("builtin/"):
         splits, description = _builtin(name)
+        splits = {k: [cued(e, prompt_suffix) for e in examples] for k, examples in splits.items()}
     else:
         raw = _read(name, split or {})
-        splits = {k: _checked(rows, columns or {}, check, skipped) for k, rows in raw.items()}
+        splits = {k: _checked(rows, columns or {}, prompt_suffix, check, skipped) for k, rows in raw.items()}
         splits = refuse_leaks(splits, raw, skipped)
         if skipped is not None:
             write_rejected(rejected or Path("rejected.jsonl"), skipped)
@@ -131,6 +134,7 @@ def _renamed(found: dict[str, Reader], names: Mapping[str, str], source: str) ->
 def _checked(
     rows: list[RawRow],
     columns: Mapping[str, str],
+    prompt_suffix: str,
     check: Callable[[Example], None] | None,
     skipped: list[Rejected] | None,
 ) -> list[Example]:
@@ -142,7 +146,7 @@ def _checked(
         try:
             if row.problem:
                 raise row.problem
-            example = example_from_row(_mapped(row, columns), where=row.where)
+            example = cued(example_from_row(_mapped(row, columns), where=row.where), prompt_suffix)
             if check:
                 check(example)
         except DataError as error:

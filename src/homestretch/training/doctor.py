@@ -1,4 +1,4 @@
-"""The run doctor: watches an online run and says in one sentence which knob to turn.
+"""The run doctor: watches a run and says in one sentence which knob to turn.
 
 Each check looks at the rows of `metrics.jsonl` of one stage. A sentence is given once, until its cause has gone away.
 """
@@ -134,6 +134,17 @@ def divergence(rows: list[Row], metric: str) -> str | None:
     return None
 
 
+def silence(rows: list[Row], metric: str) -> str | None:
+    """More than 5 % of the last validation's outputs are empty."""
+    empty = series(rows, "eval/empty")[-1:]
+    if empty and empty[0] > 0.05:
+        return (
+            f"{empty[0]:.0%} of the validation outputs are empty: the model may not see where its answer begins; set "
+            'dataset.prompt_suffix to a cue such as "\\nAnswer:", or give chat messages.'
+        )
+    return None
+
+
 CHECKS: dict[str, Callable[[list[Row], str], str | None]] = {
     "negative_kl": negative_kl,
     "ratio_tail": ratio_tail,
@@ -142,4 +153,5 @@ CHECKS: dict[str, Callable[[list[Row], str], str | None]] = {
     "entropy_collapse": entropy_collapse,
     "useless_value": useless_value,
     "divergence": divergence,
+    "silence": silence,
 }

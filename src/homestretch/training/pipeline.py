@@ -133,6 +133,7 @@ def _load_data(context: Context) -> Splits:
     splits = load(
         data.name,
         columns=data.columns,
+        prompt_suffix=data.prompt_suffix,
         split=data.split,
         on_bad_row=data.on_bad_row,
         rejected=context.run.path / "rejected.jsonl",

@@ -22,8 +22,8 @@ class Validator:
         self.rows = context.tokens(self.examples, is_encoder_decoder=policy.trunk.is_encoder_decoder)
 
     def metrics(self, number: int) -> dict[str, float]:
-        """Mean ROUGE-L and length-adjusted ROUGE-L (0 to 100), share that fails by a rule, share that does not
-        end, length relative to the reference."""
+        """Mean ROUGE-L and length-adjusted ROUGE-L (0 to 100), share that fails by a rule, that does not end
+        and that is empty, length relative to the reference."""
         if not self.rows:
             return {}
         made = generate(
@@ -43,6 +43,7 @@ class Validator:
                 for s, e, made in zip(texts, self.examples, samples, strict=True)
             ),
             "unfinished": statistics.fmean(not s.terminated for s in samples),
+            "empty": statistics.fmean(not text for text in texts),
             "length_ratio": statistics.fmean(
                 len(s.ids) / row.ref_length for s, row in zip(samples, self.rows, strict=True)
             ),

@@ -102,8 +102,8 @@ def _data(
 
     d = recipe.dataset
     splits = load(
-        d.name, columns=d.columns, split={str(k): v for k, v in d.split.items()}, on_bad_row=d.on_bad_row,
-        rejected=Path(os.devnull), seed=recipe.seed,
+        d.name, columns=d.columns, prompt_suffix=d.prompt_suffix, split={str(k): v for k, v in d.split.items()},
+        on_bad_row=d.on_bad_row, rejected=Path(os.devnull), seed=recipe.seed,
         max_train=d.max_train, max_validation=d.max_validation, max_test=d.max_test,
     )  # fmt: skip
     kind = {"is_encoder_decoder": is_encoder_decoder}

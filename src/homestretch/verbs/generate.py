@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from homestretch.config.decoding import DecodingConfig
 from homestretch.data.files import READERS, RawRow, read_file
-from homestretch.data.records import Example, example_from_row, prompt_text
+from homestretch.data.records import Example, cued, example_from_row, prompt_text
 from homestretch.data.sources import load
 from homestretch.errors import InputError
 from homestretch.writing import check_writable, write_rows
@@ -28,6 +28,7 @@ def generate(
     *,
     split: Split = "test",
     max_examples: int | None = None,
+    prompt_suffix: str = "",
     max_prompt_length: int = 512,
     seed: int = 0,
     arm: str = "ml_raw",
@@ -40,7 +41,8 @@ def generate(
 
     `decoding` takes the settings of `config.decoding.DecodingConfig`: temperature, top_k, top_p, min_p,
     repetition_penalty, num_beams, length_penalty, early_stopping, stop, max_new_tokens, num_samples.
-    All rows of a file are taken; of anything else the given split. Prompts longer than `max_prompt_length` tokens lose
+    All rows of a file are taken; of anything else the given split. `prompt_suffix` is what stood behind the prompts in
+    training (`dataset.prompt_suffix`). Prompts longer than `max_prompt_length` tokens lose
     their middle. A row without an answer is fine. At most `max_rows` rows are decoded at a time, whose caches hold at
     most `max_cache_tokens` tokens. Writes JSONL to `out` where that is given. Raises InputError.
     """
@@ -52,7 +54,7 @@ def generate(
     from homestretch.policies.precision import autocast
     from homestretch.progress import progress
 
-    examples = examples_of(data, split)[:max_examples]
+    examples = [cued(e, prompt_suffix) for e in examples_of(data, split)[:max_examples]]
     tokenizer = load_tokenizer(str(model))
     trunk = load_trunk(str(model), device=choose_device(device))
     prompts = _prompts(examples, tokenizer, trunk.is_encoder_decoder, max_prompt_length)
