@@ -174,9 +174,10 @@ MUTANTS = [
     *of(
         "rewards/shaping",
         "test_shaping",
-        ("ref_length_B.clamp(min=1) - 1)", "ref_length_B.clamp(min=1))"),
+        ("ref_length_B.clamp(min=1) - 1", "ref_length_B.clamp(min=1)"),
+        ('excess_B.clamp(min=0) if form == "ratio"', 'excess_B if form == "ratio"'),
+        ("else excess_B.abs()", "else excess_B"),
         ("ref_length_B.clamp(min=1)", "ref_length_B"),
-        ("- 1).clamp(min=0)", "- 1)"),
         ("(length_B - budget).clamp(min=0)", "(length_B - budget)"),
         ("(length_B - budget)", "(length_B + budget)"),
         ("length_B.detach().float()", "length_B.float()"),

@@ -10,11 +10,14 @@ from reference import shaping as reference
 
 from homestretch.rewards.shaping import length_penalty, shaped_reward
 
-FORMS = ["ratio", "linear", "budget", "none"]
+FORMS = ["ratio", "deviation", "linear", "budget", "none"]
 LENGTHS = st.lists(st.tuples(st.integers(0, 80), st.integers(1, 80)), min_size=1, max_size=5)
 
 
-@pytest.mark.parametrize(("form", "coef", "want"), [("ratio", 0.5, 0.25), ("linear", 0.01, 0.3), ("budget", 0.02, 0.1)])
+@pytest.mark.parametrize(
+    ("form", "coef", "want"),
+    [("ratio", 0.5, 0.25), ("deviation", 0.5, 0.25), ("linear", 0.01, 0.3), ("budget", 0.02, 0.1)],
+)
 def test_penalties_of_the_sheet(form: str, coef: float, want: float) -> None:
     got = length_penalty(torch.tensor([30]), torch.tensor([20]), form=form, coef=coef, budget=25)
     assert got.tolist() == pytest.approx([want])
@@ -30,14 +33,21 @@ def test_penalties_equal_the_definition(form: str, lengths: list[tuple[int, int]
     assert got.dtype == torch.float32
 
 
+def test_only_the_deviation_charges_what_is_too_short() -> None:
+    short, reference = torch.tensor([5]), torch.tensor([20])
+    got = {form: length_penalty(short, reference, form=form, coef=1.0, budget=25).item() for form in FORMS}
+    assert got == {"ratio": 0.0, "deviation": 0.75, "linear": 5.0, "budget": 0.0, "none": 0.0}
+
+
 @pytest.mark.parametrize("form", ["linear", "budget", "none"])
-def test_only_the_ratio_needs_references(form: str) -> None:
+def test_only_ratios_need_references(form: str) -> None:
     assert length_penalty(torch.tensor([3]), None, form=form, coef=1.0, budget=5).shape == (1,)
 
 
 def test_what_is_missing_is_said() -> None:
-    with pytest.raises(ValueError, match="reference lengths"):
-        length_penalty(torch.tensor([3]), None, form="ratio", coef=1.0)
+    for form in ("ratio", "deviation"):
+        with pytest.raises(ValueError, match=f"`{form}` needs reference lengths"):
+            length_penalty(torch.tensor([3]), None, form=form, coef=1.0)
     with pytest.raises(ValueError, match="number of tokens"):
         length_penalty(torch.tensor([3]), None, form="budget", coef=1.0)
 

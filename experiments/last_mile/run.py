@@ -30,6 +30,7 @@ CLASSES = tuple(name for name in NegativesConfig().classes if name != NegativesC
 VARIANTS: dict[str, list[str]] = {
     "full": [],
     "no_length": ["ppo.length_penalty=none"],
+    "deviation": ["ppo.length_penalty=deviation"],
     "no_kl": ["ppo.kl=off"],
     "r2": ["ppo.lookahead_k=4"],
     "no_overlap": ["ppo.rewards.overlap=0"],

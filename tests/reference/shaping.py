@@ -5,6 +5,8 @@ def penalty(form: str, length: int, ref_length: int, *, coef: float, budget: flo
     """The length penalty, form by form."""
     if form == "ratio":
         return coef * max(0.0, length / ref_length - 1)
+    if form == "deviation":
+        return coef * abs(length / ref_length - 1)
     if form == "linear":
         return coef * length
     if form == "budget":

@@ -40,10 +40,11 @@ class RolloutConfig(TrainingConfig):
     """Rewards by name, which join the reward model's score, and do without where there is none: `overlap`,
     length-adjusted ROUGE-L (0 to 1) with the training reference; `rules`, -1 for a sample that breaks a rule of the
     audit; or a function or a classifier of yours. A number is a weight. Origin: ours."""
-    length_penalty: Literal["ratio", "linear", "budget", "none"] = "ratio"
-    """Form of the length term. `ratio` compares with the training reference; inference needs none."""
+    length_penalty: Literal["ratio", "deviation", "linear", "budget", "none"] = "ratio"
+    """Form of the length term. `ratio` charges what is longer than the training reference, `deviation` also what is
+    shorter; inference needs no reference."""
     length_coef: float | None = Field(None, ge=0)
-    """Weight of the length term; None is 1.0 for ratio, 0.01 for linear, 0.05 for budget (sheet 3)."""
+    """Weight of the length term; None is 1.0 for ratio and deviation, 0.01 for linear, 0.05 for budget (sheet 3)."""
     length_budget: float | None = Field(None, gt=0)
     """Free tokens of `budget`; None is 1.2 times the median reference length (sheet 3)."""
     missing_eos_penalty: float = Field(1.0, ge=0)

@@ -2,13 +2,14 @@
 
     r = clip(score, +-c_max) - LP(y) - c_eos 1[no end marker]                                            (1)
 
-    ratio    LP = c max(0, len(y) / len(ref) - 1)                                                        (2)
-    linear   LP = c len(y)                                                                               (3)
-    budget   LP = c max(0, len(y) - B)                                                                   (4)
-    none     LP = 0                                                                                      (5)
+    ratio       LP = c max(0, len(y) / len(ref) - 1)                                                     (2)
+    deviation   LP = c |len(y) / len(ref) - 1|                                                           (3)
+    linear      LP = c len(y)                                                                            (4)
+    budget      LP = c max(0, len(y) - B)                                                                (5)
+    none        LP = 0                                                                                   (6)
 
 Lengths count generated tokens, end marker included. The paper has a length penalty; its form is not known, and these
-four are ours. Everything is constant: no gradient passes into a reward.
+are ours. All but `deviation` only ever ask for less. Everything is constant: no gradient passes into a reward.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-LengthForm = Literal["ratio", "linear", "budget", "none"]
+LengthForm = Literal["ratio", "deviation", "linear", "budget", "none"]
 
 
 def length_penalty(
@@ -27,24 +28,27 @@ def length_penalty(
     """(B,) penalties LP >= 0 in units of reward, float32.
 
     length_B       (B,) tokens of the response
-    ref_length_B   (B,) tokens of the reference, at least 1; read by `ratio` only, else it may be None
-    coef           c >= 0: per unit of excess ratio for `ratio`, per token for `linear` and `budget`
+    ref_length_B   (B,) tokens of the reference, at least 1; read by `ratio` and `deviation`, else it may be None
+    coef           c >= 0: per unit of ratio for `ratio` and `deviation`, per token for `linear` and `budget`
     budget         B >= 0, tokens that cost nothing; read by `budget` only
 
     Raises ValueError where the form needs a reference length or a budget that is not given.
     """
     length_B = length_B.detach().float()
-    if form == "ratio":
+    if form in ("ratio", "deviation"):
         if ref_length_B is None:
-            raise ValueError("The length penalty `ratio` needs reference lengths; give references or choose `budget`.")
-        return coef * (length_B / ref_length_B.clamp(min=1) - 1).clamp(min=0)  # eq. 2
+            raise ValueError(
+                f"The length penalty `{form}` needs reference lengths; give references or choose `budget`."
+            )
+        excess_B = length_B / ref_length_B.clamp(min=1) - 1
+        return coef * (excess_B.clamp(min=0) if form == "ratio" else excess_B.abs())  # eq. 2 and 3
     if form == "linear":
-        return coef * length_B  # eq. 3
+        return coef * length_B  # eq. 4
     if form == "budget":
         if budget is None:
             raise ValueError("The length penalty `budget` needs a number of tokens; set it or choose `ratio`.")
-        return coef * (length_B - budget).clamp(min=0)  # eq. 4
-    return torch.zeros_like(length_B)  # eq. 5
+        return coef * (length_B - budget).clamp(min=0)  # eq. 5
+    return torch.zeros_like(length_B)  # eq. 6
 
 
 def shaped_reward(

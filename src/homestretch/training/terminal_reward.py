@@ -15,7 +15,7 @@ from homestretch.rewards.named import NamedReward, of_samples
 from homestretch.rewards.shaping import length_penalty, shaped_reward
 from homestretch.training.context import Context
 
-LENGTH_COEF = {"ratio": 1.0, "linear": 0.01, "budget": 0.05, "none": 0.0}
+LENGTH_COEF = {"ratio": 1.0, "deviation": 1.0, "linear": 0.01, "budget": 0.05, "none": 0.0}
 BUDGET_OF_MEDIAN = 1.2
 
 
