@@ -14,7 +14,10 @@ from typing import Any
 from homestretch.report.table import markdown
 
 METRICS = ("rougeL", "la_rougeL", "chrf", "similarity", "length_ratio")
-PAIRS = (("rl_raw", "ml_raw"), ("rl_raw", "ml_post"), ("rl_post", "ml_post"), ("rl_raw@t1", "ml_raw@t1"))
+PAIRS = (
+    *(("rl_raw", "ml_raw"), ("rl_raw", "ml_post"), ("rl_post", "ml_post")),
+    *(("rl_raw@t1", "ml_raw@t1"), ("rl_raw@t1", "ml_post@t1")),
+)
 
 
 def cell(value: dict[str, float]) -> str:
