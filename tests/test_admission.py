@@ -89,6 +89,11 @@ def test_the_automatic_bound_is_a_share_of_the_devices_memory(monkeypatch, watch
 
 def test_prompts_start_longest_first(monkeypatch):
     started = []
-    monkeypatch.setattr(schedule, "pad_left", lambda prompts, device: (started.extend(map(len, prompts)), pad_left(prompts, device))[1])  # fmt: skip  # noqa: E501
+
+    def noted(prompts, device):
+        started.extend(map(len, prompts))
+        return pad_left(prompts, device)
+
+    monkeypatch.setattr(schedule, "pad_left", noted)
     generate(policy_of(build("llama")), MANY, eos_ids=ENDS, sampling=SAMPLED, max_cache_tokens=200)
     assert started[started[0] == 1 :] == sorted(map(len, MANY), reverse=True)

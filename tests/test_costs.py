@@ -29,7 +29,7 @@ LORA = Work(rank=3, pass_tokens=100, logits=0)
 
 
 def parts(**changes: object) -> dict[str, float]:
-    return needed(SHAPE, Work(**{**vars(LORA), **changes}))  # type: ignore[arg-type]
+    return needed(SHAPE, Work(**{**vars(LORA), **changes}))  # type: ignore[arg-type] - names are the caller's
 
 
 def test_parts_by_hand() -> None:

@@ -13,6 +13,9 @@ from homestretch.generation.engine import Sample, generate
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.policy import Policy
 
+Draw = Callable[[list[list[int]], int], list[list[Sample]]]
+"""Makes that many samples of each prompt of token ids, in order."""
+
 
 def rollout(
     policy: Policy,
@@ -31,20 +34,10 @@ def rollout(
     `head` the values of the states before them.
     """
     keeps = policy.decodes_as_it_scores and sampling.is_plain
-    lists = prompt_lists(prompts)
-    repeats = _common_repeat(lists)
-    made = generate(
-        policy,
-        lists[::repeats],
-        eos_ids=eos_ids,
-        sampling=sampling,
-        seed=seed,
-        num_samples=repeats,
-        max_rows=max_rows,
-        head=head if keeps else None,
+    how = {"eos_ids": eos_ids, "sampling": sampling, "seed": seed, "max_rows": max_rows}
+    responses, samples = _drawn(
+        prompts, lambda lists, k: generate(policy, lists, num_samples=k, head=head if keeps else None, **how)
     )
-    samples = [sample for group in made for sample in group]
-    responses = with_responses(prompts, samples)
     if not keeps:
         return responses
     logp_BT = _padded([s.logp for s in samples], responses.ids_BT)
@@ -52,18 +45,21 @@ def rollout(
     return replace(responses, logp_sampled_BT=logp_BT, value_sampled_BT=value_BT)
 
 
-def rollout_elsewhere(
-    prompts: SequenceBatch, draw: Callable[[list[list[int]], int], list[list[Sample]]]
-) -> SequenceBatch:
-    """One response for each row of `prompts`, from another engine: `draw` makes that many samples of each prompt.
+def rollout_elsewhere(prompts: SequenceBatch, draw: Draw) -> SequenceBatch:
+    """One response for each row of `prompts`, from another engine.
 
     The samples' log-probabilities are kept as what they were drawn by, not as the policy's own.
     """
+    responses, samples = _drawn(prompts, draw)
+    return replace(responses, logp_drawn_BT=_padded([s.logp for s in samples], responses.ids_BT))
+
+
+def _drawn(prompts: SequenceBatch, draw: Draw) -> tuple[SequenceBatch, list[Sample]]:
+    """The batch with a response a row, and the samples that they are; each run of equal prompts is drawn for once."""
     lists = prompt_lists(prompts)
     repeats = _common_repeat(lists)
     samples = [sample for group in draw(lists[::repeats], repeats) for sample in group]
-    responses = with_responses(prompts, samples)
-    return replace(responses, logp_drawn_BT=_padded([s.logp for s in samples], responses.ids_BT))
+    return with_responses(prompts, samples), samples
 
 
 def _padded(rows: Sequence[list[float]], ids_BT: Tensor) -> Tensor:
