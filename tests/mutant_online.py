@@ -62,8 +62,25 @@ MUTANTS = [
         (".exp().clamp(max=cap)", ".exp()"),
     ),
     *of(
+        "data/records",
+        "test_sources",
+        ("prompt=example.prompt + suffix", "prompt=example.prompt"),
+        ("prompt=example.prompt + suffix", "prompt=example.prompt + suffix, source=example.source + suffix"),
+    ),
+    *of(
+        "data/sources",
+        "test_sources",
+        (
+            "cued(example_from_row(_mapped(row, columns), where=row.where), prompt_suffix)",
+            "example_from_row(_mapped(row, columns), where=row.where)",
+        ),
+        ("[cued(e, prompt_suffix) for e in examples]", "examples"),
+    ),
+    *of("verbs/generate", "test_generate", ("[cued(e, prompt_suffix) for e in examples_of", "[e for e in examples_of")),
+    *of(
         "generation/vllm_engine",
         "test_vllm",
+        ('find_spec("vllm") is None', 'find_spec("vllm") == 1'),
         ('if ".lora_" not in name', 'if ".lora_A" not in name'),
         ('name.replace(".base_layer.", ".")', "name"),
     ),
