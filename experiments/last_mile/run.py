@@ -43,9 +43,10 @@ QUICK = [
 ]  # fmt: skip
 SMALL = {
     "quickstart": [
-        "dataset.max_train=240", "dataset.max_validation=48", "sft.max_steps=15", "sft.eval_steps=15",
-        "sft.eval_examples=48", "negatives.classes_per_example=4", "negatives.mined.max_prompts=120",
-        "negatives.mined.num_samples=2", "ppo.max_steps=6", "ppo.eval_examples=48",
+        "dataset.max_train=240", "dataset.max_validation=48", "dataset.max_test=200", "sft.max_steps=15",
+        "sft.eval_steps=15", "sft.eval_examples=48", "negatives.classes_per_example=4",
+        "negatives.mined.max_prompts=120", "negatives.mined.num_samples=2", "ppo.max_steps=6", "ppo.eval_examples=48",
+        "ppo.rollout_batch_size=64", "ppo.train_batch_size=32", "evaluate.sampled=false",
     ],
     "webnlg": [
         "dataset.max_train=240", "dataset.max_validation=32", "dataset.max_test=120", "sft.max_steps=24",
