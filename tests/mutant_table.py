@@ -228,6 +228,15 @@ MUTANTS = [
         ("        state.forget_last()\n", ""),
         ("token_bK[missing_b, -1]", "token_bK[missing_b, 0]"),
         ("[missing_b]\n    return", "[missing_b].flip(0)\n    return"),
+        ("and packs(policy.trunk.lm)", "and not packs(policy.trunk.lm)"),
+    ),
+    *of(
+        "policies/branches",
+        "test_branches test_candidates",
+        ("position_BL[:, None] < window", "position_BL[:, None] < 10 * window"),
+        ("    cache.crop(-N)\n", ""),
+        ("< column_N", "<= column_N"),
+        ("seen_BL.bool()[:, None] & before_NL", "before_NL.expand(B, N, L)"),
     ),
     *of(
         "rewards/model",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from test_policies import PROMPTS, RESPONSES, batch_of
-from tiny import VOCAB, build
+from tiny import BUILDERS, VOCAB, build
 
 from homestretch.config.training import TrainingConfig
 from homestretch.generation.candidates import candidates
@@ -34,10 +34,15 @@ def all_logp(policy: Policy, b: int, t: int) -> torch.Tensor:
     return policy.score(batch, want=(), candidate_BTK=every).logp_BTK[0, t]
 
 
-@pytest.mark.parametrize("name", ["llama", "t5"])
+@pytest.mark.parametrize("name", BUILDERS)
 @pytest.mark.parametrize("k", [1, 3])
-def test_each_candidate_is_scored_as_its_prefix_would_be(name, k):
+@pytest.mark.parametrize("masks", [True, False])
+def test_each_candidate_is_scored_as_its_prefix_would_be(name, k, masks, monkeypatch):
     policy = policy_of(name)
+    if not masks:  # a model that takes causal ones alone
+        monkeypatch.setattr("homestretch.generation.candidates.packs", lambda lm: False)
+    elif not policy.trunk.is_encoder_decoder:
+        monkeypatch.setattr("homestretch.generation.candidates._walk", None)
     token_BTK, logp_BTK, value_BTK = candidates(policy, batch_of(), k, rows=2)
     assert token_BTK.shape == logp_BTK.shape == value_BTK.shape == (3, 4, k)
     prompts, responses, at = [], [], []

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from homestretch.batch import SequenceBatch
 from homestretch.ops.masks import left_padded
 from homestretch.policies import caches
+from homestretch.policies.branches import branch_hidden
 from homestretch.policies.cache import growing_cache
 from homestretch.policies.packed import packed_hidden, packs
 from homestretch.policies.rows import decoder_of, joined_hidden
@@ -32,7 +33,7 @@ class CausalDecoding:
     joins = True
 
     def __init__(self, lm: PreTrainedModel, prompt_ids_BP: Tensor, prompt_mask_BP: Tensor) -> None:
-        self.decoder = decoder_of(lm)
+        self.lm, self.decoder = lm, decoder_of(lm)
         self.cache = growing_cache()
         ids_BP, mask_BP = left_padded(prompt_ids_BP, prompt_mask_BP)
         self.mask_BL = mask_BP.new_zeros(len(mask_BP), 0)
@@ -54,6 +55,10 @@ class CausalDecoding:
     def step(self, token_B: Tensor) -> None:
         """Append one token to every row."""
         self.hidden_BD = self.read(token_B[:, None], self.mask_BL.new_ones(len(token_B), 1))[:, -1]
+
+    def branch(self, ids_BTK: Tensor) -> Tensor:
+        """States (B, T, K, D) behind K candidates for each of the last T tokens of every row; nothing is appended."""
+        return branch_hidden(self.lm, self.cache, self.mask_BL, ids_BTK)
 
     def cast(self, dtype: torch.dtype) -> None:
         """What has been computed so far, in another type."""

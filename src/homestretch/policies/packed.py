@@ -6,6 +6,7 @@ Only a model that does what it is told about masks and positions can be read so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 import torch
@@ -50,20 +51,27 @@ def packed_hidden(lm: PreTrainedModel, batch: SequenceBatch) -> Tensor:
     first_U, row_B = batch.distinct_prompts
     packed = pack(batch.prompt_ids_BP[first_U], batch.prompt_mask_BP[first_U], batch.ids_BT, batch.mask_BT, row_B)
 
-    def mask(window: int | None) -> Tensor:
-        visible = packed.visible_U1LL(window)
-        if lm.config._attn_implementation == "sdpa":
-            return visible
-        return torch.zeros_like(visible, dtype=lm.dtype).masked_fill(~visible, torch.finfo(lm.dtype).min)
-
-    masks = {kind: mask(window) for kind, window in (windows(lm) or {}).items()}
     hidden_ULD = decoder_of(lm)(
         input_ids=packed.ids_UL,
-        attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
+        attention_mask=attention_masks(lm, packed.visible_U1LL),
         position_ids=packed.position_UL,
         use_cache=False,
     ).last_hidden_state
     return hidden_ULD[packed.row_B[:, None], packed.state_BS]
+
+
+def attention_masks(lm: PreTrainedModel, visible: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
+    """What a model of `windows` takes as its mask: `visible` of an attention window is True where a query (dimension 2)
+    may see a key (dimension 3)."""
+
+    def mask(window: int | None) -> Tensor:
+        seen = visible(window)
+        if lm.config._attn_implementation == "sdpa":
+            return seen
+        return torch.zeros_like(seen, dtype=lm.dtype).masked_fill(~seen, torch.finfo(lm.dtype).min)
+
+    masks = {kind: mask(window) for kind, window in (windows(lm) or {}).items()}
+    return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
 @torch.no_grad()
