@@ -17,6 +17,7 @@ from toy import (
     priced_of,
     prompts_of,
     ranked_of,
+    several_of,
     stored_of,
     trunk_of,
 )
@@ -27,6 +28,7 @@ from homestretch.algorithms.dpo import DPO
 from homestretch.algorithms.gold import GOLD
 from homestretch.algorithms.grpo import GRPO
 from homestretch.algorithms.ift import IFT
+from homestretch.algorithms.modpo import MODPO
 from homestretch.algorithms.ppo import PPO
 from homestretch.algorithms.reward_model import RewardModelling
 from homestretch.algorithms.rloo import RLOO
@@ -39,6 +41,7 @@ from homestretch.config.dpo import DPOConfig
 from homestretch.config.gold import GOLDConfig
 from homestretch.config.grpo import GRPOConfig
 from homestretch.config.ift import IFTConfig
+from homestretch.config.modpo import MODPOConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
 from homestretch.config.rloo import RLOOConfig
@@ -147,6 +150,15 @@ CASES = {
         (),
         frozenset({"pairs", "negatives", "reference"}),
         ("logp_ref_chosen_B", "logp_ref_rejected_B"),
+    ),
+    "modpo": Case(
+        "modpo",
+        MODPOConfig(weight=0.6, rewards={"concise": 0.4}, beta=0.3, loss_type="hinge"),
+        MODPO,
+        several_of,
+        (),
+        frozenset({"pairs", "negatives", "reference", "rewards"}),
+        ("logp_ref_chosen_B", "logp_ref_rejected_B", "reward_chosen_BM", "reward_rejected_BM"),
     ),
     "ppo": Case(
         "ppo",

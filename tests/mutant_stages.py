@@ -62,11 +62,29 @@ MUTANTS = [
         ("chunked_greedy(hidden_BSD[:, :-1][where]", "chunked_greedy(hidden_BSD[:, 1:][where]"),
     ),
     *of(
-        "training/stages/dpo",
+        "training/stages/pairs",
         "test_dpo_stage",
-        ("logp_ref_rejected_B=rejected_N[chosen]", "logp_ref_rejected_B=chosen_N[chosen]"),
-        ("logp_ref_chosen_B=chosen_N[chosen]", "logp_ref_chosen_B=chosen_N[: len(chosen)]"),
+        ("values_N[chosen] for name", "values_N[: len(chosen)] for name"),
+        ('"logp_ref_rejected_B": rejected_N}', '"logp_ref_rejected_B": chosen_N}'),
         ("in config.failure_modes]", "not in config.failure_modes]"),
+    ),
+    *of(
+        "training/stages/modpo",
+        "test_modpo_stage",
+        ("(reward_NM / scale_M).chunk(2)", "reward_NM.chunk(2)"),
+        ("config.beta * (logp_N", "(logp_N"),
+        ("(chosen_NM < rejected_NM)", "(chosen_NM > rejected_NM)"),
+        ("(prompt, worse, better) in there", "(prompt, better, worse) in there"),
+        (
+            "torch.where(own_M, 1.0, deviation_M) if standardise else",
+            "torch.ones_like(deviation_M) if standardise else",
+        ),
+        ("if policy.vocabulary <= most or", "if"),
+    ),
+    *of(
+        "data/records",
+        "test_modpo_stage",
+        ('own = {key.removeprefix(f"{name}_"): v', "own = {key: v"),
     ),
     *of(
         "training/reference_logps",

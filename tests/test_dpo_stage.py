@@ -13,7 +13,7 @@ from toy import pair
 
 from homestretch.errors import DataError
 from homestretch.training.pipeline import run_recipe
-from homestretch.training.stages.dpo import paired
+from homestretch.training.stages.pairs import paired
 
 
 def rejected(row: dict[str, Any], i: int) -> str:
@@ -48,6 +48,7 @@ def test_the_negatives_of_the_run_are_the_worse_responses(tmp_path: Path) -> Non
 def test_the_reference_follows_its_pair() -> None:
     rows = [pair(i) for i in range(5)]
     numbers = torch.arange(5.0)
-    batch = paired(rows, -numbers, -10 * numbers, [3, 1])
+    constant = {"logp_ref_chosen_B": -numbers, "logp_ref_rejected_B": -10 * numbers}
+    batch = paired(rows, constant, [3, 1])
     assert batch.logp_ref_chosen_B.tolist() == [-3, -1] and batch.logp_ref_rejected_B.tolist() == [-30, -10]
     assert batch.chosen.index_B.tolist() == [3, 1]

@@ -88,10 +88,11 @@ def test_weighted_methods_learn_what_earns_more(tmp_path, name, method):
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "t5"])
-def test_dpo_tells_better_from_worse(tmp_path, name):
+@pytest.mark.parametrize("method", ["dpo", "modpo"])
+def test_better_is_told_from_worse(tmp_path, name, method):
     """Untrained, answers and noise are equally likely a token; on pairs that it has not seen, answers come to lead by
     more than two nats a token, and in nine of ten pairs."""
-    trunk, case = trunk_of(name), CASES["dpo"]
+    trunk, case = trunk_of(name), CASES[method]
     policy = Policy(trunk, None, budget=4096)
     made = plan(tmp_path, trunk, CONFIG, rounds=40, batch_of=case.batches)
     fit(case.make(case.config), Models(policy=policy), made, accelerator())

@@ -115,6 +115,13 @@ def ranked_of(number: int, *, size: int = 8) -> PairBatch:
     return replace(batch, **dict(zip(("logp_ref_chosen_B", "logp_ref_rejected_B"), sides, strict=True)))
 
 
+def several_of(number: int, *, size: int = 8) -> PairBatch:
+    """The same, with another objective that likes even numbers."""
+    batch = ranked_of(number, size=size)
+    even = (share_of_even(side)[0][:, None] for side in (batch.chosen, batch.rejected))
+    return replace(batch, **dict(zip(("reward_chosen_BM", "reward_rejected_BM"), even, strict=True)))
+
+
 def share_of_even(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
     """A reward: the share of a response's tokens that are even numbers."""
     even_BT = (responses.ids_BT % 2 == 0) & responses.mask_BT.bool()

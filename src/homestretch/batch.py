@@ -1,7 +1,8 @@
 """The tensor nouns that travel between parts of the package.
 
 Every field carries its shape in its name: `_B` sequences, `_P` prompt tokens, `_T` response tokens,
-`_K` alternatives, `_S` = T + 1 states (state t has seen the prompt and t response tokens), `_D` hidden.
+`_K` alternatives, `_M` objectives, `_S` = T + 1 states (state t has seen the prompt and t response tokens), `_D`
+hidden.
 Batches are frozen; `select`, `trim` and `to` return new ones. A mask is 1 where a token counts; it is born
 where text becomes tokens (tokenisation or generation) and only travels from there.
 """
@@ -197,7 +198,8 @@ class RolloutBatch(SequenceBatch):
 class PairBatch(Batch):
     """B prompts with a better and a worse response each. `margin_B` is added to the wanted difference.
     `failure_mode_B` indexes the kind of the worse response. `logp_ref_chosen_B`, `logp_ref_rejected_B`: log-probability
-    (<= 0, nats) of the whole response under the frozen reference, where a method needs it."""
+    (<= 0, nats) of the whole response under the frozen reference, and `reward_chosen_BM`, `reward_rejected_BM`: what
+    M other objectives give to it, where a method needs them."""
 
     chosen: SequenceBatch
     rejected: SequenceBatch
@@ -205,6 +207,8 @@ class PairBatch(Batch):
     failure_mode_B: Tensor | None = None
     logp_ref_chosen_B: Tensor | None = None
     logp_ref_rejected_B: Tensor | None = None
+    reward_chosen_BM: Tensor | None = None
+    reward_rejected_BM: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.chosen)

@@ -60,19 +60,36 @@ class DPO(Offline):
 
     def loss(self, models: Models, batch: PairBatch) -> LossTerms:
         """Eq. 2 on one batch, one term a pair."""
-        # In one pass, because both sides share the states of their prompt.
-        both = batch.chosen.joined(batch.rejected)
-        logp_BT = models.policy.score(both, want={"logp"}).logp_BT
-        assert logp_BT is not None
-        assert batch.logp_ref_chosen_B is not None and batch.logp_ref_rejected_B is not None
-        chosen_B, rejected_B = torch.where(both.mask_BT.bool(), logp_BT, 0.0).sum(1).chunk(2)
-        sides = chosen_B, rejected_B, batch.logp_ref_chosen_B, batch.logp_ref_rejected_B
+        sides = pair_logps(models, batch)
         terms_B = dpo_loss(*sides, beta=self.config.beta, label_smoothing=self.config.label_smoothing)
-        margin_B, ones_B = dpo_margin(*sides).detach(), torch.ones_like(terms_B)
-        diagnostics = {
-            "accuracy": ((margin_B > 0).float(), ones_B),
-            "margin": (margin_B, ones_B),
-            "logp_chosen": (chosen_B.detach(), ones_B),
-            "logp_rejected": (rejected_B.detach(), ones_B),
-        }
-        return LossTerms(terms=terms_B, mask=ones_B, average="sequence", diagnostics=diagnostics)
+        return pair_terms(terms_B, *sides)
+
+
+def pair_logps(models: Models, batch: PairBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log-probabilities (B,) of better and worse responses under the policy, then under the reference."""
+    # In one pass, because both sides share the states of their prompt.
+    both = batch.chosen.joined(batch.rejected)
+    logp_BT = models.policy.score(both, want={"logp"}).logp_BT
+    assert logp_BT is not None
+    assert batch.logp_ref_chosen_B is not None and batch.logp_ref_rejected_B is not None
+    chosen_B, rejected_B = torch.where(both.mask_BT.bool(), logp_BT, 0.0).sum(1).chunk(2)
+    return chosen_B, rejected_B, batch.logp_ref_chosen_B, batch.logp_ref_rejected_B
+
+
+def pair_terms(
+    terms_B: Tensor,
+    logp_chosen_B: Tensor,
+    logp_rejected_B: Tensor,
+    logp_ref_chosen_B: Tensor,
+    logp_ref_rejected_B: Tensor,
+) -> LossTerms:
+    """Terms of a loss on pairs, with what is logged of every such loss."""
+    margin_B = dpo_margin(logp_chosen_B, logp_rejected_B, logp_ref_chosen_B, logp_ref_rejected_B).detach()
+    ones_B = torch.ones_like(terms_B)
+    diagnostics = {
+        "accuracy": ((margin_B > 0).float(), ones_B),
+        "margin": (margin_B, ones_B),
+        "logp_chosen": (logp_chosen_B.detach(), ones_B),
+        "logp_rejected": (logp_rejected_B.detach(), ones_B),
+    }
+    return LossTerms(terms=terms_B, mask=ones_B, average="sequence", diagnostics=diagnostics)

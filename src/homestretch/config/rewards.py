@@ -10,13 +10,13 @@ rewards:
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
 from homestretch.config.base import Config, nearest
 
-RULES = ("overlap", "rules")
+RULES = ("overlap", "rules", "concise", "faithful", "coverage")
 """Rewards without a model (`rewards.rules`): their name alone says what they are."""
 
 MODEL = "model"
@@ -67,7 +67,11 @@ class RewardTerm(Config):
         return [name for name in ("function", "classifier", "column") if getattr(self, name) is not None]
 
 
-def _known(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
+Term = TypeVar("Term", bound=RewardTerm)
+
+
+def known(terms: dict[str, Term]) -> dict[str, Term]:
+    """The terms, each of which says what it is. Raises ValueError."""
     for name, term in terms.items():
         built_in = name in (*RULES, MODEL)
         if not built_in and not term.sources:
@@ -97,8 +101,8 @@ def _of_samples(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
     return terms
 
 
-_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Rewards = Annotated[dict[_Name, RewardTerm], AfterValidator(_known)]
+NAME = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Rewards = Annotated[dict[NAME, RewardTerm], AfterValidator(known)]
 """Terms by name."""
 StoredRewards = Annotated[Rewards, AfterValidator(_of_some_weight)]
 """Terms that are all of what a stored response earns; none for the data's own column, or else the reward model."""

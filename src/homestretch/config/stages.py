@@ -12,6 +12,7 @@ from homestretch.config.evaluate import EvaluateConfig, ReportConfig
 from homestretch.config.gold import GOLDConfig
 from homestretch.config.grpo import GRPOConfig
 from homestretch.config.ift import IFTConfig
+from homestretch.config.modpo import MODPOConfig
 from homestretch.config.negatives import NegativesConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
@@ -31,6 +32,7 @@ STAGES: dict[str, type[Config]] = {
     "value": ValueConfig,
     "alol": ALOLConfig,
     "dpo": DPOConfig,
+    "modpo": MODPOConfig,
     "ppo": PPOConfig,
     "rloo": RLOOConfig,
     "grpo": GRPOConfig,
@@ -38,7 +40,7 @@ STAGES: dict[str, type[Config]] = {
     "report": ReportConfig,
 }
 
-TRAINS_POLICY = ("sft", "ift", "wbc", "gold", "alol", "dpo", "ppo", "rloo", "grpo")
+TRAINS_POLICY = ("sft", "ift", "wbc", "gold", "alol", "dpo", "modpo", "ppo", "rloo", "grpo")
 """Stages after which the run has another model."""
 
 LIKELIHOOD = ("sft", "ift")
@@ -65,6 +67,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "value": ("reward", "reward"),
     "alol": ("reward", "reward"),
     "dpo": ("rejected", "negatives"),
+    "modpo": ("rejected", "negatives"),
 }
 """What a stage reads of every training row, and the stage that can make it: column, kind."""
 

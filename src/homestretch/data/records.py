@@ -85,6 +85,13 @@ def example_from_row(row: Any, *, where: str) -> Example:
     )
 
 
+def side(pair: Example, name: str) -> Example:
+    """One answer of a preference row, `chosen` or `rejected`, as an example of its own. Columns that start with that
+    name and `_` lose it: `chosen_rewards` are the `rewards` of the chosen answer."""
+    own = {key.removeprefix(f"{name}_"): v for key, v in pair.columns.items() if key.startswith(f"{name}_")}
+    return replace(pair, completion=pair.columns[name], columns=pair.columns | own)
+
+
 def cued(example: Example, suffix: str) -> Example:
     """The example with `suffix` behind its prompt, if that is text. What the answer is about (`source`) stays."""
     if not suffix or not isinstance(example.prompt, str):

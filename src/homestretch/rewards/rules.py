@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from homestretch.metrics.failures import failures
+from homestretch.metrics.lexicon import content_words, names_and_numbers, supports
 from homestretch.metrics.rouge import la_rouge
+from homestretch.metrics.sentences import words
 from homestretch.rewards.base import Reward
 
 
@@ -39,5 +41,50 @@ def unbroken_rules(
     ]
 
 
-REWARDS: Mapping[str, Reward] = {"overlap": reference_overlap, "rules": unbroken_rules}
+def conciseness(prompts: Sequence[Any], completions: Sequence[str], **_: Any) -> list[float]:
+    """Minus the number of words of each completion. It follows the `Reward` protocol."""
+    return [-float(len(words(text))) for text in completions]
+
+
+def faithfulness(
+    prompts: Sequence[Any],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    document: Sequence[str],
+    **_: Any,
+) -> list[float]:
+    """Share of a completion's names and numbers that document or references contain, 0 to 1; 1 where it has none.
+
+    It follows the `Reward` protocol, and judges as the rule `unsupported` of `metrics.failures` does.
+    """
+
+    def share(text: str, evidence: Sequence[str]) -> float:
+        said = names_and_numbers(text)
+        return sum(supports(evidence, item) for item in said) / len(said) if said else 1.0
+
+    return [share(text, (doc, *refs)) for text, refs, doc in zip(completions, references, document, strict=True)]
+
+
+def coverage(
+    prompts: Sequence[Any], completions: Sequence[str], references: Sequence[Sequence[str]], **_: Any
+) -> list[float | None]:
+    """Share of the first reference's content words that a completion has, 0 to 1; None where it has no such words.
+
+    It follows the `Reward` protocol. Words are compared as the rule `irrelevant` of `metrics.failures` does.
+    """
+
+    def share(text: str, reference: str) -> float | None:
+        wanted = content_words(reference)
+        return len(wanted & content_words(text)) / len(wanted) if wanted else None
+
+    return [share(text, refs[0]) for text, refs in zip(completions, references, strict=True)]
+
+
+REWARDS: Mapping[str, Reward] = {
+    "overlap": reference_overlap,
+    "rules": unbroken_rules,
+    "concise": conciseness,
+    "faithful": faithfulness,
+    "coverage": coverage,
+}
 """By the name that a recipe gives it."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from homestretch.config.recipe import Recipe, Stage
 from homestretch.config.rewards import MODEL, RewardTerm
 from homestretch.config.stages import COLUMNS
-from homestretch.data.records import Example, completion_text
+from homestretch.data.records import Example, completion_text, side
 from homestretch.data.sources import Splits
 from homestretch.errors import DataError, RecipeError
 from homestretch.rewards.functions import load_function
@@ -60,7 +60,20 @@ def check_rewards(stage: Stage, made: set[str], examples: Sequence[Example]) -> 
         if term.function is not None:
             load_function(name, term.function)
         if term.column is not None:
-            ask(Column(name, term.column), examples, [completion_text(e) for e in examples], [True] * len(examples))
+            answers = _answers(stage, examples)
+            ask(Column(name, term.column), answers, [completion_text(e) for e in answers], [True] * len(answers))
+
+
+def _answers(stage: Stage, examples: Sequence[Example]) -> Sequence[Example]:
+    """What the stage's rewards are asked of: the rows, or both sides of pairs. Raises RecipeError."""
+    if COLUMNS.get(stage.kind, ("", ""))[0] != "rejected":
+        return examples
+    if any("rejected" not in e.columns for e in examples):
+        raise RecipeError(
+            f"The stage `{stage.name}` names a column as a reward, which made failures do not have: give rows with "
+            "`rejected`, `chosen_rewards` and `rejected_rewards`, or name a rule, a function or a classifier."
+        )
+    return [side(e, name) for name in ("chosen", "rejected") for e in examples]
 
 
 def row_check(recipe: Recipe, lengths: Callable[[Example], None]) -> Callable[[Example], None]:

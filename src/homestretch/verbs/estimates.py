@@ -16,7 +16,7 @@ from homestretch.costs.shape import Row, Shape
 from homestretch.costs.time import Machine, Round, learning, round_seconds
 from homestretch.report.names import duration, memory
 
-PAIRED = ("reward", "dpo")  # stages whose rows have two answers
+PAIRED = ("reward", "dpo", "modpo")  # stages whose rows have two answers
 
 
 def memory_needed(

@@ -1,0 +1,107 @@
+"""What every stage has in common that trains the policy on pairs of a better and a worse response."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from homestretch.algorithms.base import Algorithm, Models
+from homestretch.batch import PairBatch
+from homestretch.config.dpo import DPOConfig
+from homestretch.config.modpo import MODPOConfig
+from homestretch.config.stages import kind_of
+from homestretch.data.collate import collate_pairs
+from homestretch.data.records import Example
+from homestretch.data.samplers import epoch_batch
+from homestretch.data.tokenize import TokenizedPair
+from homestretch.errors import DataError
+from homestretch.training.context import ROLE, Context
+from homestretch.training.loop import Progress
+from homestretch.training.policy_stage import train_policy
+from homestretch.training.reference_logps import reference_logps
+from homestretch.training.stages.negatives import FILE
+from homestretch.training.stages.reward import read_pairs
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """N pairs as rows and as token ids, with the reference's log-probabilities of whole responses (N,)."""
+
+    examples: list[Example]
+    rows: list[TokenizedPair]
+    logp_ref_chosen_N: Tensor
+    logp_ref_rejected_N: Tensor
+
+
+def train_on_pairs(
+    context: Context,
+    config: DPOConfig | MODPOConfig,
+    folder: Path,
+    algorithm: Algorithm,
+    *,
+    known: Callable[[Pairs], dict[str, Tensor]] = lambda pairs: {},
+) -> Progress:
+    """Train the current model on pairs, keep the best checkpoint, and save its model.
+
+    `known` gives what else is constant about the pairs, N rows for each field of their batches (see PairBatch).
+    """
+    examples = pairs_of(context, config)
+    rows = context.pair_tokens(
+        examples,
+        is_encoder_decoder=bool(context.config.is_encoder_decoder),
+        truncate=context.recipe.dataset.truncate,
+    )
+    # Cut to the same start, two responses are one.
+    both = [(e, r) for e, r in zip(examples, rows, strict=True) if r.chosen.completion_ids != r.rejected.completion_ids]
+    if not both:
+        raise DataError(
+            "Once cut, every pair has the same text on both sides: raise dataset.max_completion_length, or give pairs "
+            "that differ in their first tokens."
+        )
+    examples, rows = [example for example, _ in both], [row for _, row in both]
+    learner = context.learner(config, kind_of(config), ROLE)
+    # The trunk is still as it was loaded: its adapter is off, or in full fine-tuning nothing has been trained yet.
+    reference = context.policy(learner.trunk, None, config)
+    sides = [row.chosen for row in rows] + [row.rejected for row in rows]
+    logps = reference_logps(reference, sides, folder / "reference")
+    chosen_N, rejected_N = torch.stack([logp.sum() for logp in logps]).chunk(2)
+    constant = {"logp_ref_chosen_B": chosen_N, "logp_ref_rejected_B": rejected_N}
+    constant |= known(Pairs(examples, rows, chosen_N, rejected_N))
+    seed, size, prompts = context.recipe.seed, config.train_batch_size, [tuple(row.chosen.prompt_ids) for row in rows]
+
+    def batch_of(number: int) -> PairBatch:
+        return paired(rows, constant, epoch_batch(prompts, size, seed=seed, number=number))
+
+    rounds = config.rounds(math.ceil(len(rows) / size))
+    models = Models(policy=learner.policy)
+    return train_policy(
+        context, config, folder, learner, algorithm, models, batch_of=batch_of, rounds=rounds, keep_start=True
+    )
+
+
+def pairs_of(context: Context, config: DPOConfig | MODPOConfig) -> list[Example]:
+    """The data's own pairs, or else the run's negatives, of the chosen failure modes. Raises DataError for none."""
+    examples = context.splits.train
+    if any("rejected" not in e.columns for e in examples):
+        examples = read_pairs(context.folders["negatives"] / FILE)
+    if config.failure_modes is None:
+        return examples
+    kept = [e for e in examples if e.columns.get("failure_mode") in config.failure_modes]
+    if not kept:
+        there = sorted({str(e.columns.get("failure_mode")) for e in examples})
+        raise DataError(
+            f"No pair has one of {kind_of(config)}.failure_modes {config.failure_modes}; there are {', '.join(there)}."
+        )
+    return kept
+
+
+def paired(rows: Sequence[TokenizedPair], constant: dict[str, Tensor], chosen: list[int]) -> PairBatch:
+    """The batch of some rows, with what is constant about them by field name."""
+    return replace(
+        collate_pairs([rows[i] for i in chosen]), **{name: values_N[chosen] for name, values_N in constant.items()}
+    )
