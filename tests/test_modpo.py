@@ -1,10 +1,8 @@
-"""Multi-objective DPO: the sheet's numbers, DPO at one end, what cancels, what is constant, the optimum of a bandit."""
+"""Multi-objective DPO: the sheet's numbers, DPO at one end, what cancels, what is constant."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,9 +20,6 @@ from homestretch.config.modpo import MODPOConfig
 from homestretch.errors import RecipeError
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "experiments" / "modpo"))
-import bandit
 
 SHEET = {
     (0.5, 0.5): (-0.1, 0.0, 0.744397),
@@ -141,24 +136,6 @@ def test_the_method_passes_its_settings_on() -> None:
     torch.testing.assert_close(hinge, (1 + torch.expm1(terms.terms).log()).clamp(min=0))
     part = MODPO(config).loss(models, batch.select([2, 0])).terms
     torch.testing.assert_close(part, terms.terms[[2, 0]], atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("weights", [(0.1, 0.9), (0.5, 0.5), (0.9, 0.1), (0.2, 0.5, 0.3)])
-def test_a_bandit_comes_to_the_closed_form(weights: tuple[float, ...]) -> None:
-    problem = bandit.problem(outputs=12, objectives=len(weights), seed=3)
-    assert bandit.total_variation(bandit.trained(problem, weights), bandit.optimum(problem, weights)) < 1e-3
-    assert bandit.total_variation(problem.start, bandit.optimum(problem, weights)) > 0.1
-
-
-def test_the_closed_form_is_that_of_the_sheet() -> None:
-    rewards = torch.tensor([[1.0, 0.0, 0.5], [-1.0, 1.0, 0.2]], dtype=torch.float64)
-    made = bandit.Problem(torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64), rewards, beta=0.5)
-    for weight, expected in {
-        0.25: [0.098096, 0.717033, 0.184871],
-        0.5: [0.290996, 0.474606, 0.234398],
-        1.0: [0.814098, 0.066106, 0.119796],
-    }.items():
-        assert bandit.optimum(made, (weight, 1 - weight)).tolist() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
