@@ -120,6 +120,17 @@ def test_a_finished_stage_is_not_run_again_and_a_changed_one_is(tmp_path):
     assert json.loads(run.results.read_text())["arms"]["ml_raw"]["metrics"]["rougeL"]["n"] == 6
 
 
+def test_another_number_in_a_column_is_another_input(tmp_path):
+    first = recipe(tmp_path, "llama", [SFT])
+    run = run_recipe(first, tmp_path / "run")
+    weights = run.path / "stages" / "01-sft" / "model" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    data = Path(first.dataset.name)
+    data.write_text("".join(json.dumps(json.loads(x) | {"reward": 1}) + "\n" for x in data.read_text().splitlines()))
+    run_recipe(first, tmp_path / "run")
+    assert weights.stat().st_mtime_ns != before
+
+
 def test_the_folder_of_another_run_is_refused(tmp_path):
     first = recipe(tmp_path, "llama", [SFT])
     run_recipe(first, tmp_path / "run")

@@ -18,6 +18,7 @@ from homestretch.data.samplers import priority_batch
 from homestretch.data.sources import Splits
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import DataError, InputError, RecipeError
+from homestretch.results import RunFolder, StageRecord
 from homestretch.rewards.named import NamedReward, load_rewards
 from homestretch.training.needs import check_needs, row_check
 from homestretch.training.precomputed import once
@@ -147,6 +148,18 @@ def test_what_was_computed_once_is_read_back_to_the_bit(tmp_path: Path) -> None:
     made = torch.randn(5)
     assert torch.equal(once(tmp_path / "x", lambda: {"a": made})["a"], made)
     assert torch.equal(once(tmp_path / "x", lambda: {"a": made + 1})["a"], made)
+
+
+def test_what_another_run_has_computed_of_the_same_is_taken_over(tmp_path: Path) -> None:
+    made, run = torch.randn(5), RunFolder(tmp_path / "run")
+    StageRecord(name="dpo", status="running").write(run.stage(1, "dpo").record)
+    once(run.stage(1, "dpo").path / "x", lambda: {"a": made}, key="k")
+
+    def asked(name: str, key: str) -> bool:
+        found = once(tmp_path / key / name, lambda: {"a": made + 1}, key=key, others=[run])["a"]
+        return not torch.equal(found, made)
+
+    assert [asked("x", "k"), asked("y", "k"), asked("x", "other")] == [False, True, True]
 
 
 def needs(stages: list, rows: list[Example], **shared: object) -> None:

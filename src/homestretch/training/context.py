@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -42,13 +42,14 @@ ROLE = "policy"
 @dataclass
 class Context:
     """One run. `model` is where the next stage's start weights are; `device` is that of all models; `folders` maps
-    finished stages to their folders."""
+    finished stages to their folders. `others` are runs that may have computed already what this one needs."""
 
     recipe: Recipe
     run: RunFolder
     splits: Splits
     model: str
     device: torch.device
+    others: Sequence[RunFolder] = ()
     folders: dict[str, Path] = field(default_factory=dict)
 
     @cached_property

@@ -80,7 +80,8 @@ def run_recipe(recipe: Recipe, out: str | Path, *, others: Sequence[RunFolder] =
     """
     run = RunFolder(out)
     device = choose_device(recipe.device)
-    context = Context(recipe=recipe, run=run, splits=EMPTY, model=recipe.model_name_or_path, device=device)
+    model = recipe.model_name_or_path
+    context = Context(recipe=recipe, run=run, splits=EMPTY, model=model, device=device, others=others)
     check_tracker(recipe.report_to)
     if recipe.push_to_hub:
         check_token()
@@ -94,7 +95,7 @@ def run_recipe(recipe: Recipe, out: str | Path, *, others: Sequence[RunFolder] =
     chain = fingerprint(recipe, splits)
     for number, stage in enumerate(recipe.stages, start=1):
         chain = str(fold("stage", chain, stage.name, stage.config.model_dump_json(), *functions_of(stage)))
-        _run_stage(context, stage, run.stage(number, stage.name), chain, others)
+        _run_stage(context, stage, run.stage(number, stage.name), chain)
     _finish(context)
     return run
 
@@ -158,7 +159,7 @@ def fingerprint(recipe: Recipe, splits: Splits) -> str:
     """Changes when the model's name, the data or the shared settings change."""
     shared = recipe.model_dump_json(exclude={"stages", "output_dir", "report_to", "push_to_hub", "hub_model_id"})
     texts = [
-        repr((e.id, e.prompt, e.completion, e.references))
+        repr((e.id, e.prompt, e.completion, e.references, sorted(e.columns.items())))
         for s in (splits.train, splits.validation, splits.test)
         for e in s
     ]
@@ -171,8 +172,8 @@ def functions_of(stage: Stage) -> list[str]:
     return [source_key(term.function) for term in terms if term.function is not None]
 
 
-def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str, others: Sequence[RunFolder]) -> None:
-    if not from_first(ranks.is_first() and (_is_done(folder, inputs) or _taken_over(folder, inputs, others))):
+def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str) -> None:
+    if not from_first(ranks.is_first() and (_is_done(folder, inputs) or _taken_over(folder, inputs, context.others))):
         _execute(context, stage, folder, inputs)
         wait()
     context.folders.pop(stage.kind, None)  # the order is that of the last stage of each kind

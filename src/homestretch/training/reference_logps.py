@@ -8,19 +8,37 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from homestretch.config.training import TrainingConfig
 from homestretch.data.collate import collate
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.policies.policy import Policy
 from homestretch.progress import progress
+from homestretch.rewards.cache import content_key, model_key
+from homestretch.training.context import Context
 from homestretch.training.precomputed import once
 
 ROWS = 512
 """Rows that are padded to one width at a time."""
 
 
-def reference_logps(reference: Policy, rows: Sequence[TokenizedExample], folder: Path) -> list[Tensor]:
-    """Each row's log-probabilities (nats, <= 0), one for each response token, float32 on the CPU; computed once."""
-    flat_N = once(folder, lambda: {"logp": _flat(reference, rows)})["logp"]
+def reference_logps(
+    context: Context,
+    config: TrainingConfig,
+    reference: Policy,
+    rows: Sequence[TokenizedExample],
+    folder: Path,
+    *,
+    model: str | None = None,
+) -> list[Tensor]:
+    """Each row's log-probabilities (nats, <= 0), one for each response token, float32 on the CPU; computed once.
+
+    `reference` is the run's current model, or `model`. Another method of a comparison that asks the same of it gets the
+    same numbers.
+    """
+    how = context.recipe.dtype, context.device.type, config.bf16, context.budget(config)
+    texts = [(row.prompt_ids, row.completion_ids) for row in rows]
+    key = content_key(model_key(model or context.model), how, texts)
+    flat_N = once(folder, lambda: {"logp": _flat(reference, rows)}, key=key, others=context.others)["logp"]
     return list(flat_N.split([len(row.completion_ids) for row in rows]))
 
 

@@ -44,7 +44,7 @@ def run(context: Context, config: ALOLConfig, folder: Path) -> Progress:
     if "reference" in algorithm.needs:
         # The trunk is still as it was loaded: its adapter is off, or in full fine-tuning nothing has been trained yet.
         reference = context.policy(learner.trunk, None, config)
-        logps = reference_logps(reference, rows, folder / "reference")
+        logps = reference_logps(context, config, reference, rows, folder / "reference")
     return train_policy(
         context,
         config,

@@ -91,7 +91,8 @@ def policy_rewards(
         raise InputError(
             f"The policy `{model}` does not read this model's tokens; name one that was trained from the same start."
         )
-    logp_N = torch.stack([logp.sum() for logp in reference_logps(policy, rows, folder)])
+    logps = reference_logps(context, config, policy, rows, folder, model=model)
+    logp_N = torch.stack([logp.sum() for logp in logps])
     del trunk, policy
     release()
     return config.beta * (logp_N - torch.cat([pairs.logp_ref_chosen_N, pairs.logp_ref_rejected_N]))

@@ -68,7 +68,7 @@ def train_on_pairs(
     # The trunk is still as it was loaded: its adapter is off, or in full fine-tuning nothing has been trained yet.
     reference = context.policy(learner.trunk, None, config)
     sides = [row.chosen for row in rows] + [row.rejected for row in rows]
-    logps = reference_logps(reference, sides, folder / "reference")
+    logps = reference_logps(context, config, reference, sides, folder / "reference")
     chosen_N, rejected_N = torch.stack([logp.sum() for logp in logps]).chunk(2)
     constant = {"logp_ref_chosen_B": chosen_N, "logp_ref_rejected_B": rejected_N}
     constant |= known(Pairs(examples, rows, chosen_N, rejected_N))
