@@ -101,7 +101,8 @@ MUTANTS = [
     *of(
         "training/precomputed",
         "test_stored_rewards",
-        ("    if not from_first(folder.is_dir()):\n        checkpoint", "    if True:\n        checkpoint"),
+        ("    if not from_first(folder.is_dir()):\n", "    if True:\n"),
+        ('.get("key") == key', '.get("key") != key'),
     ),
     *of(
         "data/samplers",

@@ -104,10 +104,13 @@ def test_log_probabilities_of_the_reference_row_by_row(tmp_path: Path, monkeypat
 
     monkeypatch.setattr("homestretch.training.reference_logps.ROWS", 3)
     lm, rows = build("gpt2"), [row(i) for i in range(7)]
-    made = reference_logps(Policy(Trunk(lm), None, budget=20), rows, tmp_path / "reference")
+    recipe, device = SimpleNamespace(dtype="auto"), torch.device("cpu")
+    asks = SimpleNamespace(recipe=recipe, device=device, budget=lambda c: 20, model=str(tmp_path), others=())
+    how = asks, ALOLConfig()
+    made = reference_logps(*how, Policy(Trunk(lm), None, budget=20), rows, tmp_path / "reference")
     for r, logp in zip(rows, made, strict=True):
         with torch.no_grad():
             torch.testing.assert_close(logp, naive_logp(lm, r.prompt_ids, r.completion_ids), atol=2e-5, rtol=1e-5)
-    again = reference_logps(SimpleNamespace(), rows, tmp_path / "reference")
+    again = reference_logps(*how, SimpleNamespace(), rows, tmp_path / "reference")
     assert all(torch.equal(a, b) for a, b in zip(made, again, strict=True))
     assert padded(made[2:4], 5).shape == (2, 5)
