@@ -46,10 +46,10 @@ def of_arm(rows, arm):
     return [row for row in rows if row["arm"] == arm]
 
 
-def test_table_of_metrics_has_the_keys_of_the_design():
+def test_table_of_metrics_has_the_keys_of_the_design_and_kl():
     assert set(METRICS) == set(
         "rouge1 rouge2 rougeL la_rouge1 la_rouge2 la_rougeL bleu chrf bleurt bertscore similarity distinct2 copy_rate "
-        "length_ratio reward".split()
+        "length_ratio reward kl".split()
     )
     assert set(TEXT_METRICS) < set(METRICS)
     assert all(m.equation and m.key == key for key, m in METRICS.items())

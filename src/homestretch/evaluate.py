@@ -1,6 +1,7 @@
 """Generations in, results out: metrics with intervals for each arm, paired tests between arms.
 
-    generations.jsonl   {"id", "arm", "prompt", "references", "source", "text", "terminated", "tokens", "reward"}
+    generations.jsonl   {"id", "arm", "prompt", "references", "source", "text", "terminated", "tokens", "reward",
+                         "rewards", "kl"}
     results.json        `Results`: arms -> metrics, failure modes, length; comparisons a - b for each metric
 
 Intervals are percentiles of a bootstrap over prompts, p-values come from random sign flips of paired differences
@@ -20,7 +21,7 @@ import numpy as np
 
 from homestretch.config.base import nearest
 from homestretch.errors import DataError, InputError, RecipeError
-from homestretch.metrics import METRICS
+from homestretch.metrics import FAILURES, METRICS, REWARDS, better
 from homestretch.metrics.base import Column, Floats, Outputs
 from homestretch.metrics.compare import Table, compare, measure, rank
 from homestretch.metrics.failures import RULES, failure_rates, judge_row
@@ -31,10 +32,11 @@ from homestretch.metrics.text import TEXT_METRICS, text_columns
 from homestretch.results import Arm, Comparison, Length, Results
 
 Row = Mapping[str, Any]
+STORED = ("reward", "kl")
+"""Metrics that stand in the rows already."""
 Progress = Callable[[str, int, int], None]
 """Told the name of what is done next, how many parts are done, and how many there are."""
 
-FAILURES = "failures/"
 PAIRS = (
     ("rl_raw", "ml_raw"),
     ("rl_post", "ml_post"),
@@ -128,7 +130,17 @@ def _row(line: str, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: this is not JSON; write one object a line.") from None
     if not isinstance(row, dict) or not isinstance(row.get("text"), str) or not isinstance(row.get("arm"), str):
         raise DataError(f"{where}: a generation needs the strings `arm` and `text`; generate it again.")
-    return {"id": where, "references": [], "source": "", "terminated": None, "tokens": None, "reward": None, **row}
+    return {
+        "id": where,
+        "references": [],
+        "source": "",
+        "terminated": None,
+        "tokens": None,
+        "reward": None,
+        "rewards": None,
+        "kl": None,
+        **row,
+    }
 
 
 def _by_arm(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -142,11 +154,11 @@ def _by_arm(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def _names(metrics: Sequence[str] | None, learned: Mapping[str, Scorer]) -> list[str]:
     if metrics is None:
-        return [key for key in METRICS if key in TEXT_METRICS or key in learned or key == "reward"]
+        return [key for key in METRICS if key in TEXT_METRICS or key in learned or key in STORED]
     for key in metrics:
         if key not in METRICS:
             raise RecipeError(f"evaluate: unknown metric `{key}`; {nearest(key, list(METRICS))}")
-        if key not in TEXT_METRICS and key not in learned and key != "reward":
+        if key not in TEXT_METRICS and key not in learned and key not in STORED:
             needed = " and ".join(need for need in METRICS[key].needs if need != "references")
             raise RecipeError(f"evaluate: `{key}` needs a local {needed}; name one in the recipe or leave it out.")
     return list(metrics)
@@ -159,13 +171,23 @@ def _table(rows: Sequence[Row], names: Sequence[str], form: Form, seed: int, lea
     for name in names:
         if name in learned:
             columns[name] = _learned(outputs, learned[name])
-    if "reward" in names and all(r["reward"] is not None for r in rows):
-        columns["reward"] = Column.of_scores([r["reward"] for r in rows])
+    for name in STORED:
+        if name in names and all(r.get(name) is not None for r in rows):
+            columns[name] = Column.of_scores([r[name] for r in rows])
+    for name in _rewards(rows):
+        given = [r["rewards"][name] for r in rows]
+        columns[REWARDS + name] = Column.of_scores([np.nan if value is None else value for value in given])
     answers = [judge_row(r) for r in rows]
     for name in (*RULES, "any"):
         columns[FAILURES + name] = Column.of_scores([float(a.get(name, np.nan)) for a in answers])
     ordered = {key: columns[key] for key in (*METRICS, *columns) if key in columns}
     return Table.of([str(r["id"]) for r in rows], ordered)
+
+
+def _rewards(rows: Sequence[Row]) -> list[str]:
+    """Names of the single rewards that every row has."""
+    each = [r.get("rewards") or {} for r in rows]
+    return [name for name in each[0] if all(name in rewards for rewards in each)]
 
 
 def _learned(outputs: Outputs, scorer: Scorer) -> Column:
@@ -178,7 +200,7 @@ def _learned(outputs: Outputs, scorer: Scorer) -> Column:
 
 def _arm(rows: Sequence[Row], table: Table, seed: int) -> Arm:
     measured = measure(table, seed=seed)
-    metrics = {key: m for key, m in measured.items() if key in METRICS}
+    metrics = {key: m for key, m in measured.items() if not key.startswith(FAILURES)}
     if len(table.prompts) == len(rows):
         rates = failure_rates(rows)
     else:  # Wilson's interval would take several outputs of one prompt for independent ones
@@ -202,7 +224,6 @@ def _length(rows: Sequence[Row]) -> Length | None:
 
 
 def _comparison(a: str, b: str, key: str, difference: float, low: float, high: float, p: float, n: int) -> Comparison:
-    better = METRICS[key].higher_is_better if key in METRICS else False
     return Comparison(
-        a=a, b=b, metric=key, difference=difference, low=low, high=high, p_value=p, n=n, higher_is_better=better
+        a=a, b=b, metric=key, difference=difference, low=low, high=high, p_value=p, n=n, higher_is_better=better(key)
     )

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from homestretch.config.base import Config
+from homestretch.config.rewards import OutputRewards
 
 PostStep = Literal["end_marker", "tail", "dedupe"]
 
@@ -28,8 +29,11 @@ class EvaluateConfig(Config):
     """Metrics to compute; None computes all that need no checkpoint of their own."""
     bleurt_checkpoint: str | None = None
     """Path or Hub name of a BLEURT checkpoint in Hugging Face format."""
-    score_reward: bool = False
-    """Also score the raw outputs with the run's reward model (metric `reward`); a forward pass over each output."""
+    rewards: OutputRewards = {}
+    """Rewards of the raw outputs (see rewards), each a metric `rewards/NAME` in its own unit, and their weighted sum
+    `reward`; `model` is the run's reward model."""
+    score_kl: bool = False
+    """Also measure how far sampled arms are from the model of maximum likelihood (metric `kl`): two more passes."""
     metric_for_verdict: str = "la_rougeL"
     """Metric of the verdict in the report."""
     seed: int = Field(0, ge=0)

@@ -90,10 +90,15 @@ def _of_some_weight(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
     return terms
 
 
-def _of_samples(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
+def _no_columns(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
     for name, term in terms.items():
         if term.column is not None:
             raise ValueError(f"`{name}` is a column of the data, which says nothing about samples; use another reward")
+    return terms
+
+
+def _beside_a_model(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
+    for name in terms:
         if name == MODEL:
             raise ValueError(f"the reward model's score is part of the sum already; remove `{MODEL}`")
         if name in LOGGED:
@@ -106,5 +111,7 @@ Rewards = Annotated[dict[NAME, RewardTerm], AfterValidator(known)]
 """Terms by name."""
 StoredRewards = Annotated[Rewards, AfterValidator(_of_some_weight)]
 """Terms that are all of what a stored response earns; none for the data's own column, or else the reward model."""
-SampleRewards = Annotated[Rewards, AfterValidator(_of_samples)]
+OutputRewards = Annotated[Rewards, AfterValidator(_no_columns)]
+"""Terms that can be asked of what a model writes."""
+SampleRewards = Annotated[OutputRewards, AfterValidator(_beside_a_model)]
 """Terms that join a reward model's score of samples."""

@@ -40,7 +40,18 @@ METRICS: dict[str, Metric] = {
                equation="|y| / mean |ref| in words; best near 1"),
         Metric(key="reward", needs=("reward",),
                equation="mean reward of the outputs, as stored with them"),
+        Metric(key="kl", higher_is_better=None, needs=("reward",),
+               equation="mean of ln p(y | x) - ln p_ref(y | x) over sampled outputs, nats an output"),
     )
 }  # fmt: skip
 
-__all__ = ["METRICS", "Metric"]
+REWARDS, FAILURES = "rewards/", "failures/"
+"""What keys of single rewards and of failure modes begin with."""
+
+
+def better(key: str) -> bool | None:
+    """Whether more of a metric, of a reward or of a failure mode is better; None where neither direction is."""
+    return METRICS[key].higher_is_better if key in METRICS else key.startswith(REWARDS)
+
+
+__all__ = ["FAILURES", "METRICS", "REWARDS", "Metric", "better"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from homestretch.metrics import METRICS
+from homestretch.metrics import better
 from homestretch.metrics.base import Column, Floats, only_column
 from homestretch.metrics.ranking import Ranking, ranking
 from homestretch.metrics.stats import (
@@ -58,9 +58,8 @@ def measure(table: Table, *, seed: int, resamples: int = RESAMPLES) -> dict[str,
         for key, part in zip(keys, parts, strict=True):
             finish = table.columns[key].finish
             low, high = percentile_interval(finish(draws[:, part], n))
-            better = METRICS[key].higher_is_better if key in METRICS else False
             value = float(finish(block[:, part].mean(0), n))
-            found[key] = Measured(value=value, low=float(low), high=float(high), n=n, higher_is_better=better)
+            found[key] = Measured(value=value, low=float(low), high=float(high), n=n, higher_is_better=better(key))
     return {key: found[key] for key in table.columns if key in found}
 
 
@@ -100,13 +99,13 @@ def rank(tables: Mapping[str, Table], key: str, *, seed: int, resamples: int = R
     common = [prompt for prompt in places[0] if all(prompt in other for other in places)]
     if not common:
         raise ValueError(f"`{key}` applies to no prompt that all arms have.")
-    better = METRICS[key].higher_is_better if key in METRICS else False
-    if better is None:
+    up = better(key)
+    if up is None:
         raise ValueError(f"neither direction of `{key}` is better.")
     block, parts = _stacked([c[[place[p] for p in common]] for c, place in zip(columns, places, strict=True)])
     draws = resampled_means(block, seed=seed, resamples=resamples)
     finish = next(iter(tables.values())).columns[key].finish
-    sign, n = (1 if better else -1), len(common)
+    sign, n = (1 if up else -1), len(common)
     value_M = np.array([finish(block[:, part].mean(0), n) for part in parts])
     draws_RM = np.stack([finish(draws[:, part], n) for part in parts], axis=1)
     made = ranking(sign * value_M, sign * draws_RM)

@@ -73,5 +73,7 @@ def postprocess_row(row: Mapping[str, Any], *, arm: str, steps: Sequence[str] = 
         "text": text,
         "tokens": tokens,
         "reward": None,
+        "rewards": None,
+        "kl": None,
         "terminated": bool(row["terminated"]) or is_finished(text),
     }

@@ -6,7 +6,7 @@ from homestretch.compared import Compared, Cost
 from homestretch.report.names import decimals, duration, memory, number, percent
 from homestretch.report.table import Line, failure_line, metric_line, plain_cell
 
-METRICS = ("rougeL", "bleurt", "similarity", "reward", "length_ratio")
+METRICS = ("rougeL", "bleurt", "similarity", "reward", "kl", "length_ratio")
 NOTHING = "–"
 
 Rows = list[list[str]]

@@ -22,6 +22,7 @@ METRICS = {
     "copy_rate": "copy rate",
     "length_ratio": "length ratio",
     "reward": "reward",
+    "kl": "KL to the start, nats",
 }
 ARMS = {"ml": "maximum likelihood", "rl": "reinforcement learning"}
 SAMPLED = "@t1"
@@ -31,6 +32,8 @@ def metric_label(key: str) -> str:
     """`la_rougeL` -> `la-ROUGE-L`; a rate of failures and unknown keys are spelled out."""
     if key.startswith("failures/"):
         return f"failures: {mode_label(key.removeprefix('failures/'))}"
+    if key.startswith("rewards/"):
+        return f"reward: {key.removeprefix('rewards/').replace('_', ' ')}"
     return METRICS.get(key, key.replace("_", " "))
 
 

@@ -10,7 +10,7 @@ from homestretch.results import Arm, Measured, Results
 
 ORDER = (
     *("la_rougeL", "la_rouge1", "la_rouge2", "rougeL", "rouge1", "rouge2", "bleurt", "bertscore", "similarity"),
-    *("bleu", "chrf", "reward", "distinct2", "copy_rate", "length_ratio"),
+    *("bleu", "chrf", "reward", "kl", "distinct2", "copy_rate", "length_ratio"),
 )
 
 

@@ -86,9 +86,11 @@ def named_rewards(context: Context, named: NamedReward, examples: Sequence[Examp
 
     def of(indices: list[int]) -> list[float | None]:
         some = [examples[i] for i in indices]
-        return ask(named.reward, some, [texts[i] for i in indices], [True] * len(some))
+        given = ask(named.reward, some, [texts[i] for i in indices], [True] * len(some))
+        bar.advance(len(some))
+        return given
 
-    with progress(None, f"reward `{named.name}` of stored text", "batch"):
+    with progress(None, f"reward `{named.name}` of stored text", "text") as bar:
         if named.term.classifier is None:
             return mapped(of, range(len(examples)))
         key = content_key(model_key(named.term.classifier), named.term.label, named.term.reads, context.device.type)
@@ -106,9 +108,11 @@ def model_rewards(context: Context, rows: Sequence[TokenizedExample]) -> list[fl
     def of(indices: list[int]) -> list[float]:
         if not loaded:
             loaded.append(context.reward_model())
-        return loaded[0].score_ids(collate([rows[i] for i in indices])).float().cpu().tolist()
+        given = loaded[0].score_ids(collate([rows[i] for i in indices])).float().cpu().tolist()
+        bar.advance(len(indices))
+        return given
 
-    with progress(None, "reward of stored text", "batch"):
+    with progress(None, "reward of stored text", "text") as bar:
         found = scored_once(scorer, [content_key(row.prompt_ids, row.completion_ids) for row in rows], of)
     loaded.clear()
     release()

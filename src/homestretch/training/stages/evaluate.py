@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from homestretch import ranks
-from homestretch.batch import SequenceBatch
 from homestretch.config.evaluate import EvaluateConfig
 from homestretch.config.stages import LIKELIHOOD, TRAINS_POLICY
 from homestretch.data.collate import collate
 from homestretch.data.records import Example, prompt_text
 from homestretch.evaluate import evaluate_rows
-from homestretch.generation.engine import Sample, generate
+from homestretch.generation.engine import generate
 from homestretch.generation.rollout import with_responses
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.metrics.postprocess import postprocess_row
@@ -22,10 +21,10 @@ from homestretch.metrics.scorers import available_scorers
 from homestretch.policies.load import end_ids
 from homestretch.progress import progress
 from homestretch.results import RewardMode, Selection, StageRecord, Timing
-from homestretch.rewards.model import RewardModel
 from homestretch.seeds import fold
 from homestretch.training import checkpoint
 from homestretch.training.context import Context
+from homestretch.training.output_scores import divergences, output_rewards, weighted_sum
 from homestretch.training.stages.negatives import AUDIT
 from homestretch.training.stages.reward import MODES
 from homestretch.writing import write_rows
@@ -36,8 +35,10 @@ def run(context: Context, config: EvaluateConfig, folder: Path) -> None:
     examples = context.splits.test[: config.max_examples]
     rows: list[dict[str, Any]] = []
     compared = list(arms(context.folders).items())
+    start = dict(compared).get("ml")
+    reference = str(context.folders[start] / "model") if start else context.recipe.model_name_or_path
     for short, stage in compared if config.baseline else compared[-1:]:
-        rows += arm_rows(context, config, examples, context.folders[stage] / "model", short)
+        rows += arm_rows(context, config, examples, context.folders[stage] / "model", short, reference)
     if ranks.is_first():
         with ranks.alone():
             write_results(context, config, rows)
@@ -78,12 +79,11 @@ def arms(finished: Collection[str]) -> dict[str, str]:
 
 
 def arm_rows(
-    context: Context, config: EvaluateConfig, examples: list[Example], model: Path, short: str
+    context: Context, config: EvaluateConfig, examples: list[Example], model: Path, short: str, reference: str
 ) -> list[dict[str, Any]]:
-    """Rows of one model: greedy and sampled, raw and post-processed."""
+    """Rows of one model: greedy and sampled, raw and post-processed. `reference` is the model that `kl` is from."""
     trunk = context.load_trunk(model)
     policy = context.policy(trunk, None)
-    reward = context.reward_model() if config.score_reward else None
     tokens = context.tokens(examples, is_encoder_decoder=trunk.is_encoder_decoder)
     rows = []
     for suffix, temperature in (("", 0.0), ("@t1", 1.0)) if config.sampled else (("", 0.0),):
@@ -98,8 +98,10 @@ def arm_rows(
                 on_done=lambda count, new_tokens: bar.advance(count, tokens=new_tokens),
             )
         samples = [sample for (sample,) in made]
-        scores = [None] * len(samples) if reward is None else score_samples(reward, collate(tokens), samples)
-        for example, row, sample, score in zip(examples, tokens, samples, scores, strict=True):
+        responses = with_responses(collate(tokens), samples)
+        rewards = output_rewards(context, config.rewards, examples, responses)
+        kl = divergences(context, policy, reference, responses) if config.score_kl and temperature else None
+        for i, (example, row, sample) in enumerate(zip(examples, tokens, samples, strict=True)):
             raw = {
                 "id": example.id,
                 "arm": f"{short}_raw{suffix}",
@@ -110,16 +112,12 @@ def arm_rows(
                 "text": context.tokenizer.decode(sample.ids, skip_special_tokens=True).strip(),
                 "terminated": sample.terminated,
                 "tokens": len(sample.ids),
-                "reward": score,
+                "reward": weighted_sum(config.rewards, {name: values[i] for name, values in rewards.items()}),
+                "rewards": {name: values[i] for name, values in rewards.items()} or None,
+                "kl": None if kl is None else kl[i],
             }
             rows += [raw, postprocess_row(raw, arm=f"{short}_post{suffix}", steps=config.postprocess)]
     return rows
-
-
-def score_samples(reward: RewardModel, prompts: SequenceBatch, samples: list[Sample]) -> list[float]:
-    """The reward model's logit of each sample."""
-    with progress(None, "reward of outputs", "batch"):
-        return reward.score_ids(with_responses(prompts, samples)).tolist()
 
 
 def reward_modes(context: Context) -> dict[str, RewardMode]:
