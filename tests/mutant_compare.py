@@ -36,6 +36,32 @@ MUTANTS = [
         ("limited=stage.name", "limited=None"),
     ),
     *of(
+        "metrics/front",
+        "test_front_metric",
+        ("(value_MK[:, None] > value_MK[None]).any(-1)", "(value_MK[:, None] > value_MK[None]).all(-1)"),
+        ("value_MK.min(0)", "value_MK.max(0)"),
+        ("edge_MK[order[: i + 1], :-1]", "edge_MK[order[:i], :-1]"),
+        ("(edge_MK > 0).all(1)", "(edge_MK > 0).any(1)"),
+        ("return float(edge_MK.max())", "return float(edge_MK.sum())"),
+    ),
+    *of(
+        "metrics/compare",
+        "test_front_metric",
+        ("signs = [1 if better(key) else -1 for key in keys]", "signs = [1 for key in keys]"),
+    ),
+    *of(
+        "config/front",
+        "test_front",
+        ("term.weight * (1 - weight) / rest", "term.weight * (1 - weight)"),
+        ('if recipe.find("reward") is not None else headline', "if False else headline"),
+        ("if len(set(weights)) < 2", "if len(set(weights)) < 1"),
+    ),
+    *of(
+        "report/front",
+        "test_front",
+        ("name not in front.members]\n    obj", "name in front.members]\n    obj"),
+    ),
+    *of(
         "metrics/ranking",
         "test_ranking",
         ("np.argsort(-value_M", "np.argsort(value_M"),
@@ -49,8 +75,8 @@ MUTANTS = [
         "metrics/compare",
         "test_ranking",
         ("if all(prompt in other for other in places)", "if prompt in places[-1]"),
-        ("sign, n = (1 if better else -1)", "sign, n = (1)"),
-        ("not np.isnan(c[i, 0])", "True"),
+        ("signs = [1 if better(key) else -1 for key in keys]", "signs = [1 for key in keys]"),
+        ("if not any(np.isnan(t.columns[key].rows_NK[i, 0]) for key in keys)", "if True"),
     ),
     *of(
         "verbs/costs",

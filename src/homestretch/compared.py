@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from homestretch.results import Arm, Comparison, File, Part, Results, RunFolder, Status
+from homestretch.results import Arm, Comparison, File, Measured, Part, Results, RunFolder, Status
 
 
 class Cost(Part):
@@ -68,6 +68,19 @@ class Place(Part):
     """It is better than the next one, ties counting half; None for the last."""
 
 
+class Front(Part):
+    """Methods along a trade-off between several metrics, and what they cover together."""
+
+    objectives: list[str]
+    """Metrics, `rewards/NAME` or `failures/NAME`."""
+    members: list[str]
+    """Methods that no other beats in all objectives."""
+    reference: dict[str, float]
+    """The least favourable value of each objective among the methods: the corner that volumes are measured from."""
+    hypervolume: Measured
+    """Volume between that corner and the methods, in the units of the objectives multiplied."""
+
+
 class Compared(File):
     """`comparison.json`."""
 
@@ -86,6 +99,8 @@ class Compared(File):
     """The best method first; only methods that finished."""
     p_order: float | None = Field(None, ge=0, le=1)
     """The whole ranking is right."""
+    front: Front | None = None
+    """Where objectives were given."""
     advice: str = ""
 
     @property

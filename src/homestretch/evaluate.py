@@ -23,8 +23,9 @@ from homestretch.config.base import nearest
 from homestretch.errors import DataError, InputError, RecipeError
 from homestretch.metrics import FAILURES, METRICS, REWARDS, better
 from homestretch.metrics.base import Column, Floats, Outputs
-from homestretch.metrics.compare import Table, compare, measure, rank
+from homestretch.metrics.compare import Table, compare, front, measure, rank
 from homestretch.metrics.failures import RULES, failure_rates, judge_row
+from homestretch.metrics.front import Covered
 from homestretch.metrics.ranking import Ranking
 from homestretch.metrics.rouge import Form
 from homestretch.metrics.scorers import Scorer
@@ -93,16 +94,36 @@ def rank_rows(
     seed: int = 0,
     learned: Mapping[str, Scorer] | None = None,
 ) -> tuple[list[str], Ranking]:
-    """The arms in order of one metric, or of `failures/NAME`, the best first, and how sure that order is.
+    """The arms in order of one metric, `rewards/NAME` or `failures/NAME`, the best first, and how sure that order is.
 
     Raises InputError without rows and RecipeError for a metric that cannot be computed or that has no better direction.
     """
-    names = [] if metric.startswith(FAILURES) else _names([metric], learned or {})
+    names = [] if metric.startswith((FAILURES, REWARDS)) else _names([metric], learned or {})
     tables = {arm: _table(r, names, la_rouge, seed, learned or {}) for arm, r in _by_arm(rows).items()}
     try:
         return rank(tables, metric, seed=seed)
     except (KeyError, ValueError) as error:
         raise RecipeError(f"evaluate: there is no ranking by `{metric}` ({error}); choose another metric.") from None
+
+
+def front_rows(
+    rows: Iterable[Row],
+    objectives: Sequence[str],
+    *,
+    la_rouge: Form = "a",
+    seed: int = 0,
+    learned: Mapping[str, Scorer] | None = None,
+) -> tuple[list[str], Covered]:
+    """The arms, and which of them no other beats in all objectives: keys of metrics, `rewards/NAME` or `failures/NAME`.
+
+    Raises InputError without rows and RecipeError for an objective that cannot be computed.
+    """
+    names = _names([key for key in objectives if not key.startswith((FAILURES, REWARDS))], learned or {})
+    tables = {arm: _table(r, names, la_rouge, seed, learned or {}) for arm, r in _by_arm(rows).items()}
+    try:
+        return list(tables), front(tables, objectives, seed=seed)
+    except (KeyError, ValueError) as error:
+        raise RecipeError(f"There is no front of {', '.join(objectives)} ({error}); choose other objectives.") from None
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:

@@ -35,11 +35,12 @@ def compare(
     recipes = [text for text in arguments if "=" not in text or Path(text).is_file()]
     settings = [text for text in arguments if text not in recipes]
     print_comparison(
-        verb.compare(recipes, out=out, seeds=_numbers(seeds), budget=budget, overrides=settings), ComparisonFolder(out)
+        verb.compare(recipes, out=out, seeds=numbers(seeds), budget=budget, overrides=settings), ComparisonFolder(out)
     )
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
+    """`0,1,2` as numbers. Raises BadParameter."""
     parts = text.replace(",", " ").split()
     if not parts or not all(part.isdecimal() for part in parts):
         raise typer.BadParameter(f"{text!r} is no list of seeds; write `--seeds 0,1,2`")

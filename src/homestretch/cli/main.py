@@ -21,6 +21,7 @@ from homestretch.cli import (
     compare,
     doctor,
     evaluate,
+    front,
     generate,
     negatives,
     quickstart,
@@ -45,6 +46,7 @@ app.command("quickstart")(quickstart.quickstart)
 app.command("run")(run.run)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
+app.command("front")(front.front)
 app.add_typer(negatives.app, name="negatives")
 app.add_typer(reward.app, name="reward")
 app.command("generate")(generate.generate)

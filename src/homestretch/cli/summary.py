@@ -28,11 +28,12 @@ def print_results(results: Results) -> None:
 
 def print_comparison(record: Compared, folder: ComparisonFolder) -> None:
     """The advice, the methods, what failed, and where the rest is."""
+    from homestretch.report.front import front_table, sentence
     from homestretch.report.methods_table import summary_table
 
-    print(record.advice)
+    print(sentence(record) or record.advice)
     print()
-    print(columns(summary_table(record)))
+    print(columns(front_table(record) or summary_table(record)))
     print()
     for name, method in record.methods.items():
         if method.error:

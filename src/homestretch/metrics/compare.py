@@ -10,6 +10,7 @@ import numpy as np
 
 from homestretch.metrics import better
 from homestretch.metrics.base import Column, Floats, only_column
+from homestretch.metrics.front import Covered, covered
 from homestretch.metrics.ranking import Ranking, ranking
 from homestretch.metrics.stats import (
     RESAMPLES,
@@ -91,25 +92,45 @@ def rank(tables: Mapping[str, Table], key: str, *, seed: int, resamples: int = R
 
     Raises ValueError where the metric applies to no prompt of all arms, or where neither direction is better.
     """
-    columns = [table.columns[key].rows_NK for table in tables.values()]
+    value_M1, draws_RM1 = _over_common_prompts(tables, [key], seed=seed, resamples=resamples)
+    made = ranking(value_M1[:, 0], draws_RM1[:, :, 0])
+    return [list(tables)[i] for i in made.order], made
+
+
+def front(tables: Mapping[str, Table], keys: Sequence[str], *, seed: int, resamples: int = RESAMPLES) -> Covered:
+    """Which arms no other beats in all of the metrics, and what they cover, over the prompts that all have all of.
+
+    A metric of which less is better counts with the other sign. Raises ValueError as `rank`.
+    """
+    return covered(*_over_common_prompts(tables, keys, seed=seed, resamples=resamples))
+
+
+def _over_common_prompts(
+    tables: Mapping[str, Table], keys: Sequence[str], *, seed: int, resamples: int
+) -> tuple[Floats, Floats]:
+    """Values (M, K) of the arms and bootstrap draws (R, M, K) of the same, larger being better."""
     places = [
-        {p: i for i, p in enumerate(t.prompts) if not np.isnan(c[i, 0])}
-        for t, c in zip(tables.values(), columns, strict=True)
+        {p: i for i, p in enumerate(t.prompts) if not any(np.isnan(t.columns[key].rows_NK[i, 0]) for key in keys)}
+        for t in tables.values()
     ]
     common = [prompt for prompt in places[0] if all(prompt in other for other in places)]
     if not common:
-        raise ValueError(f"`{key}` applies to no prompt that all arms have.")
-    up = better(key)
-    if up is None:
-        raise ValueError(f"neither direction of `{key}` is better.")
-    block, parts = _stacked([c[[place[p] for p in common]] for c, place in zip(columns, places, strict=True)])
-    draws = resampled_means(block, seed=seed, resamples=resamples)
-    finish = next(iter(tables.values())).columns[key].finish
-    sign, n = (1 if up else -1), len(common)
-    value_M = np.array([finish(block[:, part].mean(0), n) for part in parts])
-    draws_RM = np.stack([finish(draws[:, part], n) for part in parts], axis=1)
-    made = ranking(sign * value_M, sign * draws_RM)
-    return [list(tables)[i] for i in made.order], made
+        raise ValueError(f"{' and '.join(f'`{key}`' for key in keys)} applies to no prompt that all arms have.")
+    for key in keys:
+        if better(key) is None:
+            raise ValueError(f"neither direction of `{key}` is better.")
+    signs = [1 if better(key) else -1 for key in keys]
+    cells = [
+        (table.columns[key], [place[p] for p in common])
+        for table, place in zip(tables.values(), places, strict=True)
+        for key in keys
+    ]
+    block, parts = _stacked([column.rows_NK[rows] for column, rows in cells])
+    draws, n, shape = resampled_means(block, seed=seed, resamples=resamples), len(common), (len(tables), len(keys))
+    finished = [column.finish for column, _ in cells]
+    value = [finish(block[:, part].mean(0), n) for finish, part in zip(finished, parts, strict=True)]
+    drawn = [finish(draws[:, part], n) for finish, part in zip(finished, parts, strict=True)]
+    return np.array(value).reshape(shape) * signs, np.stack(drawn, axis=1).reshape(-1, *shape) * signs
 
 
 def _difference(column: Column, blocks: list[Floats], draws: list[Floats], flips: Floats, n: int) -> Difference:

@@ -178,6 +178,38 @@ def curve_chart(
         return _svg(figure, label)
 
 
+@dataclass(frozen=True)
+class Spot:
+    """A point of a scatter chart with an interval each way; hollow where something is better in everything."""
+
+    label: str
+    x: Measured
+    y: Measured
+    series: int
+    hollow: bool = False
+
+
+def scatter_chart(spots: Sequence[Spot], *, label: str, x_label: str, y_label: str) -> Markup:
+    """Points with intervals in both directions, each with its name beside it."""
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _axes(height=250, left=52, right=14, bottom=44, top=26)
+        for spot in spots:
+            colour = series(spot.series)
+            axes.plot([spot.x.low, spot.x.high], [spot.y.value] * 2, color=colour, linewidth=1.1, alpha=0.6)
+            axes.plot([spot.x.value] * 2, [spot.y.low, spot.y.high], color=colour, linewidth=1.1, alpha=0.6)
+            face = "none" if spot.hollow else colour
+            axes.plot([spot.x.value], [spot.y.value], "o", markersize=7, markerfacecolor=face, markeredgecolor=colour)
+            beside: dict[str, Any] = {"xytext": (6, 5), "textcoords": "offset points", "fontsize": 10}
+            axes.annotate(_short(spot.label, 16), (spot.x.value, spot.y.value), **beside)
+        axes.set_xlabel(x_label)
+        axes.text(0, 1.03, y_label, transform=axes.transAxes, va="bottom")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(linewidth=0.6)
+        axes.margins(0.12)
+        return _svg(figure, label)
+
+
 def _axes(*, height: float, left: float, right: float, bottom: float, top: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH / 72, height / 72))
     box = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, (height - bottom - top) / height)

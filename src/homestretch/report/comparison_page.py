@@ -11,6 +11,7 @@ from markupsafe import Markup
 from homestretch.compared import Compared, MethodRecord, Point
 from homestretch.report import charts, sections
 from homestretch.report.figures import Chart, Key
+from homestretch.report.front import front_charts, front_table, sentence
 from homestretch.report.methods_table import cost_table, making_table, rank_table, seed_table, share
 from homestretch.report.names import decimals, is_sampled, listed, metric_label
 from homestretch.report.page import fill, numbered
@@ -34,6 +35,9 @@ def render(record: Compared) -> str:
         "comparison.html",
         record=record,
         advice=with_code(record.advice),
+        front=with_code(sentence(record)),
+        fronts=numbered(front_charts(record, series_of), "f"),
+        front_rows=front_table(record),
         title=listed([clean(name) for name in record.methods]),
         terms=terms(record),
         metric=metric_label(record.headline_metric),

@@ -1,0 +1,74 @@
+"""Fronts: who is beaten in everything, and the volume that a set of points covers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from homestretch.errors import RecipeError
+from homestretch.evaluate import front_rows
+from homestretch.metrics.front import covered, hypervolume, nondominated
+
+STAIRS = np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]])
+POINTS = st.lists(st.tuples(*[st.integers(0, 5)] * 3), min_size=1, max_size=6)
+
+
+def test_by_hand() -> None:
+    """Boxes above (0, 0): 3 + 2 + 1 unit squares in the stairs."""
+    assert hypervolume(STAIRS, np.zeros(2)) == 6
+    assert hypervolume(STAIRS[:1], np.zeros(2)) == 3
+    assert hypervolume(STAIRS, np.array([1.0, 1.0])) == 1, "points on the edge of the reference add nothing"
+    assert hypervolume(STAIRS, np.array([1.5, 1.5])) == 0.25, "points below it in one objective add nothing"
+    assert hypervolume(STAIRS, np.array([4.0, 0.0])) == 0
+    assert hypervolume(np.array([[2.0, 2.0, 2.0], [3.0, 1.0, 1.0]]), np.zeros(3)) == 9
+    assert nondominated(np.array([[1, 3], [2, 2], [2, 1], [2, 2]])).tolist() == [True, True, False, True]
+
+
+@given(points=POINTS)
+@settings(max_examples=60)
+def test_volume_is_the_number_of_unit_cubes_below_a_point(points: list[tuple[int, int, int]]) -> None:
+    cubes = {(x, y, z) for x in range(5) for y in range(5) for z in range(5) if any(
+        x < a and y < b and z < c for a, b, c in points
+    )}  # fmt: skip
+    assert hypervolume(np.array(points, dtype=float), np.zeros(3)) == pytest.approx(len(cubes))
+
+
+@given(points=POINTS)
+def test_a_point_is_off_the_front_when_another_is_nowhere_worse_and_somewhere_better(
+    points: list[tuple[int, int, int]],
+) -> None:
+    beaten = [any(all(b >= a for a, b in zip(p, q, strict=True)) and p != q for q in points) for p in points]
+    assert nondominated(np.array(points)).tolist() == [not lost for lost in beaten]
+
+
+def test_the_reference_is_the_worst_of_each_objective_and_draws_give_the_interval() -> None:
+    draws = STAIRS + np.linspace(-0.1, 0.1, 201)[:, None, None]
+    made = covered(STAIRS, draws)
+    assert made.reference == [1.0, 1.0] and made.members == [True] * 3 and made.hypervolume == 1
+    assert made.low < 1 < made.high
+
+
+def rows(arm: str, concise: list[float], failing: list[bool]) -> list[dict]:
+    texts = ["a a a a" if bad else "a b c" for bad in failing]
+    return [
+        {"id": str(i), "arm": arm, "text": text, "references": ["a b c"], "source": "", "terminated": True, "tokens": 3,
+         "reward": None, "rewards": {"concise": value}, "kl": None}
+        for i, (value, text) in enumerate(zip(concise, texts, strict=True))
+    ]  # fmt: skip
+
+
+def test_rows_make_a_front_of_rewards_and_failures() -> None:
+    made = [
+        *rows("short", [-1.0, -2.0], [True, True]),
+        *rows("long", [-5.0, -6.0], [False, False]),
+        *rows("worst", [-5.0, -7.0], [True, True]),
+    ]
+    names, found = front_rows(made, ["rewards/concise", "failures/repetitive"])
+    assert names == ["short", "long", "worst"] and found.members == [True, True, False]
+    assert found.reference == [-6.0, -1.0], "failures count with the other sign"
+    with pytest.raises(RecipeError, match="There is no front of rewards/other"):
+        front_rows(made, ["rewards/other", "failures/repetitive"])
+    with pytest.raises(RecipeError, match="neither direction of `length_ratio` is better"):
+        front_rows(made, ["rewards/concise", "length_ratio"])
