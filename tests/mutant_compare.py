@@ -57,6 +57,22 @@ MUTANTS = [
         ("if len(set(weights)) < 2", "if len(set(weights)) < 1"),
     ),
     *of(
+        "verbs/soup",
+        "test_soup",
+        ("(weight - trained[low]) /", "(trained[high] - weight) /"),
+        ("if not trained[low] < weight < trained[high]", "if False"),
+    ),
+    *of(
+        "training/stages/soup",
+        "test_soup",
+        ("sums[name] += weight * other", "sums[name] += share * other"),
+    ),
+    *of(
+        "training/pipeline",
+        "test_soup",
+        ("return functions + [model_key", "return functions + [str"),
+    ),
+    *of(
         "report/front",
         "test_front",
         ("name not in front.members]\n    obj", "name in front.members]\n    obj"),

@@ -57,6 +57,7 @@ _HOME = {
     "measure": "verbs.measure",
     "quickstart": "verbs.run",
     "run": "verbs.run",
+    "soup": "verbs.soup",
     "score_rows": "verbs.reward",
     "train": "verbs.run",
     "write_report": "report.page",
@@ -107,6 +108,7 @@ __all__ = [
     "quickstart",
     "run",
     "score_rows",
+    "soup",
     "train",
     "write_report",
 ]

@@ -29,6 +29,7 @@ from homestretch.cli import (
     report,
     reward,
     run,
+    soup,
     train,
 )
 from homestretch.errors import CheckpointError, HomestretchError, InputError
@@ -47,6 +48,7 @@ app.command("run")(run.run)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
 app.command("front")(front.front)
+app.command("soup")(soup.soup)
 app.add_typer(negatives.app, name="negatives")
 app.add_typer(reward.app, name="reward")
 app.command("generate")(generate.generate)

@@ -18,6 +18,7 @@ from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
 from homestretch.config.rloo import RLOOConfig
 from homestretch.config.sft import SFTConfig
+from homestretch.config.soup import SoupConfig
 from homestretch.config.value import ValueConfig
 from homestretch.config.wbc import WBCConfig
 from homestretch.errors import RecipeError
@@ -36,11 +37,12 @@ STAGES: dict[str, type[Config]] = {
     "ppo": PPOConfig,
     "rloo": RLOOConfig,
     "grpo": GRPOConfig,
+    "soup": SoupConfig,
     "evaluate": EvaluateConfig,
     "report": ReportConfig,
 }
 
-TRAINS_POLICY = ("sft", "ift", "wbc", "gold", "alol", "dpo", "modpo", "ppo", "rloo", "grpo")
+TRAINS_POLICY = ("sft", "ift", "wbc", "gold", "alol", "dpo", "modpo", "ppo", "rloo", "grpo", "soup")
 """Stages after which the run has another model."""
 
 LIKELIHOOD = ("sft", "ift")

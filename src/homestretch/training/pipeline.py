@@ -24,6 +24,7 @@ from homestretch.policies.load import choose_device
 from homestretch.policies.memory import peak, start_peak, steady_heap
 from homestretch.progress import say
 from homestretch.results import Environment, RunFolder, StageFolder, StageRecord
+from homestretch.rewards.cache import model_key
 from homestretch.rewards.functions import source_key
 from homestretch.seeds import fold
 from homestretch.training.card import write_card
@@ -44,6 +45,7 @@ from homestretch.training.stages import (
     report,
     reward,
     rloo,
+    soup,
     value,
     weighted,
 )
@@ -64,6 +66,7 @@ STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "ppo": ppo.run,
     "rloo": rloo.run,
     "grpo": grpo.run,
+    "soup": soup.run,
     "evaluate": evaluate.run,
     "report": report.run,
 }
@@ -94,7 +97,7 @@ def run_recipe(recipe: Recipe, out: str | Path, *, others: Sequence[RunFolder] =
     check_needs(recipe, splits)
     chain = fingerprint(recipe, splits)
     for number, stage in enumerate(recipe.stages, start=1):
-        chain = str(fold("stage", chain, stage.name, stage.config.model_dump_json(), *functions_of(stage)))
+        chain = str(fold("stage", chain, stage.name, stage.config.model_dump_json(), *outside(stage, recipe.seed)))
         _run_stage(context, stage, run.stage(number, stage.name), chain)
     _finish(context)
     return run
@@ -166,10 +169,11 @@ def fingerprint(recipe: Recipe, splits: Splits) -> str:
     return str(fold("run", shared, *texts))
 
 
-def functions_of(stage: Stage) -> list[str]:
-    """What the user's functions that a stage asks are made of."""
+def outside(stage: Stage, seed: int) -> list[str]:
+    """What a stage reads beside the run's own files is made of: the user's functions, and models that it averages."""
     terms = getattr(stage.config, "rewards", {}).values()
-    return [source_key(term.function) for term in terms if term.function is not None]
+    functions = [source_key(term.function) for term in terms if term.function is not None]
+    return functions + [model_key(model.format(seed=seed)) for model in getattr(stage.config, "models", {})]
 
 
 def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str) -> None:

@@ -82,5 +82,7 @@ def points(rows: Sequence[dict[str, Any]], metric: str) -> Iterator[Point]:
 
 
 def rows_of(stage: StageFolder) -> list[dict[str, Any]]:
-    """What the stage logged."""
+    """What the stage logged; nothing where it trained nothing."""
+    if not stage.metrics.is_file():
+        return []
     return [json.loads(line) for line in stage.metrics.read_text(encoding="utf-8").splitlines()]

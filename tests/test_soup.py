@@ -1,0 +1,79 @@
+"""Weighted means of models: the stage, and `homestretch soup` on a front."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from offline_runs import SFT, SMALL, recipe, weights
+from safetensors.torch import load_file
+from test_modpo_stage import rejected
+
+import homestretch
+from homestretch.cli.main import run_command
+from homestretch.compared import Compared, ComparisonFolder
+from homestretch.config.recipe import dump
+from homestretch.config.soup import SoupConfig
+from homestretch.errors import InputError, RecipeError
+from homestretch.training.pipeline import run_recipe
+
+
+@pytest.mark.parametrize(
+    ("models", "sentence"),
+    [({"a": 1.0}, "a soup is made of two models at least"), ({"a": 0.5, "b": 0.6}, "the shares sum to 1.1; make them")],
+)
+def test_what_is_no_soup(models: dict[str, float], sentence: str) -> None:
+    with pytest.raises(RecipeError, match=sentence):
+        SoupConfig.parse({"models": models}, where="here")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_the_stage_averages_weights_by_their_shares(tmp_path: Path, name: str) -> None:
+    folders = [tmp_path / f"{which}-0" for which in "ab"]
+    for seed, folder in enumerate(folders):
+        made = recipe(tmp_path, name, [{"sft": {**SMALL, "max_steps": 1, "learning_rate": 1e-2 * (1 + seed)}}])
+        run_recipe(made, tmp_path / f"run-{seed}").model.rename(folder)
+    models = {str(tmp_path / "a-{seed}"): 0.25, str(folders[1]): 0.75}
+    made = recipe(tmp_path, name, [{"soup": {"models": models}}, {"evaluate": {"sampled": False}}])
+    run = run_recipe(made, tmp_path / "run")
+    first, second = (load_file(folder / "model.safetensors") for folder in folders)
+    found = weights(run, "01-soup")
+    assert any(not torch.equal(first[key], second[key]) for key in first)
+    for key, tensor in found.items():
+        torch.testing.assert_close(tensor, 0.25 * first[key] + 0.75 * second[key])
+    assert run.results.is_file() and (run.model / "config.json").is_file()
+    (folders[1] / "model.safetensors").write_bytes((folders[0] / "model.safetensors").read_bytes())
+    again = weights(run_recipe(made, tmp_path / "run"), "01-soup")
+    assert all(torch.equal(again[key], first[key]) for key in again), "another model of the same name is another input"
+    strange = {str(folders[0]): 0.5, tiny.save(tmp_path / "strange", "gpt2"): 0.5}
+    with pytest.raises(InputError, match="are models of different shapes; name models of the same start"):
+        run_recipe(recipe(tmp_path, name, [{"soup": {"models": strange}}]), tmp_path / "bad")
+
+
+@pytest.mark.slow
+def test_a_soup_joins_the_front_it_is_made_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stages = [SFT, {"modpo": {**SMALL, "learning_rate": 1e-2, "metric_for_best_model": "none"}}]
+    file, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    file.write_text(dump(recipe(tmp_path, "llama", stages, rejected=rejected)))
+    before = homestretch.front(
+        file, out=out, weights=[0.2, 0.6, 0.8], seeds=[0, 1], overrides=["evaluate.metrics=[la_rougeL, kl]"]
+    )
+    assert run_command(["soup", str(out), "--weight", "0.35"]) == 0
+    assert "soup0.35" in capsys.readouterr().out
+    record, folder = Compared.read(ComparisonFolder(out).record), ComparisonFolder(out)
+    assert set(record.arms) - set(before.arms) == {"soup0.35", "soup0.35@t1"}
+    assert {name: record.arms[name] for name in before.arms} == before.arms, "the others are as they were"
+    assert record.front and before.front and record.front.objectives == before.front.objectives
+    for seed in (0, 1):
+        low, high, mean = (
+            load_file(folder.run(name, seed).model / "model.safetensors") for name in ("w0.2", "w0.8", "soup0.35")
+        )
+        for key, tensor in mean.items():
+            torch.testing.assert_close(tensor, 0.75 * low[key] + 0.25 * high[key], atol=1e-6, rtol=1e-5)
+    again = homestretch.soup(out, weight=0.5)
+    assert {"soup0.35", "soup0.5"} <= set(again.arms)
+    with pytest.raises(InputError, match=r"The weight 0.9 is not between those of the outermost models, 0.2 and 0.8"):
+        homestretch.soup(out, weight=0.9)
