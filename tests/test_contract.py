@@ -136,7 +136,7 @@ def test_shared_settings_are_documented(cls):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_defaults_of_a_stage_are_its_settings_written_out(name):
-    config = STAGES[name]()
+    config = STAGES[name](**({"models": {"a": 0.5, "b": 0.5}} if name == "soup" else {}))  # nothing to guess there
     assert STAGES[name].parse(config.model_dump(mode="json"), where="here") == config
 
 
