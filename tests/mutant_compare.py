@@ -70,7 +70,7 @@ MUTANTS = [
     *of(
         "training/pipeline",
         "test_soup",
-        ("return functions + [model_key", "return functions + [str"),
+        ("return functions + [model_key(folder)", "return functions + [str(folder)"),
     ),
     *of(
         "report/front",

@@ -1,9 +1,9 @@
-"""`homestretch reward fit|score`"""
+"""`homestretch reward fit|score|explain`"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,12 +15,26 @@ app = typer.Typer(help="Fit a reward model, and score text with one.", no_args_i
 @app.command("fit")
 def fit(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Run folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Run folder, or that of a reward of features.")],
     settings: Settings = None,
+    kind: Annotated[
+        Literal["model", "features"], typer.Option(help="A head on a language model, or a small net on named features.")
+    ] = "model",
+    file: Annotated[Path | None, typer.Option("--settings", help="YAML file with the features and their net.")] = None,
     model: Model = "builtin/smollm2-135m",
     on_bad_row: OnBadRow = "error",
 ) -> None:
     """Fit a reward model on failure modes made of your pairs, or on your own `rejected` answers."""
+    if kind == "features":
+        from homestretch.cli.summary import columns
+        from homestretch.verbs.features import fit_features
+
+        found = fit_features(data, out=out, settings=file, on_bad_row=on_bad_row, overrides=settings or ())
+        print(columns(_fit_table(found)))
+        print(f"reward: {out}")
+        return
+    if file is not None:
+        raise typer.BadParameter("--settings is for --kind features; write settings of a reward model as key=value")
     from homestretch.verbs.reward import fit_reward, reward_folder
 
     run = fit_reward(data, model=model, out=out, on_bad_row=on_bad_row, overrides=settings or ())
@@ -43,3 +57,39 @@ def score(
     rows = score_rows(reward_model, data, out, split=split, device=device)
     mean = sum(row["reward"] for row in rows) / len(rows)
     print(f"{out}: {len(rows)} rows, mean reward {mean:.3f}")
+
+
+@app.command("explain")
+def explain(
+    reward: Annotated[Path, typer.Argument(metavar="REWARD", help="Folder of a reward of features.")],
+    data: Data,
+    on_bad_row: OnBadRow = "error",
+) -> None:
+    """Say what a reward of features looks at, on pairs of a better and a worse text."""
+    from homestretch.cli.summary import columns
+    from homestretch.verbs.features import explain_features
+
+    found = explain_features(reward, data, on_bad_row=on_bad_row)
+    print(f"{found['pairs']} pairs, accuracy {found['accuracy']:.3f}")
+    print()
+    print(columns(_influence_table(found)))
+
+
+def _fit_table(found: dict[str, Any]) -> list[list[str]]:
+    rows = [["", "accuracy", "negative log-likelihood", "pairs"]]
+    for part in ("train", "validation"):
+        fit = found[part]
+        rows.append([part, f"{fit['accuracy_ties_half']:.3f}", f"{fit['nll']:.3f}", str(fit["n"])])
+    return rows + [[f"{name} alone", f"{value:.3f}", "-", "-"] for name, value in found["alone"].items()]
+
+
+def _influence_table(found: dict[str, Any]) -> list[list[str]]:
+    names, r = found["correlation"]["names"], found["correlation"]["r"]
+    rows = [["feature", "accuracy lost when shuffled", "when left out", "slope", "closest other feature"]]
+    for place, name in enumerate(names):
+        others = [i for i in range(len(names)) if i != place]
+        other = max(others, key=lambda i: abs(r[place][i]), default=None)
+        near = "-" if other is None else f"{names[other]} (r {r[place][other]:.2f})"
+        part = found["influence"][name]
+        rows.append([name, *(f"{part[key]:.3f}" for key in ("permutation", "leave_one_out", "slope")), near])
+    return rows

@@ -41,6 +41,8 @@ class RewardTerm(Config):
     """A sequence classification model: a folder in Hugging Face format or a name on the Hub."""
     column: str | None = Field(None, min_length=1)
     """A number in the data: a column, or behind dots a part of one, such as `rewards.truth` or `reward_logits.0`."""
+    features: str | None = Field(None, min_length=1)
+    """A reward of features: a folder that `homestretch reward fit --kind features` has made."""
     label: int | str | None = None
     """The class whose log-odds are the reward, by number or name; a classifier with one output needs none."""
     reads: Literal["completion", "text", "pair"] = "completion"
@@ -63,8 +65,8 @@ class RewardTerm(Config):
 
     @property
     def sources(self) -> list[str]:
-        """Which of function, classifier and column is given."""
-        return [name for name in ("function", "classifier", "column") if getattr(self, name) is not None]
+        """Which of function, classifier, column and features is given."""
+        return [name for name in ("function", "classifier", "column", "features") if getattr(self, name) is not None]
 
 
 Term = TypeVar("Term", bound=RewardTerm)
@@ -76,7 +78,9 @@ def known(terms: dict[str, Term]) -> dict[str, Term]:
         built_in = name in (*RULES, MODEL)
         if not built_in and not term.sources:
             hint = nearest(name, [*RULES, MODEL]).rstrip(".?")
-            raise ValueError(f"`{name}` is no reward ({hint}); give it a `function`, a `classifier` or a `column`")
+            raise ValueError(
+                f"`{name}` is no reward ({hint}); give it a `function`, a `classifier`, a `column` or `features`"
+            )
         if built_in and term.sources:
             raise ValueError(f"`{name}` is the name of a reward of ours; call yours by another name")
         if name in RULES and term.weight < 0:

@@ -16,6 +16,7 @@ from homestretch.config.rewards import MODEL, RewardTerm
 from homestretch.data.records import Example
 from homestretch.errors import InputError
 from homestretch.rewards.base import Reward
+from homestretch.rewards.features import FeatureReward, read_features
 from homestretch.rewards.functions import FunctionReward, load_function
 from homestretch.rewards.rules import REWARDS
 from homestretch.rewards.sequence_classifier import load_sequence_classifier
@@ -28,6 +29,13 @@ class NamedReward:
     name: str
     term: RewardTerm
     reward: Reward
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[str], **columns: Sequence[Any]
+    ) -> list[float | None]:
+        """The term of each completion; None where the reward does not apply."""
+        terms_N = weighted(self.term, list(self.reward(prompts, completions, **columns)))
+        return [None if value != value else value for value in terms_N.tolist()]
 
 
 def load_rewards(
@@ -51,6 +59,10 @@ def load_rewards(
             )
         if term.column is not None:
             return Column(name, term.column)
+        if term.features is not None:
+            config, net = read_features(term.features)
+            parts = load_rewards(config.features, device=device, trust_remote_code=trust_remote_code)
+            return FeatureReward(config, net, {part.name: part for part in parts})
         return REWARDS[name]
 
     return [NamedReward(name, term, load(name, term)) for name, term in terms.items() if term.weight and name != MODEL]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from homestretch.config.evaluate import EvaluateConfig
 from homestretch.config.recipe import Recipe, Stage
 from homestretch.config.rewards import MODEL, RewardTerm
+from homestretch.config.rollouts import RolloutConfig
 from homestretch.config.stages import COLUMNS
 from homestretch.data.records import Example, completion_text, side
 from homestretch.data.sources import Splits
 from homestretch.errors import DataError, RecipeError
+from homestretch.rewards.features import read_features
 from homestretch.rewards.functions import load_function
 from homestretch.rewards.named import Column, ask
 
@@ -59,6 +62,13 @@ def check_rewards(stage: Stage, made: set[str], examples: Sequence[Example]) -> 
             )
         if term.function is not None:
             load_function(name, term.function)
+        if term.features is not None:
+            features = read_features(term.features)[0].features.values()
+            if isinstance(stage.config, RolloutConfig | EvaluateConfig) and any(f.column for f in features):
+                raise RecipeError(
+                    f"The stage `{stage.name}`: the reward `{name}` has features that are columns of the data, which "
+                    "say nothing about what a model writes; fit one on rules, functions or classifiers."
+                )
         if term.column is not None:
             answers = _answers(stage, examples)
             ask(Column(name, term.column), answers, [completion_text(e) for e in answers], [True] * len(answers))

@@ -170,10 +170,12 @@ def fingerprint(recipe: Recipe, splits: Splits) -> str:
 
 
 def outside(stage: Stage, seed: int) -> list[str]:
-    """What a stage reads beside the run's own files is made of: the user's functions, and models that it averages."""
+    """What a stage reads beside the run's own files is made of: the user's functions, and folders that it names."""
     terms = getattr(stage.config, "rewards", {}).values()
     functions = [source_key(term.function) for term in terms if term.function is not None]
-    return functions + [model_key(model.format(seed=seed)) for model in getattr(stage.config, "models", {})]
+    folders = [term.features for term in terms if term.features is not None]
+    folders += [model.format(seed=seed) for model in getattr(stage.config, "models", {})]
+    return functions + [model_key(folder) for folder in folders]
 
 
 def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str) -> None:

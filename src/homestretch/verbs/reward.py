@@ -46,16 +46,26 @@ def score_rows(
     """The reward (a logit) of every row's `text`, or of its completion: `{"id", "prompt", "text", "reward"}`.
 
     `data` is a file (rows of `generations.jsonl` are understood), a folder, a Hub name or `builtin/docstrings`;
-    `reward_model` is the folder of a reward model, or of a run that has one. Raises InputError.
+    `reward_model` is the folder of a reward model, of a run that has one, or of a reward of features. Raises
+    InputError.
     """
     if out is not None:
         check_writable(out)
     from homestretch.policies.load import choose_device
     from homestretch.progress import progress
+    from homestretch.rewards.features import SETTINGS
     from homestretch.rewards.model import load_reward
+    from homestretch.verbs.features import score_features
 
     rows = _rows(data, split)
-    scorer = load_reward(reward_folder(Path(reward_model)), device=choose_device(device))
+    folder = reward_folder(Path(reward_model))
+    if (folder / SETTINGS).is_file():
+        texts = [row["text"] for row in rows]
+        for row, reward in zip(rows, score_features(folder, examples_of(data, split), texts), strict=True):
+            del row["terminated"], row["given"]
+            row["reward"] = reward
+        return _written(rows, out)
+    scorer = load_reward(folder, device=choose_device(device))
     with progress(len(rows), "score", "row") as bar:
         for at in range(0, len(rows), ROWS_AT_ONCE):
             part = rows[at : at + ROWS_AT_ONCE]
@@ -64,6 +74,10 @@ def score_rows(
             for row, reward in zip(part, rewards, strict=True):
                 row["reward"] = reward
             bar.advance(len(part))
+    return _written(rows, out)
+
+
+def _written(rows: list[dict[str, Any]], out: str | Path | None) -> list[dict[str, Any]]:
     if out is not None:
         write_rows(out, rows)
     return rows

@@ -1,0 +1,91 @@
+"""Fitting a reward of features to pairs by Bradley and Terry, and measuring how well it orders others.
+
+L = (1/N) sum_n ln(1 + exp(phi(v-_n) - phi(v+_n))) + ridge |W|^2        (sheet 2.3)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from homestretch.config.features import FeaturesConfig
+from homestretch.errors import DataError
+from homestretch.ops.preference import pairwise_reward_loss
+from homestretch.rewards.features import FeatureNet, net_of
+from homestretch.seeds import fold
+
+CONSTANT = 1e-6
+"""Outputs that spread less than this are one number."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well scores order pairs. `accuracy` counts ties as wrong, `accuracy_ties_half` half; `nll` is the mean of
+    ln(1 + exp(worse - better)), ln 2 for a constant."""
+
+    accuracy: float
+    accuracy_ties_half: float
+    nll: float
+    n: int
+
+
+def measured(chosen_N: Tensor, rejected_N: Tensor) -> Fit:
+    """`Fit` of the scores of better and worse texts."""
+    right, tied = (chosen_N > rejected_N).float().mean(), (chosen_N == rejected_N).float().mean()
+    nll = pairwise_reward_loss(chosen_N, rejected_N).mean()
+    return Fit(float(right), float(right + tied / 2), float(nll), len(chosen_N))
+
+
+def fitted(config: FeaturesConfig, chosen_NF: Tensor, rejected_NF: Tensor) -> tuple[FeatureNet, int]:
+    """A net fitted to scaled features of N pairs, and how many starts ended constant before it.
+
+    Deterministic in `config.seed`. Raises DataError where features of both sides are the same in every pair, or where
+    all `config.restarts` starts end constant.
+    """
+    if torch.equal(chosen_NF, rejected_NF):
+        raise DataError("Better and worse texts have the same features in every pair; give features that differ.")
+    for attempt in range(config.restarts):
+        net = _trained(config, chosen_NF, rejected_NF, fold("features", config.seed, attempt))
+        if not is_constant(net, torch.cat([chosen_NF, rejected_NF])):
+            return net, attempt
+    raise DataError(
+        f"From {config.restarts} starts the net gave every text the same reward; use output_activation=none, another "
+        "seed, or hidden_sizes=[]."
+    )
+
+
+@torch.no_grad()
+def is_constant(net: FeatureNet, scaled_NF: Tensor) -> bool:
+    """Whether the net says the same of all of N texts."""
+    score_N = net(scaled_NF)
+    return bool(score_N.max() - score_N.min() < CONSTANT)
+
+
+def _trained(config: FeaturesConfig, chosen_NF: Tensor, rejected_NF: Tensor, seed: int) -> FeatureNet:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = net_of(config)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    steps = config.num_train_epochs * math.ceil(len(chosen_NF) / config.train_batch_size)
+    warm = max(round(config.warmup_share * steps), 1)
+
+    def scale(step: int) -> float:
+        done = (step - warm) / max(steps - warm, 1)
+        return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * done))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, scale)
+    weights = [p for name, p in net.named_parameters() if name.endswith("weight")]
+    for _ in range(config.num_train_epochs):
+        for rows in torch.randperm(len(chosen_NF), generator=generator).split(config.train_batch_size):
+            loss = pairwise_reward_loss(net(chosen_NF[rows]), net(rejected_NF[rows])).mean()
+            loss = loss + config.ridge * sum(weight.square().sum() for weight in weights)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), config.max_grad_norm)
+            optimiser.step()
+            schedule.step()
+    return net.eval()

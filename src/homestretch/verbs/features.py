@@ -1,0 +1,153 @@
+"""A reward of named features: fitted to pairs, measured on others beside what is simpler, and explained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from homestretch.config.features import FeaturesConfig
+from homestretch.config.overrides import apply
+from homestretch.config.yaml import Document, load_file
+from homestretch.data.records import Example, completion_text, side
+from homestretch.errors import DataError
+from homestretch.metrics.sentences import words
+from homestretch.verbs.run import Overrides, as_texts
+from homestretch.writing import check_writable, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from homestretch.data.sources import OnBadRow
+
+FIT = "fit.json"
+SIDES = ("chosen", "rejected")
+
+
+def fit_features(
+    data: str | Path,
+    *,
+    out: str | Path,
+    settings: str | Path | None = None,
+    on_bad_row: OnBadRow = "error",
+    overrides: Overrides = (),
+) -> dict[str, Any]:
+    """Fit a reward of features to the data's pairs; `out` becomes a reward, with how well it does in `fit.json`.
+
+    `settings` is a YAML file of `FeaturesConfig`, `overrides` such as `["features.concise={low: -60}"]` stand on top.
+    Columns of the data are read of either side: `chosen_features` are the `features` of the chosen answer. Measured on
+    the validation split, or on a share of the prompts; beside it stand what length alone, each feature alone and their
+    plain mean do. Raises InputError.
+    """
+    config = features_config(settings, overrides)
+    check_writable(Path(out) / FIT)
+    train, validation = pairs_of(data, config, on_bad_row)
+
+    from homestretch.rewards.feature_fit import fitted, measured
+    from homestretch.rewards.features import save_features
+
+    train_values, validation_values = (feature_values(config, pairs) for pairs in (train, validation))
+    net, dead = fitted(config, *train_values)
+    found = {
+        "pairs": {"train": len(train), "validation": len(validation)},
+        "dead_starts": dead,
+        "train": asdict(measured(*scores(net, *train_values))),
+        "validation": asdict(measured(*scores(net, *validation_values))),
+        "alone": alone(config, validation, *validation_values),
+        "annotators": annotators(validation, *scores(net, *validation_values)),
+    }
+    save_features(config, net, Path(out))
+    write_text(Path(out) / FIT, json.dumps(found, indent=1))
+    return found
+
+
+def score_features(reward: str | Path, examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
+    """The reward of each text, from features that the examples' columns and the texts give. Raises InputError."""
+    from homestretch.config.rewards import RewardTerm
+    from homestretch.rewards.named import ask, load_rewards
+
+    [named] = load_rewards({"features": RewardTerm(features=str(reward))})
+    return [float(value) for value in ask(named, examples, texts, [True] * len(texts)) if value is not None]
+
+
+def explain_features(reward: str | Path, data: str | Path, *, on_bad_row: OnBadRow = "error") -> dict[str, Any]:
+    """What a reward of features looks at, on the data's pairs: see `rewards.feature_explain`. Raises InputError."""
+    from homestretch.rewards.feature_explain import explanation
+    from homestretch.rewards.features import read_features
+
+    config, net = read_features(reward)
+    train, validation = pairs_of(data, config, on_bad_row)
+    pairs = [*train, *validation]
+    return explanation(config, net, *feature_values(config, pairs))
+
+
+def features_config(settings: str | Path | None, overrides: Overrides) -> FeaturesConfig:
+    """The settings of a file with overrides on top. Raises RecipeError."""
+    document = load_file(Path(settings)) if settings is not None else Document({}, "features")
+    document = apply(document, as_texts(overrides), known=list(FeaturesConfig.model_fields))
+    return FeaturesConfig.parse(document.values, where=document.where)
+
+
+def pairs_of(data: str | Path, config: FeaturesConfig, on_bad_row: OnBadRow) -> tuple[list[Example], list[Example]]:
+    """Pairs to fit and pairs to measure on, without a prompt in common. Raises DataError."""
+    from homestretch.data.sources import load
+
+    splits = load(data, shares=(config.validation_fraction, 0), on_bad_row=on_bad_row, seed=config.seed)
+    for example in [*splits.train, *splits.validation]:
+        if "rejected" not in example.columns:
+            raise DataError(f"{example.where}: the row has no `rejected`; give pairs of a better and a worse text.")
+    return splits.train, splits.validation
+
+
+def feature_values(config: FeaturesConfig, pairs: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    """Scaled features (N, F) of better and of worse texts."""
+    from homestretch.rewards.features import scaled
+    from homestretch.rewards.named import ask, load_rewards
+
+    rewards = load_rewards(config.features)
+
+    def of(name: str) -> Tensor:
+        examples = [side(pair, name) for pair in pairs]
+        texts = [completion_text(e) for e in examples]
+        values = {reward.name: ask(reward, examples, texts, [True] * len(texts)) for reward in rewards}
+        return scaled(config, values, [f"{e.where}, {name}" for e in examples])
+
+    return of("chosen"), of("rejected")
+
+
+def scores(net: Any, chosen_NF: Tensor, rejected_NF: Tensor) -> tuple[Tensor, Tensor]:
+    """The net's reward of either side (N,)."""
+    import torch
+
+    with torch.no_grad():
+        return net(chosen_NF), net(rejected_NF)
+
+
+def alone(config: FeaturesConfig, pairs: Sequence[Example], chosen_NF: Tensor, rejected_NF: Tensor) -> dict[str, float]:
+    """Accuracy, ties counting half, of length (longer is better), of the features' mean, and of each feature."""
+    import torch
+
+    from homestretch.rewards.feature_fit import measured
+
+    def length_N(name: str) -> Tensor:
+        return torch.tensor([float(len(words(completion_text(side(pair, name))))) for pair in pairs])
+
+    found = {
+        "length": measured(length_N("chosen"), length_N("rejected")).accuracy_ties_half,
+        "mean": measured(chosen_NF.mean(1), rejected_NF.mean(1)).accuracy_ties_half,
+    }
+    for column, name in enumerate(sorted(config.features)):
+        found[f"features.{name}"] = measured(chosen_NF[:, column], rejected_NF[:, column]).accuracy_ties_half
+    return found
+
+
+def annotators(pairs: Sequence[Example], chosen_N: Tensor, rejected_N: Tensor) -> Mapping[str, dict[str, float]]:
+    """How often the reward agrees with each `annotator`, where the rows name them."""
+    right = (chosen_N > rejected_N).tolist()
+    by: dict[str, list[bool]] = {}
+    for pair, agrees in zip(pairs, right, strict=True):
+        if "annotator" in pair.columns:
+            by.setdefault(str(pair.columns["annotator"]), []).append(agrees)
+    return {name: {"n": len(given), "agreement": sum(given) / len(given)} for name, given in sorted(by.items())}
