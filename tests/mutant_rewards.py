@@ -61,4 +61,30 @@ MUTANTS = [
         ("        if term.column is not None:", "        if False:"),
         ("        if name in LOGGED:", "        if False:"),
     ),
+    *of(
+        "rewards/features",
+        "test_features",
+        ("for name in sorted(config.features):", "for name in config.features:"),
+        ("(column - term.low) / (term.high - term.low)", "(column - term.low) / term.high"),
+        ("if depth == 0 and hidden_sizes:", "if depth < len(hidden_sizes):"),
+        ("value <= term.high + SLACK", "value <= 2 * term.high + SLACK"),
+    ),
+    *of(
+        "rewards/feature_fit",
+        "test_features",
+        (
+            "pairwise_reward_loss(net(chosen_NF[rows]), net(rejected_NF[rows]))",
+            "pairwise_reward_loss(net(rejected_NF[rows]), net(chosen_NF[rows]))",
+        ),
+        ("loss + config.ridge * sum", "loss + 0 * sum"),
+        ("if not is_constant(net", "if True or not is_constant(net"),
+        ("right + tied / 2", "right + tied"),
+    ),
+    *of(
+        "rewards/feature_explain",
+        "test_features",
+        ("both_MF[:, column] + STEP", "both_MF[:, column] - STEP"),
+        ("_put(both_MF, column, both_MF[:, column].mean())", "both_MF"),
+    ),
+    *of("training/needs", "test_features", ("and any(f.column for f in features)", "and False")),
 ]
