@@ -47,10 +47,15 @@ def candidates(policy: Policy, rollout: SequenceBatch, k: int, *, rows: int = RO
 def _read(
     policy: Policy, state: CausalDecoding, ids_bT: Tensor, mask_bT: Tensor, k: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    before_bTD = torch.cat([state.hidden_BD[:, None], state.read(ids_bT, mask_bT)[:, :-1]], dim=1)
+    # Few passes over many tokens are products, not steps: mixed precision pays, as where responses are scored.
+    with policy.autocast():
+        read_bTD = state.read(ids_bT, mask_bT)
+    before_bTD = torch.cat([state.hidden_BD[:, None], read_bTD[:, :-1].to(state.hidden_BD.dtype)], dim=1)
     steps = [_likely(policy, *at, k) for at in zip(before_bTD.unbind(1), ids_bT.unbind(1), strict=True)]
     token_bTK, logp_bTK = (torch.stack(column, dim=1) for column in zip(*steps, strict=True))
-    return token_bTK, logp_bTK, policy.trunk.heads["value"](state.branch(token_bTK))
+    with policy.autocast():
+        branch_bTKD = state.branch(token_bTK)
+    return token_bTK, logp_bTK, policy.trunk.heads["value"](branch_bTKD.to(before_bTD.dtype))
 
 
 def _walk(
