@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from offline_runs import SMALL, log, recipe, same_after_being_killed
+from tiny import llama
+from toy import pair
 
 from homestretch.config.modpo import MODPOConfig
 from homestretch.data.records import example_from_row, side
 from homestretch.errors import DataError, InputError, RecipeError
+from homestretch.policies.policy import Policy
+from homestretch.policies.trunk import Trunk
 from homestretch.results import RunFolder
 from homestretch.training import checkpoint
 from homestretch.training.pipeline import run_recipe
-from homestretch.training.stages.modpo import contradictions, scales
+from homestretch.training.stages.modpo import contradictions, policy_rewards, scales
+from homestretch.training.stages.pairs import Pairs
 
 STAGE = "01-modpo"
 HALF = {"weight": 0.5, "rewards": {"concise": 0.5}}
@@ -105,6 +111,17 @@ def test_a_policy_as_a_reward_is_its_log_ratio_to_the_start(tmp_path: Path) -> N
         run_recipe(wrong, tmp_path / "strange")
 
 
+def test_a_policy_of_fewer_tokens_is_refused(tmp_path: Path) -> None:
+    asks = SimpleNamespace(
+        load_trunk=lambda model: Trunk(llama(vocab=8)),
+        policy=lambda trunk, adapter, config: Policy(trunk, adapter, budget=100),
+        config=SimpleNamespace(is_encoder_decoder=False),
+    )
+    pairs = Pairs([], [], torch.zeros(1), torch.zeros(1))
+    with pytest.raises(InputError, match="The policy `other` does not read this model's tokens"):
+        policy_rewards(asks, MODPOConfig(), pairs, [pair(0).chosen], tmp_path / "policy", "other")
+
+
 def test_columns_that_are_not_there_are_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pairs.jsonl:\d+: the reward `truth` reads the column `rewards.truth`"):
         run_recipe(made(tmp_path, TRUTH, chosen_rewards=truth(1.0)), tmp_path / "one-side")
@@ -123,9 +140,9 @@ def test_an_objective_that_says_nothing_is_refused() -> None:
 
 
 def test_pairs_in_both_orders_are_counted() -> None:
-    def pair(prompt: str, chosen: str, rejected: str) -> Any:
+    def made(prompt: str, chosen: str, rejected: str) -> Any:
         return example_from_row({"prompt": prompt, "chosen": chosen, "rejected": rejected}, where="f:1")
 
-    rows = [pair("p", "a", "b"), pair("p", "b", "a"), pair("q", "b", "a"), pair("p", "a", "c")]
+    rows = [made("p", "a", "b"), made("p", "b", "a"), made("q", "b", "a"), made("p", "a", "c")]
     assert contradictions(rows) == 2
     assert json.dumps(rows[0].columns["rejected"]) == '"b"'
