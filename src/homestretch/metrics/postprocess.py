@@ -60,8 +60,8 @@ def postprocess_row(row: Mapping[str, Any], *, arm: str, steps: Sequence[str] = 
     """A generation row of another arm: `text` post-processed, everything else as in `row`.
 
     `terminated` becomes True where the new text ends as a sentence does: a reader sees an output that ends.
-    `tokens` shrinks in proportion to the characters, since there is no tokenizer here. The reward belonged to the
-    raw text and becomes None where the text changed.
+    `tokens` shrinks in proportion to the characters, since there is no tokenizer here. Rewards and divergence
+    belonged to the raw text and become None where the text changed.
     """
     text = postprocess(row["text"], steps)
     if text == row["text"]:
@@ -72,8 +72,6 @@ def postprocess_row(row: Mapping[str, Any], *, arm: str, steps: Sequence[str] = 
         "arm": arm,
         "text": text,
         "tokens": tokens,
-        "reward": None,
-        "rewards": None,
-        "kl": None,
+        **dict.fromkeys(key for key in ("reward", "rewards", "kl") if key in row),
         "terminated": bool(row["terminated"]) or is_finished(text),
     }
