@@ -151,10 +151,16 @@ def test_settings_that_are_refused(settings: dict, sentence: str) -> None:
 def pairs(folder: Path, n: int = 60) -> Path:
     """Better texts are shorter, and their stored score is higher."""
     rows = [
-        {"prompt": f"Say number {i}.", "chosen": "yes " * (1 + i % 3), "rejected": "no " * (5 + i % 4),
-         "chosen_scores": {"tone": 3 + i % 3}, "rejected_scores": {"tone": i % 4}, "annotator": "ab"[i % 2]}
+        {
+            "prompt": f"Say number {i}.",
+            "chosen": "yes " * (1 + i % 3),
+            "rejected": "no " * (5 + i % 4),
+            "chosen_scores": {"tone": 3 + i % 3},
+            "rejected_scores": {"tone": i % 4},
+            "annotator": "ab"[i % 2],
+        }
         for i in range(n)
-    ]  # fmt: skip
+    ]
     file = folder / "pairs.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
@@ -239,8 +245,15 @@ def test_settings_come_from_a_file_with_overrides_on_top(tmp_path: Path) -> None
 
 @pytest.mark.skipif(not OPINPREF.is_dir(), reason="the preference pairs of opinion summaries are not there")
 def test_stored_scores_order_real_preferences_as_well_as_the_sheet_says() -> None:
-    names = ["aspect-coverage", "opinion-faithfulness", "opinion-coverage", "conciseness", "relevance", "hallucination",
-             "language-correctness"]  # fmt: skip
+    names = [
+        "aspect-coverage",
+        "opinion-faithfulness",
+        "opinion-coverage",
+        "conciseness",
+        "relevance",
+        "hallucination",
+        "language-correctness",
+    ]
     made = FeaturesConfig.parse(
         {"features": {n.replace("-", "_"): {"column": f"features.{n}", "high": 5} for n in names}}, where="here"
     )

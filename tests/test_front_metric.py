@@ -29,9 +29,13 @@ def test_by_hand() -> None:
 @given(points=POINTS)
 @settings(max_examples=60)
 def test_volume_is_the_number_of_unit_cubes_below_a_point(points: list[tuple[int, int, int]]) -> None:
-    cubes = {(x, y, z) for x in range(5) for y in range(5) for z in range(5) if any(
-        x < a and y < b and z < c for a, b, c in points
-    )}  # fmt: skip
+    cubes = {
+        (x, y, z)
+        for x in range(5)
+        for y in range(5)
+        for z in range(5)
+        if any(x < a and y < b and z < c for a, b, c in points)
+    }
     assert hypervolume(np.array(points, dtype=float), np.zeros(3)) == pytest.approx(len(cubes))
 
 
@@ -53,10 +57,20 @@ def test_the_reference_is_the_worst_of_each_objective_and_draws_give_the_interva
 def rows(arm: str, concise: list[float], failing: list[bool]) -> list[dict]:
     texts = ["a a a a" if bad else "a b c" for bad in failing]
     return [
-        {"id": str(i), "arm": arm, "text": text, "references": ["a b c"], "source": "", "terminated": True, "tokens": 3,
-         "reward": None, "rewards": {"concise": value}, "kl": None}
+        {
+            "id": str(i),
+            "arm": arm,
+            "text": text,
+            "references": ["a b c"],
+            "source": "",
+            "terminated": True,
+            "tokens": 3,
+            "reward": None,
+            "rewards": {"concise": value},
+            "kl": None,
+        }
         for i, (value, text) in enumerate(zip(concise, texts, strict=True))
-    ]  # fmt: skip
+    ]
 
 
 def test_rows_make_a_front_of_rewards_and_failures() -> None:

@@ -72,10 +72,18 @@ def test_the_distance_is_that_of_the_two_models(tmp_path: Path) -> None:
 
 def test_a_reward_that_not_every_output_has_is_no_metric_of_the_arm() -> None:
     rows = [
-        {"id": str(i), "arm": "ml_raw", "text": "a b", "references": ["a"], "source": "", "tokens": 2,
-         "terminated": True, "rewards": {"x": 1.0 if i else None, **({"y": 2.0} if i else {})}}
+        {
+            "id": str(i),
+            "arm": "ml_raw",
+            "text": "a b",
+            "references": ["a"],
+            "source": "",
+            "tokens": 2,
+            "terminated": True,
+            "rewards": {"x": 1.0 if i else None, **({"y": 2.0} if i else {})},
+        }
         for i in range(4)
-    ]  # fmt: skip
+    ]
     metrics = evaluate_rows(rows, metrics=["rougeL"]).arms["ml_raw"].metrics
     assert metrics["rewards/x"].value == 1 and metrics["rewards/x"].n == 3
     assert "rewards/y" not in metrics

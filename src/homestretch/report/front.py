@@ -8,7 +8,8 @@ from homestretch.compared import Compared, Front
 from homestretch.report import charts
 from homestretch.report.figures import Chart, Key
 from homestretch.report.names import decimals, listed, metric_label, number
-from homestretch.results import Measured
+from homestretch.report.table import Line, failure_line, metric_line, plain_cell
+from homestretch.results import Arm, Measured
 
 Rows = list[list[str]]
 
@@ -38,16 +39,16 @@ def front_table(record: Compared) -> Rows:
     front = record.front
     if front is None:
         return []
-    names = [name for name in record.arms if "@" not in name]
-    columns = [_cells([_measured(record, name, key) for name in names]) for key in front.objectives]
-    header = ["method", *(metric_label(key) for key in front.objectives)]
-    sampled = [record.arms.get(f"{name}@t1") for name in names]
-    moved = [arm.metrics.get("kl") if arm else None for arm in sampled]
-    if any(moved):
-        columns.append(_cells(moved))
-        header.append(metric_label("kl"))
-    there = ["yes" if name in front.members else "no" for name in names]
-    return [[*header, "on the front"], *([name, *cells] for name, *cells in zip(names, *columns, there, strict=True))]
+    arms = {name: arm for name, arm in record.arms.items() if "@" not in name}
+    lines = [_line(arms, key) for key in front.objectives]
+    sampled = {name: record.arms[f"{name}@t1"] for name in arms if f"{name}@t1" in record.arms}
+    if sampled.keys() == arms.keys() and any("kl" in arm.metrics for arm in sampled.values()):
+        lines.append(metric_line(sampled, "kl"))
+    rows = [
+        [name, *(plain_cell(line.cells[i]) for line in lines), "yes" if name in front.members else "no"]
+        for i, name in enumerate(arms)
+    ]
+    return [["method", *(line.label for line in lines), "on the front"], *rows]
 
 
 def front_charts(record: Compared, series_of: Callable[[Compared, str], int]) -> list[Chart | None]:
@@ -80,11 +81,8 @@ def _measured(record: Compared, name: str, key: str) -> Measured | None:
     return arm.failure_modes.get(key.removeprefix("failures/")) if key.startswith("failures/") else arm.metrics.get(key)
 
 
-def _cells(values: list[Measured | None]) -> list[str]:
-    digits = decimals(m.value for m in values if m)
-    return [
-        f"{number(m.value, digits)} ({number(m.low, digits)} to {number(m.high, digits)})" if m else "–" for m in values
-    ]
+def _line(arms: dict[str, Arm], key: str) -> Line:
+    return failure_line(arms, key.removeprefix("failures/")) if key.startswith("failures/") else metric_line(arms, key)
 
 
 def _quoted(names: list[str]) -> str:

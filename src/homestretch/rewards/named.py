@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ class NamedReward:
     ) -> list[float | None]:
         """The term of each completion; None where the reward does not apply."""
         terms_N = weighted(self.term, list(self.reward(prompts, completions, **columns)))
-        return [None if value != value else value for value in terms_N.tolist()]
+        return [None if math.isnan(value) else value for value in terms_N.tolist()]
 
 
 def load_rewards(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from homestretch.config.recipe import load_recipe
+from homestretch.data.records import Example
 from homestretch.errors import InputError
 from homestretch.results import RunFolder
 from homestretch.verbs.generate import examples_of
@@ -57,11 +59,12 @@ def score_rows(
     from homestretch.rewards.model import load_reward
     from homestretch.verbs.features import score_features
 
-    rows = _rows(data, split)
+    examples = examples_of(data, split)
+    rows = _rows(examples)
     folder = reward_folder(Path(reward_model))
     if (folder / SETTINGS).is_file():
         texts = [row["text"] for row in rows]
-        for row, reward in zip(rows, score_features(folder, examples_of(data, split), texts), strict=True):
+        for row, reward in zip(rows, score_features(folder, examples, texts), strict=True):
             del row["terminated"], row["given"]
             row["reward"] = reward
         return _written(rows, out)
@@ -93,9 +96,9 @@ def reward_folder(path: Path) -> Path:
     return found[-1]
 
 
-def _rows(data: str | Path, split: Literal["train", "validation", "test"]) -> list[dict[str, Any]]:
+def _rows(examples: Sequence[Example]) -> list[dict[str, Any]]:
     rows = []
-    for e in examples_of(data, split):
+    for e in examples:
         text = e.columns.get("text", e.references[0] if e.references else None)
         if not isinstance(text, str):
             raise InputError(f"{e.where}: there is nothing to score; give a column `text` or `completion`.")
