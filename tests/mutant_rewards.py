@@ -87,4 +87,11 @@ MUTANTS = [
         ("_put(both_MF, column, both_MF[:, column].mean())", "both_MF"),
     ),
     *of("training/needs", "test_features", ("and any(f.column for f in features)", "and False")),
+    *of(
+        "training/output_scores",
+        "test_output_scores",
+        ("logp_B(policy) - logp_B(", "-logp_B(policy) + logp_B("),
+        (".weight * value for name", ".weight + value for name"),
+    ),
+    *of("training/pipeline", "test_pipeline", (", sorted(e.columns.items())))", "))")),
 ]
