@@ -30,14 +30,15 @@ stages:
 
 
 def toy(folder: Path) -> None:
-    """A model with a real tokenizer, data and a recipe."""
+    """A model with a real tokenizer, data in a folder of their own, which TRL reads whole, and a recipe."""
     tokenizer = AutoTokenizer.from_pretrained(smollm2())
     size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size)).save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     rows = [{"prompt": f"How much is {i} and {i}?", "completion": f"It is {2 * i}."} for i in range(12)]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    recipe = RECIPE.format(model=folder / "model", data=folder / "rows.jsonl")
+    (folder / "data").mkdir()
+    (folder / "data" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = RECIPE.format(model=folder / "model", data=folder / "data" / "train.jsonl")
     (folder / "recipe.yaml").write_text(recipe)
 
 
@@ -63,7 +64,7 @@ def main() -> None:
         toy(folder)
         trained = command(ours, "train", folder / "recipe.yaml", "--out", "{out}")
         peer = command(
-            trl, "sft", "--model_name_or_path", folder / "model", "--dataset_name", folder, "--output_dir", "{out}",
+            trl, "sft", "--model_name_or_path", folder / "model", "--dataset_name", folder / "data", "--output_dir", "{out}",
             "--max_steps", 1, "--use_cpu", "--report_to", "none", "--bf16", "False",
         )  # fmt: skip
         cases = []

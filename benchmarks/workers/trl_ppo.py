@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32, help="samples of an update, one a prompt")
+    parser.add_argument("--micro-batch", type=int, default=8, help="samples of a pass")
     parser.add_argument("--new", type=int, default=48)
     args = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(args.model, padding_side="left")
@@ -52,11 +53,11 @@ def main() -> None:
             config = PPOConfig(
                 output_dir=folder,
                 total_episodes=args.steps * args.batch,
-                per_device_train_batch_size=args.batch,
-                gradient_accumulation_steps=1,
+                per_device_train_batch_size=args.micro_batch,
+                gradient_accumulation_steps=args.batch // args.micro_batch,
                 num_mini_batches=1,
                 num_ppo_epochs=1,
-                local_rollout_forward_batch_size=args.batch,
+                local_rollout_forward_batch_size=args.micro_batch,
                 num_sample_generations=0,
                 response_length=args.new,
                 stop_token="eos",

@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--batch", type=int, default=32, help="samples of a step")
+    parser.add_argument("--micro-batch", type=int, default=8, help="samples of a pass; all 32 need more than 24 GB")
     parser.add_argument("--samples", type=int, default=4, help="samples of a prompt")
     parser.add_argument("--new", type=int, default=48)
     args = parser.parse_args()
@@ -48,7 +49,8 @@ def main() -> None:
             config = RLOOConfig(
                 output_dir=folder,
                 max_steps=args.steps,
-                per_device_train_batch_size=args.batch,
+                per_device_train_batch_size=args.micro_batch,
+                gradient_accumulation_steps=args.batch // args.micro_batch,
                 num_generations=args.samples,
                 max_completion_length=args.new,
                 save_strategy="no",
