@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ragged import mask_of, ragged, rows_of
 from reference import returns as reference
 
-from homestretch.ops.returns import gae, token_rewards
+from homestretch.ops.returns import gae, shaping_rewards, token_rewards
 
 UNIT = st.floats(0, 1)
 # three tokens and padding full of other numbers
@@ -89,3 +89,19 @@ def test_the_reward_stands_on_the_last_valid_token(dtype: torch.dtype) -> None:
     mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0], [0, 0, 0]]).to(dtype)
     got = token_rewards(torch.tensor([0.5, -2.0, 3.0, 4.0]), mask)
     assert got.tolist() == [[0, 0.5, 0], [0, 0, -2.0], [3.0, 0, 0], [0, 0, 0]]
+
+
+@given(batch=ragged(), gamma=UNIT, seed=st.integers(0, 99))
+def test_shaping_adds_up_to_minus_the_first_potential_whatever_is_done(batch: tuple, gamma: float, seed: int) -> None:
+    reward, lengths = batch
+    generator = torch.Generator().manual_seed(seed)
+    potential = torch.randn(len(reward), reward.shape[1] + 1, generator=generator, dtype=torch.float64)
+    mask = mask_of(reward, lengths)
+    shaped = shaping_rewards(potential, mask, gamma=gamma)
+    assert not shaped[~mask.bool()].any()
+    for row, rewards in enumerate(rows_of(shaped, lengths)):
+        for t, value in enumerate(rewards):
+            following = float(potential[row, t + 1]) if t + 1 < len(rewards) else 0.0
+            assert value == pytest.approx(gamma * following - float(potential[row, t]), abs=1e-12)
+        total = sum(gamma**t * value for t, value in enumerate(rewards))
+        assert total == pytest.approx(-float(potential[row, 0]) if rewards else 0.0, abs=1e-9)

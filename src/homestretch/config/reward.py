@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from homestretch.config.contrast import ContrastConfig
 from homestretch.config.training import TrainingConfig
 
 
@@ -26,3 +27,6 @@ class RewardConfig(TrainingConfig):
     """Share of the training prompts whose pairs only measure the reward model."""
     max_held_out: PositiveInt = 200
     """At most this many prompts are held out."""
+    contrast: ContrastConfig | None = None
+    """Settings of a contrastive term, `{}` for its defaults: the model then also says at every token how near the text
+    is to a good ending. None trains without."""

@@ -3,6 +3,12 @@
 delta_t = r_t + gamma V(s_{t+1}) - V(s_t),      V := 0 after the last step                           (1)
 A_t     = sum_{k>=0} (gamma lam)^k delta_{t+k}  = delta_t + gamma lam A_{t+1}                        (2)
 G_t     = A_t + V(s_t)                                                                               (3)
+
+Potential-based shaping adds to the reward of step t (Ng, Harada and Russell, 1999)
+
+F_t     = gamma Phi(s_{t+1}) - Phi(s_t),     Phi := 0 after the last step                            (4)
+
+Discounted, these add up to -Phi(s_0) whatever is done, so that the best policy stays the best.
 """
 
 from __future__ import annotations
@@ -41,3 +47,15 @@ def token_rewards(reward_B: Tensor, mask_BT: Tensor) -> Tensor:
     last_B = mask_BT.bool().sum(1) - 1
     column_T = torch.arange(mask_BT.shape[1], device=mask_BT.device)
     return torch.where(column_T == last_B[:, None], reward_B[:, None], torch.zeros_like(reward_B[:, None]))
+
+
+def shaping_rewards(potential_BS: Tensor, mask_BT: Tensor, *, gamma: float) -> Tensor:
+    """F of eq. 4 for each token (B, T), 0 where the mask is 0.
+
+    potential_BS   (B, T + 1) Phi of the state before each token and behind the last, in units of reward
+    mask_BT        1 for the first tokens of each row and 0 behind
+    """
+    valid_BT = mask_BT.bool()
+    following_BT = torch.cat([valid_BT[:, 1:], torch.zeros_like(valid_BT[:, :1])], 1)
+    next_BT = potential_BS[:, 1:].masked_fill(~following_BT, 0)
+    return (gamma * next_BT - potential_BS[:, :-1]).masked_fill(~valid_BT, 0)  # eq. 4

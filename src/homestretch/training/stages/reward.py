@@ -12,16 +12,19 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from homestretch.algorithms.base import Models
-from homestretch.algorithms.reward_model import RewardModelling
+from homestretch.algorithms.reward_model import ContrastBatch, RewardModelling
 from homestretch.batch import PairBatch
+from homestretch.config.contrast import ContrastConfig
 from homestretch.config.reward import RewardConfig
 from homestretch.data.collate import collate_pairs
 from homestretch.data.records import Example, example_from_row, prompt_text
 from homestretch.data.samplers import epoch_batch
 from homestretch.data.tokenize import TokenizedPair
 from homestretch.errors import DataError, RecipeError
+from homestretch.ops.state_sampling import contrast_places
 from homestretch.policies.policy import Policy
 from homestretch.results import RewardMode
+from homestretch.rewards.goal import SUCCESS, goal_state, save_goals
 from homestretch.rewards.model import ADAPTER, save_reward
 from homestretch.seeds import fold
 from homestretch.training.context import Context
@@ -49,7 +52,8 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
     prompts = [row.id for row in train]
 
     def batch_of(number: int) -> PairBatch:
-        return collate_pairs([train_rows[i] for i in epoch_batch(prompts, size, seed=seed, number=number)])
+        batch = collate_pairs([train_rows[i] for i in epoch_batch(prompts, size, seed=seed, number=number)])
+        return batch if config.contrast is None else with_places(batch, config.contrast, fold("states", seed, number))
 
     def validate(number: int) -> dict[str, float]:
         modes = measure(learner.policy, held_rows, held_out_mode)
@@ -68,11 +72,29 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
         budget=context.budget(config),
         validate=validate,
     )
-    progress = fit(RewardModelling(config.kind), Models(policy=learner.policy), plan, learner.accelerator)
+    algorithm = RewardModelling(config.kind, config.contrast)
+    progress = fit(algorithm, Models(policy=learner.policy), plan, learner.accelerator)
     modes = measure(learner.policy, held_rows, held_out_mode)
     write_text(folder / MODES, json.dumps({k: m.model_dump() for k, m in modes.items()}, indent=1))
+    goals = {} if config.contrast is None else {SUCCESS: goal_state(learner.policy, [r.chosen for r in train_rows])}
     save_reward(learner.trunk, context.tokenizer, folder / "model", base=context.model, kind=config.kind)
+    if goals:
+        save_goals(folder / "model", goals)
     return progress
+
+
+def with_places(batch: PairBatch, config: ContrastConfig, seed: int) -> ContrastBatch:
+    """The batch with the places of the states that its contrastive term compares."""
+    generator = torch.Generator().manual_seed(seed)
+    uniform_BK4 = torch.rand(len(batch), config.states, 4, generator=generator)
+    place_BK4 = contrast_places(
+        uniform_BK4,
+        batch.chosen.length_B,
+        batch.rejected.length_B,
+        source_percentile=config.source_percentile,
+        goal_percentile=config.goal_percentile,
+    )
+    return ContrastBatch(**vars(batch), place_BK4=place_BK4)
 
 
 def read_pairs(file: Path) -> list[Example]:
