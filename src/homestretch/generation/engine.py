@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from homestretch.generation.beside import reading
 from homestretch.generation.sampling import SamplingConfig, choose, penalised, row_uniforms
 from homestretch.generation.schedule import Sample as Sample
 from homestretch.generation.schedule import State, UnderWay, decode
 from homestretch.generation.schedule import pad_left as pad_left
+from homestretch.generation.steering import Steered, Steering
 from homestretch.generation.stopping import StopStrings
+from homestretch.generation.watch import Watch, Watched
 from homestretch.policies.cache import holes_filled
 from homestretch.policies.policy import Policy
 from homestretch.seeds import fold
@@ -31,6 +34,8 @@ def generate(
     max_rows: int | None = None,
     max_cache_tokens: int | None = None,
     head: Callable[[Tensor], Tensor] | None = None,
+    watch: Watch | None = None,
+    steering: Steering | None = None,
     on_done: Callable[[int, int], None] | None = None,
 ) -> list[list[Sample]]:
     """`num_samples` responses for each prompt of token ids, in the order of the prompts.
@@ -40,8 +45,8 @@ def generate(
     are decoded at a time (by default 48 on a CPU, whose caches hold no more, else 256), and no more than have room for
     their longest possible texts in `max_cache_tokens` (by default a quarter of the device's memory), but at least one
     prompt with its samples: longest prompts first, and waiting prompts take the places of finished rows.
-    `head` makes a number of each state, (B, D) -> (B,), which the samples keep. `on_done(rows, tokens)` is called when
-    rows have finished.
+    `head` makes a number of each state, (B, D) -> (B,), which the samples keep. A `watch` gives rows up before their
+    end, and `steering` weighs their next tokens anew. `on_done(rows, tokens)` is called when rows have finished.
     """
     eos_E = torch.tensor(list(eos_ids), device=policy.device)
 
@@ -63,18 +68,13 @@ def generate(
             seen_BV=seen(read, policy) if sampling.repetition_penalty != 1.0 else uniform_BT.new_zeros(len(keys), 0),
             stop=stop,
             tails=[[] for _ in keys],
+            watched=watch and watch.begin(watching, [prompts[i] for i in admitted], num_samples),
+            steered=steering and steering.begin(leading, [prompts[i] for i in admitted], num_samples),
         )
 
-    results = decode(
-        policy,
-        prompts,
-        begin,
-        copies=num_samples,
-        max_new_tokens=sampling.max_new_tokens,
-        max_rows=max_rows,
-        max_cache_tokens=max_cache_tokens,
-        on_done=on_done,
-    )
+    with reading(watch and watch.policy) as watching, reading(steering and steering.policy) as leading:
+        limits = max_rows, max_cache_tokens
+        results = decode(policy, prompts, begin, num_samples, sampling.max_new_tokens, *limits, on_done=on_done)
     return [[results[i, k] for k in range(num_samples)] for i in range(len(prompts))]
 
 
@@ -106,6 +106,23 @@ class Rows(UnderWay):
     seen_BV: Tensor
     stop: StopStrings | None
     tails: list[list[int]]
+    watched: Watched | None
+    steered: Steered | None
+
+    def after(self, others: Self | None) -> Self:
+        """These rows behind others that are under way."""
+        if others and others.watched and self.watched:
+            others.watched.join(self.watched)
+        if others and others.steered and self.steered:
+            others.steered.join(self.steered)
+        return super().after(others)
+
+    def only(self, kept: Tensor) -> None:
+        """Drop all but these, in this order; the state is not touched."""
+        super().only(kept)
+        for beside in (self.watched, self.steered):
+            if beside and self.keys:
+                beside.only(kept)
 
     def advance(self, policy: Policy) -> dict[tuple[int, int], Sample]:
         """One more token for every row; those that are finished with it leave, and are returned."""
@@ -115,9 +132,15 @@ class Rows(UnderWay):
         if self.head is not None:
             self.value_BT[row_B, self.at_B] = self.head(self.state.hidden_BD)
         self.at_B += 1
+        if self.steered:
+            self.steered.wait(token_B)
         ended_B = torch.isin(token_B, self.eos_E) | self._stopped(token_B)
-        done_B = ended_B | (self.at_B == self.sampling.max_new_tokens)
-        finished = {self.keys[i]: self._sample(i, bool(ended_B[i])) for i in done_B.nonzero().flatten().tolist()}
+        fallen_B = self.watched.see(token_B) if self.watched else torch.zeros_like(ended_B)
+        done_B = ended_B | (self.at_B == self.sampling.max_new_tokens) | fallen_B
+        finished = {
+            self.keys[i]: self._sample(i, ended=bool(ended_B[i]), given_up=bool(fallen_B[i]))
+            for i in done_B.nonzero().flatten().tolist()
+        }
         if finished:
             kept = holes_filled(done_B)
             self.only(kept)
@@ -130,6 +153,8 @@ class Rows(UnderWay):
 
     def _choose(self, logits_BV: Tensor, uniform_B: Tensor) -> tuple[Tensor, Tensor]:
         penalty = self.sampling.repetition_penalty
+        if self.steered:
+            logits_BV = self.steered.adjusted(logits_BV)
         if penalty == 1.0:
             return choose(logits_BV, uniform_B, self.sampling)
         token_B, logp_B = choose(penalised(logits_BV, self.seen_BV, penalty), uniform_B, self.sampling)
@@ -142,7 +167,7 @@ class Rows(UnderWay):
         rows = zip(self.tails, token_B.tolist(), strict=True)
         return torch.tensor([self.stop.completes(tail, token) for tail, token in rows], device=token_B.device)
 
-    def _sample(self, row: int, ended: bool) -> Sample:
+    def _sample(self, row: int, *, ended: bool, given_up: bool) -> Sample:
         n = int(self.at_B[row])
         value = self.value_BT[row, :n].tolist() if self.head is not None else []
-        return Sample(self.ids_BT[row, :n].tolist(), self.logp_BT[row, :n].tolist(), ended, value)
+        return Sample(self.ids_BT[row, :n].tolist(), self.logp_BT[row, :n].tolist(), ended, value, given_up)

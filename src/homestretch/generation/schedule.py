@@ -31,12 +31,14 @@ _TOKEN_BYTES: WeakKeyDictionary[PreTrainedModel, float] = WeakKeyDictionary()
 @dataclass(frozen=True)
 class Sample:
     """One generated response: token ids (end marker included when there is one), their log-probabilities under the
-    sampling distribution, whether it ended by itself, and what a head made of the state before each token."""
+    sampling distribution, whether it ended by itself, what a head made of the state before each token, and whether a
+    watch gave it up."""
 
     ids: list[int]
     logp: list[float]
     terminated: bool
     value: list[float] = field(default_factory=list)
+    given_up: bool = False
 
 
 @dataclass
@@ -98,11 +100,11 @@ def decode(
     policy: Policy,
     prompts: Sequence[list[int]],
     begin: Callable[[State, list[int]], R],
-    *,
     copies: int,
     max_new_tokens: int,
     max_rows: int | None,
     max_cache_tokens: int | None,
+    *,
     on_done: Callable[[int, int], None] | None,
 ) -> dict[tuple[int, int], Sample]:
     """Decode all prompts with `copies` rows each; `begin` makes the rows of a state that has read some of them.

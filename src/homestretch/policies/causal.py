@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from homestretch.batch import SequenceBatch
 from homestretch.ops.masks import left_padded
 from homestretch.policies import caches
-from homestretch.policies.branches import branch_hidden
+from homestretch.policies.branches import ahead_hidden, branch_hidden
 from homestretch.policies.cache import growing_cache
 from homestretch.policies.packed import packed_hidden, packs
 from homestretch.policies.rows import decoder_of, joined_hidden
@@ -59,6 +59,12 @@ class CausalDecoding:
     def branch(self, ids_BTK: Tensor) -> Tensor:
         """States (B, T, K, D) behind K candidates for each of the last T tokens of every row; nothing is appended."""
         return branch_hidden(self.lm, self.cache, self.mask_BL, ids_BTK)
+
+    def ahead(self, new_BN: Tensor, mask_BN: Tensor, ids_BK: Tensor) -> Tensor:
+        """Append N tokens to every row, of which the mask says which are real, and return the states (B, K, D) behind
+        K candidates for the next one."""
+        self.mask_BL = torch.cat([self.mask_BL, mask_BN], dim=1)
+        return ahead_hidden(self.lm, self.cache, self.mask_BL, new_BN, ids_BK)
 
     def cast(self, dtype: torch.dtype) -> None:
         """What has been computed so far, in another type."""
