@@ -179,7 +179,7 @@ MUTANTS = [
         "test_reward_model",
         ("batch.chosen.joined(batch.rejected)", "batch.rejected.joined(batch.chosen)"),
         ('self.kind == "classifier"', 'self.kind == "pairwise"'),
-        ("terms=loss(chosen_B, rejected_B)", "terms=loss(rejected_B, chosen_B)"),
+        ("terms_B = loss(chosen_B, rejected_B)", "terms_B = loss(rejected_B, chosen_B)"),
         ("(chosen_B > rejected_B)", "(chosen_B < rejected_B)"),
     ),
 ]

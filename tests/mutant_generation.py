@@ -157,8 +157,8 @@ MUTANTS = [
         "verbs/generate",
         "test_generate",
         ("stop.cut if stop else str", "str"),
-        (", seed=seed, stop=stop, **options)", ", seed=seed, **options)"),
-        (", seed=seed, stop=stop, **options)", ", stop=stop, **options)"),
+        (", seed=seed, stop=stop, **goals, **options)", ", seed=seed, **goals, **options)"),
+        (", seed=seed, stop=stop, **goals, **options)", ", stop=stop, **goals, **options)"),
         ("config.num_beams > 1:", "config.num_beams > 9:"),
     ),
 ]

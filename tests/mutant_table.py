@@ -7,6 +7,7 @@ from mutant import of
 from mutant_algorithms import MUTANTS as ALGORITHMS
 from mutant_compare import MUTANTS as COMPARE
 from mutant_generation import MUTANTS as GENERATION
+from mutant_goals import MUTANTS as GOALS
 from mutant_online import MUTANTS as ONLINE
 from mutant_ranks import MUTANTS as RANKS
 from mutant_rewards import MUTANTS as REWARDS
@@ -18,6 +19,7 @@ MUTANTS = [
     *ALGORITHMS,
     *COMPARE,
     *GENERATION,
+    *GOALS,
     *ONLINE,
     *RANKS,
     *REWARDS,
@@ -234,9 +236,9 @@ MUTANTS = [
         "policies/branches",
         "test_branches test_candidates",
         ("position_BL[:, None] < window", "position_BL[:, None] < 10 * window"),
-        ("    cache.crop(-N)\n", ""),
+        ("    cache.crop(-T * K)\n", ""),
         ("< column_N", "<= column_N"),
-        ("seen_BL.bool()[:, None] & before_NL", "before_NL.expand(B, N, L)"),
+        ("seen_BL.bool()[:, None] & (torch", "(torch"),
     ),
     *of(
         "rewards/model",

@@ -34,7 +34,8 @@ class Models:
     """Everything an algorithm may ask of the outside; None where the stage has none.
 
     `sample(prompts, round)` draws responses from the policy; rows are those of `prompts`. `reward(responses)` gives
-    the shaped terminal reward (B,) and named parts of it for the log. `candidates(rollout, k)` gives the k most
+    the shaped terminal reward (B,) and named parts of it for the log. `potential(responses)` gives Phi of their states
+    (B, T + 1), for rewards of single tokens. `candidates(rollout, k)` gives the k most
     probable tokens of each step with the sampled one among them, their log-probabilities under the policy, and the
     values of the states they lead to, each (B, T, K). `value` is a value function on states of its own; without one,
     V is a head on the policy's.
@@ -45,6 +46,7 @@ class Models:
     value: Policy | None = None
     sample: Callable[[SequenceBatch, int], SequenceBatch] | None = None
     reward: Callable[[SequenceBatch], tuple[Tensor, dict[str, Tensor]]] | None = None
+    potential: Callable[[SequenceBatch], Tensor] | None = None
     candidates: Callable[[SequenceBatch, int], tuple[Tensor, Tensor, Tensor]] | None = None
 
 

@@ -1,7 +1,7 @@
 """Proximal policy optimisation against a terminal reward with a length term (Solway 2024, arXiv:2408.16753; PPO:
 Schulman et al. 2017, arXiv:1707.06347).
 
-    r_t   = 1[t = L] R(x, y) - beta k_t                                  reward of token t               (1)
+    r_t   = 1[t = L] R(x, y) - beta k_t + F_t                            reward of token t               (1)
     d_t   = r_t + gamma V_old(s_t+1) - V_old(s_t),   V := 0 behind the last token                        (2)
     A_t   = sum_k (gamma lam)^k d_t+k,   G_t = A_t + V_old(s_t),   A^ = whiten(A)                        (3)
     rho_t = exp(ln p(y_t | s_t) - ln p_old(y_t | s_t))                                                   (4)
@@ -14,6 +14,7 @@ Strategy R2 (`lookahead_k`) uses that the next state of a text is known: over th
     L_pi = -sum_a w_a min(rho_a A_a, clip(rho_a, 1 +- eps) A_a)                                          (8)
 
 Notation    R: shaped terminal reward (`rewards.shaping`)    k_t: KL estimate against the frozen start policy
+            F_t: potential-based shaping (eq. 4 of `ops.returns`), 0 where there is no potential
             b_t: V_old(s_t), or sum_a w_a Q_a with baseline `set`
 Constants   A, G, w, p_old, V_old and b carry no gradient
 Deviations  1. The paper's formulas are not public beyond its abstract; this is the reading of section 2 of our sheet.
@@ -48,7 +49,7 @@ from homestretch.ops.divergences import kl_k1, kl_k3
 from homestretch.ops.groups import others_mean
 from homestretch.ops.ratios import clipped_surrogate, clipped_value_loss
 from homestretch.ops.reduce import whiten
-from homestretch.ops.returns import gae, token_rewards
+from homestretch.ops.returns import gae, shaping_rewards, token_rewards
 from homestretch.ops.schedules import adapt_kl_coef
 
 ESTIMATORS = {"k1": kl_k1, "k3": kl_k3}
@@ -144,6 +145,8 @@ class PPO:
         if self.config.reward_baseline == "prompt" and responses.index_B is not None:
             centred_B = reward_B - others_mean(reward_B, responses.index_B)
         reward_BT = token_rewards(centred_B, mask_BT) - self.kl_coef * kl_BT  # eq. 1
+        if models.potential is not None:
+            reward_BT = reward_BT + shaping_rewards(models.potential(responses), mask_BT, gamma=self.config.gamma)
         adv_BT, ret_BT = gae(reward_BT, old.value_BT, mask_BT, gamma=self.config.gamma, lam=self.config.lam)
         if self.config.whiten:
             adv_BT = whiten(adv_BT, mask_BT)

@@ -14,10 +14,14 @@ Enough = Annotated[
     Literal["no", "yes", "never"],
     typer.Option(help="Beams: end with enough texts; or when no better one is likely (no), or possible (never)."),
 ]
-Stop = Annotated[list[str] | None, typer.Option(help="Text ends before this string; may be given several times.")]
-MaxCache = Annotated[
-    int | None, typer.Option(min=1, help="Tokens cached at a time; by default a quarter of the memory.")
+Stop = Annotated[list[str] | None, typer.Option(help="Text ends before this; may be repeated.")]
+GoalModel = Annotated[str | None, typer.Option(help="Reward model that reads along.")]
+GiveUp = Annotated[float | None, typer.Option(help="Give texts up below this nearness.")]
+Steer = Annotated[
+    list[str] | None,
+    typer.Option(metavar="GOAL=WEIGHT", help="Favour what leads there; may be repeated."),
 ]
+MaxCache = Annotated[int | None, typer.Option(min=1, help="Tokens cached at a time.")]
 
 
 def generate(
@@ -38,9 +42,13 @@ def generate(
     stop: Stop = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens at most, end marker included.")] = 96,
     num_samples: Annotated[int, typer.Option(min=1, help="Outputs of each prompt.")] = 1,
+    goal_model: GoalModel = None,
+    give_up_below: GiveUp = None,
+    patience: Annotated[int, typer.Option(min=1, help="So many tokens in a row.")] = 1,
+    steer: Steer = None,
     max_rows: Annotated[int | None, typer.Option(min=1, help="Rows decoded at a time.")] = None,
     max_cache_tokens: MaxCache = None,
-    arm: Annotated[str, typer.Option(help="Name of these outputs in comparisons.")] = "ml_raw",
+    arm: Annotated[str, typer.Option(help="Name of these outputs.")] = "ml_raw",
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
@@ -65,6 +73,10 @@ def generate(
         stop=stop or [],
         max_new_tokens=max_new_tokens,
         num_samples=num_samples,
+        goal_model=goal_model,
+        give_up_below=give_up_below,
+        patience=patience,
+        steer=dict(_weighed(text) for text in steer or ()),
         max_rows=max_rows,
         max_cache_tokens=max_cache_tokens,
         arm=arm,
@@ -72,3 +84,11 @@ def generate(
         device=device,
     )
     print(f"{out}: {len(rows)} rows")
+
+
+def _weighed(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise typer.BadParameter(f"--steer {text}: write a goal and its weight, such as success=4") from None

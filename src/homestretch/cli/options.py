@@ -17,6 +17,6 @@ OnBadRow = Annotated[
     Literal["error", "skip"],
     typer.Option("--on-bad-row", help="Stop at a bad row, or skip it and write it to rejected.jsonl."),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all draws.")]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="File, folder, Hub name, or builtin/docstrings.")]
 Out = Annotated[Path, typer.Option("--out", help="File to write.")]

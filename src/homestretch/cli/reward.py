@@ -1,4 +1,4 @@
-"""`homestretch reward fit|score|explain`"""
+"""`homestretch reward fit|score|explain|goal|filter`"""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from homestretch.cli.options import Data, Device, Model, OnBadRow, Settings
+from homestretch.cli.options import Data, Device, Model, OnBadRow, Seed, Settings
+
+Reward = Annotated[Path, typer.Argument(metavar="REWARD_MODEL", help="Its folder, or a run that has one.")]
 
 app = typer.Typer(help="Fit a reward model, and score text with one.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -43,7 +45,7 @@ def fit(
 
 @app.command("score")
 def score(
-    reward_model: Annotated[Path, typer.Argument(metavar="REWARD_MODEL", help="Its folder, or a run that has one.")],
+    reward_model: Reward,
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
     split: Annotated[
@@ -73,6 +75,48 @@ def explain(
     print(f"{found['pairs']} pairs, accuracy {found['accuracy']:.3f}")
     print()
     print(columns(_influence_table(found)))
+
+
+@app.command("goal")
+def goal(
+    reward_model: Reward,
+    data: Data,
+    name: Annotated[str, typer.Option(help="What these responses have in common.")] = "success",
+    tokens: Annotated[
+        Literal["last", "random"], typer.Option(help="State behind the last token of each response, or a random one.")
+    ] = "last",
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Add a goal to a reward model: the mean state of good responses."""
+    from homestretch.verbs.goal import make_goal
+
+    n = make_goal(reward_model, data, name=name, tokens=tokens, seed=seed, device=device)
+    print(f"goal `{name}`: the mean of {n} responses")
+
+
+@app.command("filter")
+def find(
+    reward_model: Reward,
+    data: Data,
+    recall: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share of good responses to keep.")] = 0.95,
+    patience: Annotated[int, typer.Option(min=1, help="Tokens in a row below the threshold.")] = 1,
+    goal: Annotated[str, typer.Option(help="Name of the goal.")] = "success",
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Find when to give a text up, on responses with a column `correct`, and what that saves."""
+    from homestretch.cli.summary import columns
+    from homestretch.verbs.goal import find_filter
+
+    found = find_filter(reward_model, data, recall=recall, patience=patience, goal=goal, seed=seed, device=device)
+    rows = [["", "prompts", "votes right", "responses right", "tokens saved"]]
+    for part, label in (("all", "all responses"), ("kept", "after the filter")):
+        values = found[part]
+        shares = [f"{100 * values[key]:.1f} %" for key in ("vote_right", "responses_right", "tokens_saved")]
+        rows.append([label, str(values["prompts"]), *shares])
+    print(columns(rows))
+    print(f"--give-up-below {found['filter'].threshold:.4f} --patience {patience}")
 
 
 def _fit_table(found: dict[str, Any]) -> list[list[str]]:

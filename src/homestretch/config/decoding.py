@@ -36,6 +36,17 @@ class DecodingConfig(Config):
     """Tokens at most, end marker included."""
     num_samples: PositiveInt = 1
     """Texts of each prompt."""
+    goal_model: str | None = Field(None, min_length=1)
+    """Folder of a causal reward model with goals, on the tokenizer of the model that generates."""
+    give_up_below: float | None = Field(None, ge=-1, le=1)
+    """A text is given up when its nearness to the goal `success` (a cosine) has been below this for `patience` tokens;
+    `homestretch reward filter` finds a threshold."""
+    patience: PositiveInt = 1
+    """Tokens in a row below the threshold before a text is given up."""
+    steer: dict[str, float] = {}
+    """Goals by name, with what a cosine of 1 adds to a token's log-probability; below 0 leads away."""
+    steer_k: PositiveInt = 8
+    """Most probable tokens that steering weighs at a step."""
 
     @model_validator(mode="after")
     def _everything_has_an_effect(self) -> Self:
@@ -48,9 +59,12 @@ class DecodingConfig(Config):
                 raise ValueError(f"beam search draws nothing: leave out `{unused}`, or `num_beams`")
             if self.stop:
                 raise ValueError("beam search does not know stop strings: leave out `stop`, or `num_beams`")
+            if self.goal_model is not None:
+                raise ValueError("beam search does not read goals: leave out `goal_model`, or `num_beams`")
             if self.num_samples > self.num_beams:
                 raise ValueError(f"{self.num_beams} beams give no {self.num_samples} texts: raise `num_beams`")
             return self
+        self._goals_are_used()
         of_beams = next((name for name in ("length_penalty", "early_stopping") if name in given), None)
         if of_beams is not None:
             raise ValueError(f"`{of_beams}` is of beam search: give `num_beams` above 1")
@@ -59,3 +73,13 @@ class DecodingConfig(Config):
         if self.temperature == 0 and self.num_samples > 1:
             raise ValueError("at temperature 0 all samples are the same: give a `temperature`, or `num_beams`")
         return self
+
+    def _goals_are_used(self) -> None:
+        uses = self.give_up_below is not None or bool(self.steer)
+        if uses and self.goal_model is None:
+            given = "steer" if self.steer else "give_up_below"
+            raise ValueError(f"`{given}` reads goals: give a `goal_model`")
+        if self.goal_model is not None and not uses:
+            raise ValueError("`goal_model` has no effect alone: give `give_up_below` or `steer`")
+        if self.patience > 1 and self.give_up_below is None:
+            raise ValueError("`patience` has no effect alone: give `give_up_below`")

@@ -47,6 +47,10 @@ class PPOConfig(RolloutConfig):
     """Nats a sequence that the adaptive controller aims at. Origin: sheet 3 (TRL)."""
     kl_horizon: PositiveInt = 10_000
     """Sequences over which the adaptive controller acts. Origin: sheet 3 (TRL)."""
+    goal_shaping: float = Field(0.0, ge=0)
+    """Weight of a reward at every token: how much nearer it brings the response to the reward model's goal, as
+    potential-based shaping, which changes no optimal policy. The reward model must know goals (`reward.contrast`).
+    Origin: ours."""
     lookahead_k: PositiveInt | None = None
     """None is strategy R1; k scores the k most probable tokens of each step with the value head (R2, sheet 2.6)."""
     lookahead_baseline: Literal["value", "set"] = "value"
@@ -58,6 +62,10 @@ class PPOConfig(RolloutConfig):
             raise ValueError("lookahead_baseline `set` is zero at lookahead_k 1; use `value` or a larger k")
         if self.value_init == "reward" and not self.use_peft:
             raise ValueError("value_init `reward` is an adapter beside the policy's; set use_peft=true or use `policy`")
+        if self.goal_shaping and self.lookahead_k is not None:
+            raise ValueError(
+                "lookahead_k gives tokens no reward but the last; set goal_shaping=0 or leave lookahead_k out"
+            )
         if self.value_init == "reward" and self.lookahead_k is not None:
             raise ValueError(
                 "lookahead_k reads V from the policy's states while it decodes; use value_init `policy` with it"

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from homestretch.algorithms.base import Algorithm, Models
 from homestretch.batch import SequenceBatch
 from homestretch.config.rollouts import RolloutConfig
@@ -37,6 +39,7 @@ def train_online(
     *,
     head: str | None = None,
     value: Callable[[Trunk, RewardModel | None], Policy | None] = lambda *_: None,
+    potential: Callable[[RewardModel | None], Callable[[SequenceBatch], Tensor] | None] = lambda _: None,
 ) -> Progress:
     """Train the current model on its own samples, keep the best checkpoint, and save its model.
 
@@ -58,6 +61,7 @@ def train_online(
         value=own_value,
         sample=sampler(context, policy, config, head if own_value is None else None),
         reward=terminal_reward(context, reward, config, rows),
+        potential=potential(reward),
         candidates=None if head is None else lambda batch, k: candidates(policy, batch, k),
     )
     doctor = Doctor(config.metric_for_best_model, stop=config.doctor == "stop")

@@ -40,7 +40,8 @@ def generate(
     """Outputs of `model` for the prompts of `data`: greedy, sampled (`temperature`) or by beam search (`num_beams`).
 
     `decoding` takes the settings of `config.decoding.DecodingConfig`: temperature, top_k, top_p, min_p,
-    repetition_penalty, num_beams, length_penalty, early_stopping, stop, max_new_tokens, num_samples.
+    repetition_penalty, num_beams, length_penalty, early_stopping, stop, max_new_tokens, num_samples, and those of
+    goals: goal_model, give_up_below, patience, steer, steer_k. Rows then say whether they were `given_up`.
     All rows of a file are taken; of anything else the given split. `prompt_suffix` is what stood behind the prompts in
     training (`dataset.prompt_suffix`). Prompts longer than `max_prompt_length` tokens lose
     their middle. A row without an answer is fine. At most `max_rows` rows are decoded at a time, whose caches hold at
@@ -72,7 +73,8 @@ def generate(
     rows = []
     for example, samples in zip(examples, made, strict=True):
         for sample, text in samples:
-            rows.append(_row(example, arm, text, sample.terminated, len(sample.ids)))
+            row = _row(example, arm, text, sample.terminated, len(sample.ids))
+            rows.append(row if config.give_up_below is None else row | {"given_up": sample.given_up})
     if out is not None:
         write_rows(out, rows)
     return rows
@@ -87,6 +89,7 @@ def _decoded(
     from homestretch.generation.sampling import SamplingConfig
     from homestretch.generation.stopping import StopStrings
     from homestretch.policies.load import end_ids
+    from homestretch.verbs.goal import goal_readers
 
     def decode(ids: list[int]) -> str:
         return str(tokenizer.decode(ids, skip_special_tokens=True))
@@ -98,7 +101,8 @@ def _decoded(
         made = beam_search(policy, prompts, beam=beam, **options)
     else:
         sampling = SamplingConfig(**config.model_dump(include=set(SamplingConfig.model_fields)))
-        made = generate(policy, prompts, sampling=sampling, seed=seed, stop=stop, **options)
+        goals = goal_readers(config, tokenizer, policy.device)
+        made = generate(policy, prompts, sampling=sampling, seed=seed, stop=stop, **goals, **options)
     cut = stop.cut if stop else str
     return [[(sample, cut(decode(sample.ids)).strip()) for sample in group] for group in made]
 

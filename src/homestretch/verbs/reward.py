@@ -60,7 +60,7 @@ def score_rows(
     from homestretch.verbs.features import score_features
 
     examples = examples_of(data, split)
-    rows = _rows(examples)
+    rows = text_rows(examples)
     folder = reward_folder(Path(reward_model))
     if (folder / SETTINGS).is_file():
         texts = [row["text"] for row in rows]
@@ -96,7 +96,8 @@ def reward_folder(path: Path) -> Path:
     return found[-1]
 
 
-def _rows(examples: Sequence[Example]) -> list[dict[str, Any]]:
+def text_rows(examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """Rows with what a reward model reads of each example, which it was `given`. Raises InputError."""
     rows = []
     for e in examples:
         text = e.columns.get("text", e.references[0] if e.references else None)

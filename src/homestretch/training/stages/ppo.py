@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from torch import Tensor
+
 from homestretch.algorithms.ppo import PPO
+from homestretch.batch import SequenceBatch
 from homestretch.config.ppo import PPOConfig
 from homestretch.errors import RecipeError
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
+from homestretch.rewards.goal import SUCCESS, GoalModel, load_goals
 from homestretch.rewards.model import RewardModel
 from homestretch.training.context import Context
 from homestretch.training.loop import Progress
@@ -23,7 +28,24 @@ def run(context: Context, config: PPOConfig, folder: Path) -> Progress:
     def value(trunk: Trunk, reward: RewardModel | None) -> Policy | None:
         return None if config.value_init == "policy" else value_function(context, config, trunk, reward)
 
-    return train_online(context, config, folder, PPO(config), head=VALUE, value=value)
+    def potential(reward: RewardModel | None) -> Callable[[SequenceBatch], Tensor] | None:
+        return goal_potential(context, config, reward) if config.goal_shaping else None
+
+    return train_online(context, config, folder, PPO(config), head=VALUE, value=value, potential=potential)
+
+
+def goal_potential(
+    context: Context, config: PPOConfig, reward: RewardModel | None
+) -> Callable[[SequenceBatch], Tensor]:
+    """Weighted Q of every state of responses, on the way to the goal `success`. Raises RecipeError without goals."""
+    goals = {} if reward is None else load_goals(context.reward_folder())
+    if reward is None or SUCCESS not in goals:
+        raise RecipeError(
+            "ppo.goal_shaping reads the reward model's goals, and there are none: train it with `reward.contrast={}`, "
+            "or set ppo.goal_shaping to 0."
+        )
+    model = GoalModel(reward, goals)
+    return lambda responses: config.goal_shaping * model.q_states(responses)
 
 
 def value_function(context: Context, config: PPOConfig, trunk: Trunk, reward: RewardModel | None) -> Policy:

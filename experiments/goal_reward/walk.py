@@ -1,0 +1,119 @@
+"""Does Q say how likely success is? Walks whose chance of success is known behind every step.
+
+    python experiments/goal_reward/walk.py [--seeds 0 1 2 3 4] [--quick]
+
+A walk starts in the middle of 0..8 and goes up or down with equal chance until it reaches 8, which is success, or 0;
+behind a step at place i its chance of success is i / 8. The model reads only the steps, so that it has to add them up.
+Pairs are a walk that succeeds and one that fails. Reported are Spearman's correlation of Q (and of the reward) with
+the chance behind every step of unseen walks, and the chance in bins of Q. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import spearmanr
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from homestretch import fit_reward
+from homestretch.metrics.partial import reliability
+from homestretch.verbs.goal import make_goal, token_values
+
+TOP, LONGEST = 8, 60
+VARIANTS: dict[str, list[str]] = {"plain": [], "contrast": ["reward.contrast.weight=0.5"]}
+
+
+def model_of_steps(folder: Path, seed: int) -> str:
+    """A Llama of two layers that reads `u` and `d`."""
+    vocab = {"<pad>": 0, "</s>": 1, "<unk>": 2, ">": 3, "u": 4, "d": 5}
+    inner = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(vocab), **sizes)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def walk(draw: random.Random) -> tuple[str, list[float]]:
+    """Steps, and the chance of success behind each of them."""
+    place, steps, chances = TOP // 2, "", []
+    while 0 < place < TOP and len(steps) < LONGEST:
+        up = draw.random() < 0.5
+        place, steps = place + (1 if up else -1), steps + ("u" if up else "d")
+        chances.append(place / TOP)
+    return steps, chances
+
+
+def walks(count: int, seed: int) -> list[tuple[str, list[float]]]:
+    """Walks that have come to an end."""
+    draw, found = random.Random(seed), []
+    while len(found) < count:
+        steps, chances = walk(draw)
+        if chances[-1] in (0.0, 1.0):
+            found.append((steps, chances))
+    return found
+
+
+def pairs(count: int, seed: int) -> list[dict[str, str]]:
+    """Walks that succeed beside walks that fail; every prompt has a number of its own, which the model cannot read."""
+    made = walks(4 * count, seed)
+    good = [steps for steps, chances in made if chances[-1] == 1.0][:count]
+    bad = [steps for steps, chances in made if chances[-1] == 0.0][:count]
+    both = enumerate(zip(good, bad, strict=True))
+    return [{"prompt": f"{i}>", "chosen": g, "rejected": b} for i, (g, b) in both]
+
+
+def measured(run: Path, out: Path, test: list[tuple[str, list[float]]]) -> dict[str, Any]:
+    """How Q and the reward go with the chance of success, behind every step but the last, which shows the end."""
+    file = out / "walks.jsonl"
+    file.write_text("".join(json.dumps({"prompt": "0>", "completion": steps}) + "\n" for steps, _ in test))
+    rows = token_values(run, file)
+    before = [len(steps) - 1 for steps, _ in test]
+    chance = [c for (_, chances), n in zip(test, before, strict=True) for c in chances[:n]]
+    found: dict[str, Any] = {}
+    for name in ("q", "rewards"):
+        value = [v for row, n in zip(rows, before, strict=True) for v in row[name][:n]]
+        found[name] = float(spearmanr(value, chance).statistic)
+        found[f"{name}_bins"] = [[b.value, b.good] for b in reliability(value, chance, bins=8)]
+    return found
+
+
+def main() -> None:
+    """Fit, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--out", type=Path, default=Path("runs/goal_walk"))
+    parser.add_argument("--quick", action="store_true", help="under a minute")
+    args = parser.parse_args()
+    seeds, count, steps = (args.seeds[:1], 200, 30) if args.quick else (args.seeds, 1500, 400)
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
+    for seed in seeds:
+        root = args.out / ("quick" if args.quick else "full") / str(seed)
+        root.mkdir(parents=True, exist_ok=True)
+        file, model = root / "pairs.jsonl", model_of_steps(root / "model", seed)
+        file.write_text("".join(json.dumps(row) + "\n" for row in pairs(count, seed)))
+        test = walks(300, 10_000 + seed)
+        for name, settings in VARIANTS.items():
+            common = [f"seed={seed}", "reward.kind=pairwise", "reward.use_peft=false", "reward.learning_rate=1e-3",
+                      f"reward.max_steps={steps}", "reward.train_batch_size=32"]  # fmt: skip
+            run = fit_reward(file, model=model, out=root / name, overrides=[*common, *settings]).path
+            if name == "plain":
+                make_goal(run, file)
+            runs[name].append(measured(run, root, test))
+    means = {name: statistics.fmean(run["q"] for run in found) for name, found in runs.items()}
+    line = {"name": "goal_walk", "seeds": seeds, "spearman_q": means}
+    line["spearman_reward"] = {n: statistics.fmean(run["rewards"] for run in found) for n, found in runs.items()}
+    print(json.dumps(line | {"runs": runs}))
+
+
+if __name__ == "__main__":
+    main()
