@@ -252,6 +252,10 @@ def test_a_head_that_is_not_understood_is_refused():
         check_lm_head(lm)
 
 
+def test_a_head_of_few_tokens_is_understood():
+    check_lm_head(BUILDERS["llama"](vocab=5).eval())
+
+
 HEAP = """
 import ctypes, os, sys
 from pathlib import Path

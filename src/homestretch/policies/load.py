@@ -140,7 +140,7 @@ def load_trunk(name_or_path: str, **options: Any) -> Trunk:
 @torch.no_grad()
 def check_lm_head(lm: PreTrainedModel) -> None:
     """Raise InputError unless `policies.heads.lm_head` gives the model's own logits."""
-    ids = torch.arange(3, 7, device=lm.device)[None]
+    ids = torch.arange(3, 7, device=lm.device)[None] % lm.config.get_text_config().vocab_size
     kwargs = {"decoder_input_ids": ids} if lm.config.is_encoder_decoder else {}
     lm.eval()
     out = lm(input_ids=ids, output_hidden_states=True, **kwargs)
