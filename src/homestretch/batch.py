@@ -243,7 +243,7 @@ class Scored:
     `logp_BT` (<= 0, nats); `entropy_BT` (>= 0, nats); `logp_BTK` of candidate tokens; `value_BT`: V of the state
     before each token; `hidden_BSD`: states, S = T + 1; `reward_B`: a reward head's logit at the last token;
     `prompt_value_B`: V of the prompt, the same for every response to it; `greedy_BT`: the most probable token in each
-    place of the response, given the tokens before it.
+    place of the response, given the tokens before it; `term_BT`: what `ops.logprobs.OfLogits` makes of their logits.
     Values where the mask is 0 are arbitrary but finite.
     """
 
@@ -255,6 +255,7 @@ class Scored:
     reward_B: Tensor | None = None
     prompt_value_B: Tensor | None = None
     greedy_BT: Tensor | None = None
+    term_BT: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Scored:
         """The same on `device`."""

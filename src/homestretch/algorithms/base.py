@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from homestretch.batch import Batch, LossTerms, Scored, SequenceBatch
+from homestretch.ops.logprobs import OfLogits
 
 
 class Policy(Protocol):
@@ -21,6 +22,7 @@ class Policy(Protocol):
         want: Collection[str],
         inputs_embeds: Tensor | None = None,
         candidate_BTK: Tensor | None = None,
+        of_logits: OfLogits | None = None,
         heads_only: bool = False,
     ) -> Scored: ...
 
@@ -28,22 +30,29 @@ class Policy(Protocol):
 
     def embed(self, ids: Tensor) -> Tensor: ...
 
+    def head(self, hidden_ND: Tensor) -> Tensor: ...
+
+    @property
+    def chunk_rows(self) -> int: ...
+
 
 @dataclass(frozen=True)
 class Models:
     """Everything an algorithm may ask of the outside; None where the stage has none.
 
-    `sample(prompts, round)` draws responses from the policy; rows are those of `prompts`. `reward(responses)` gives
-    the shaped terminal reward (B,) and named parts of it for the log. `potential(responses)` gives Phi of their states
-    (B, T + 1), for rewards of single tokens. `candidates(rollout, k)` gives the k most
-    probable tokens of each step with the sampled one among them, their log-probabilities under the policy, and the
-    values of the states they lead to, each (B, T, K). `value` is a value function on states of its own; without one,
-    V is a head on the policy's.
+    `sample(prompts, round)` draws responses, from the policy or from whatever the stage learns from; rows are those of
+    `prompts`. `reward(responses)` gives the shaped terminal reward (B,) and named parts of it for the log.
+    `potential(responses)` gives Phi of their states (B, T + 1), for rewards of single tokens. `candidates(rollout, k)`
+    gives the k most probable tokens of each step with the sampled one among them, their log-probabilities under the
+    policy, and the values of the states they lead to, each (B, T, K). `value` is a value function on states of its own;
+    without one, V is a head on the policy's. `teacher` is a frozen model whose next-token laws the policy is to come
+    near to.
     """
 
     policy: Policy
     reference: Policy | None = None
     value: Policy | None = None
+    teacher: Policy | None = None
     sample: Callable[[SequenceBatch, int], SequenceBatch] | None = None
     reward: Callable[[SequenceBatch], tuple[Tensor, dict[str, Tensor]]] | None = None
     potential: Callable[[SequenceBatch], Tensor] | None = None
@@ -62,8 +71,8 @@ class Algorithm(Protocol):
     """A training method.
 
     `needs` names what must be there before any weight is loaded: pairs, references, rewards, reference, rollouts,
-    value. `stream` turns the loop's batches, each with the number of its round, into rounds of updates; offline
-    methods use `one_update_a_round`. `state` and `load_state` carry what changes from round to round beside weights.
+    value, teacher. `stream` turns the loop's batches, each with the number of its round, into rounds of updates;
+    offline methods are `Offline`. `state` and `load_state` carry what changes from round to round beside weights.
     """
 
     needs: frozenset[str]

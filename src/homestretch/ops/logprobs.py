@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens without ever keeping a (rows, vocabulary) tensor.
+"""Log-probabilities of tokens and other numbers made of logits, without ever keeping a (rows, vocabulary) tensor.
 
     logp_k = z_k - lse(z),      lse(z) = ln sum_v exp(z_v)                                               (1)
     H      = lse(z) - sum_v p_v z_v,      p_v = exp(z_v - lse(z))                                        (2)
@@ -10,13 +10,41 @@ in the backward pass, so that the logits of at most one chunk are alive at any t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 Head = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class OfLogits:
+    """A number for each response token, made of the logits (n, V) that predict it: `function(logits_nV, *columns_n)`
+    gives (n,). `columns` are (B, T) or (B, T, ...); `function` gets their rows of n tokens, and is run again for the
+    gradient."""
+
+    function: Callable[..., Tensor]
+    columns: tuple[Tensor, ...] = ()
+
+    def of_rows(self, rows: Sequence[int], width: int) -> OfLogits:
+        """The same for some rows of the batch, without the columns of tokens behind `width`."""
+        return OfLogits(self.function, tuple(column[rows, :width] for column in self.columns))
+
+
+def in_chunks(function: Callable[..., Any], *tensors: Tensor, chunk_rows: int) -> list[Any]:
+    """What `function` makes of each `chunk_rows` rows of the tensors, which have N each; for N = 0, of no rows.
+
+    Where gradients are recorded, a chunk is computed again in the backward pass, so that what is made on the way is
+    alive for one chunk at a time; `function` must be deterministic.
+    """
+    starts = range(0, max(len(tensors[0]), 1), chunk_rows)
+    pieces = [[tensor[start : start + chunk_rows] for tensor in tensors] for start in starts]
+    return [checkpoint(function, *some, use_reentrant=False, preserve_rng_state=False) for some in pieces]
 
 
 def chunked_logprobs(
@@ -33,15 +61,21 @@ def chunked_logprobs(
     Returns log-probabilities in the shape of `ids_NK`, and entropies (N,) in [0, ln V] or None. Both are float32
     (float64 for float64 logits), whatever the type of the states. Logits of minus infinity are allowed.
     """
-    rows = max(len(hidden_ND), 1)
-    parts = []
-    for start in range(0, rows, chunk_rows):
-        states_nD, ids_nK = hidden_ND[start : start + chunk_rows], ids_NK[start : start + chunk_rows]
-        parts.append(
-            checkpoint(_chunk, states_nD, head, ids_nK, entropy, use_reentrant=False, preserve_rng_state=False)
-        )
+    parts = in_chunks(partial(_chunk, head, entropy), hidden_ND, ids_NK, chunk_rows=chunk_rows)
     logp_NK = torch.cat([logp for logp, _ in parts])
     return logp_NK, torch.cat([h for _, h in parts]) if entropy else None
+
+
+def chunked_terms(
+    hidden_ND: Tensor, head: Head, function: Callable[..., Tensor], columns: Sequence[Tensor], *, chunk_rows: int
+) -> Tensor:
+    """What `function(logits_nV, *columns_n)` makes of each state (N,); `columns` have N rows each, and the other
+    arguments are those of `chunked_logprobs`."""
+
+    def chunk(states_nD: Tensor, *columns_n: Tensor) -> Tensor:
+        return function(head(states_nD), *columns_n)
+
+    return torch.cat(in_chunks(chunk, hidden_ND, *columns, chunk_rows=chunk_rows))
 
 
 @torch.no_grad()
@@ -50,7 +84,7 @@ def chunked_greedy(hidden_ND: Tensor, head: Head, *, chunk_rows: int) -> Tensor:
     return torch.cat([head(states_nD).argmax(-1) for states_nD in torch.split(hidden_ND, chunk_rows)])
 
 
-def _chunk(states_nD: Tensor, head: Head, ids_nK: Tensor, entropy: bool) -> tuple[Tensor, Tensor | None]:
+def _chunk(head: Head, entropy: bool, states_nD: Tensor, ids_nK: Tensor) -> tuple[Tensor, Tensor | None]:
     logits_nV = head(states_nD)
     logits_nV = logits_nV.to(torch.promote_types(logits_nV.dtype, torch.float32))
     lse_n1 = logits_nV.logsumexp(-1, keepdim=True)

@@ -126,13 +126,18 @@ def load_tokenizer(
     return tokenizer
 
 
+def load_whole(name_or_path: str, **options: Any) -> Trunk:
+    """A trunk without adapters or heads, every process with all its weights (see `load_lm` for options and errors)."""
+    return Trunk(load_lm(name_or_path, **options))
+
+
 def load_trunk(name_or_path: str, **options: Any) -> Trunk:
     """A trunk without adapters or heads (see `load_lm` for options and errors), sharded where the run was launched so.
 
     Every process reads all weights into the memory of its machine first; a device gets a layer at a time.
     """
     if not ranks.sharded():
-        return Trunk(load_lm(name_or_path, **options))
+        return load_whole(name_or_path, **options)
     device = torch.device(options.pop("device", "cpu"))
     return shard(Trunk(load_lm(name_or_path, **options)), device)
 

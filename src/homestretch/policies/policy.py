@@ -11,6 +11,7 @@ from torch import Tensor
 from homestretch import ranks
 from homestretch.batch import Scored, SequenceBatch
 from homestretch.collectives import gathered, in_step
+from homestretch.ops.logprobs import OfLogits
 from homestretch.policies.adapters import merged
 from homestretch.policies.causal import CausalDecoding
 from homestretch.policies.heads import lm_head
@@ -58,21 +59,30 @@ class Policy:
         want: Collection[str],
         inputs_embeds: Tensor | None = None,
         candidate_BTK: Tensor | None = None,
+        of_logits: OfLogits | None = None,
         heads_only: bool = False,
     ) -> Scored:
         """Response-aligned quantities of a batch (see `batch.Scored`); `want` is any of logp, entropy, value,
-        hidden, reward, greedy, prompt_value. `heads_only` lets no gradient into the trunk."""
+        hidden, reward, greedy, prompt_value. `of_logits` asks for a number for each token made of the logits before it.
+        `heads_only` lets no gradient into the trunk."""
         if torch.is_grad_enabled() or inputs_embeds is not None:
             return self._forward(
-                batch, want=want, inputs_embeds=inputs_embeds, candidate_BTK=candidate_BTK, heads_only=heads_only
+                batch,
+                want=want,
+                inputs_embeds=inputs_embeds,
+                candidate_BTK=candidate_BTK,
+                of_logits=of_logits,
+                heads_only=heads_only,
             )
-        return self._score_in_parts(batch, want=want, candidate_BTK=candidate_BTK)
+        return self._score_in_parts(batch, want=want, candidate_BTK=candidate_BTK, of_logits=of_logits)
 
     def _forward(self, batch: SequenceBatch, **kwargs: object) -> Scored:
         with self.autocast():
             return self.trunk(batch.to(self.trunk.device), adapter=self.adapter, temperature=self.temperature, **kwargs)
 
-    def _score_in_parts(self, batch: SequenceBatch, *, want: Collection[str], candidate_BTK: Tensor | None) -> Scored:
+    def _score_in_parts(
+        self, batch: SequenceBatch, *, want: Collection[str], candidate_BTK: Tensor | None, of_logits: OfLogits | None
+    ) -> Scored:
         mine = batch.shares(ranks.count())[ranks.rank()]
 
         def score(budget: int) -> list[tuple[list[int], Scored]]:
@@ -81,8 +91,10 @@ class Policy:
             pieces = []
             for rows, is_mine in in_step(parts, [0]):
                 part = batch.select(rows)
-                candidate = None if candidate_BTK is None else candidate_BTK[rows, : part.ids_BT.shape[1]]
-                scored = self._forward(part, want=want, candidate_BTK=candidate)
+                width = part.ids_BT.shape[1]
+                candidate = None if candidate_BTK is None else candidate_BTK[rows, :width]
+                numbers = None if of_logits is None else of_logits.of_rows(rows, width)
+                scored = self._forward(part, want=want, candidate_BTK=candidate, of_logits=numbers)
                 pieces += [(rows, scored)] if is_mine else []
             return pieces
 
@@ -152,6 +164,16 @@ class Policy:
         """Next-token logits of states, (B, D) -> (B, V), in float32: with fewer bits the best tokens would tie."""
         with torch.autocast(self.device.type, enabled=False):
             return lm_head(self.trunk.lm)(hidden_BD.to(self.trunk.lm.dtype)).float() / self.temperature
+
+    def head(self, hidden_ND: Tensor) -> Tensor:
+        """Next-token logits of states, (N, D) -> (N, V), in the precision of `score`."""
+        with self.autocast():
+            return self.trunk.head(self.temperature)(hidden_ND)
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows whose logits exist at one time."""
+        return self.trunk.chunk_rows
 
     def decoder_prompt(self, prompt: list[int]) -> list[int]:
         """What stands before a response in the decoder: the prompt, or the start token behind an encoder."""

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from homestretch.batch import Scored, SequenceBatch
 from homestretch.config.training import TrainingConfig
-from homestretch.ops.logprobs import chunked_greedy, chunked_logprobs
+from homestretch.ops.logprobs import Head, OfLogits, chunked_greedy, chunked_logprobs, chunked_terms
 from homestretch.policies import causal, seq2seq
 from homestretch.policies.adapters import activate, copy_adapter, without_noise
 from homestretch.policies.attention import plain_if_short
@@ -126,6 +126,7 @@ class Trunk(nn.Module):
         want: Collection[str],
         inputs_embeds: Tensor | None = None,
         candidate_BTK: Tensor | None = None,
+        of_logits: OfLogits | None = None,
         heads_only: bool = False,
         temperature: float = 1.0,
     ) -> Scored:
@@ -148,11 +149,13 @@ class Trunk(nn.Module):
             fields |= self._logprobs(hidden_BSD, batch.ids_BT, batch.mask_BT, temperature, entropy="entropy" in want)
         if "greedy" in want:
             where = batch.mask_BT.bool()
-            greedy_N = chunked_greedy(hidden_BSD[:, :-1][where], lm_head(self.lm), chunk_rows=self._chunk_rows())
+            greedy_N = chunked_greedy(hidden_BSD[:, :-1][where], lm_head(self.lm), chunk_rows=self.chunk_rows)
             fields["greedy_BT"] = torch.zeros_like(batch.ids_BT).masked_scatter(where, greedy_N)
         if candidate_BTK is not None:
             made = self._logprobs(hidden_BSD, candidate_BTK, batch.mask_BT, temperature, entropy=False)
             fields["logp_BTK"] = made["logp_BT"]
+        if of_logits is not None:
+            fields["term_BT"] = self._terms(hidden_BSD, batch.mask_BT, of_logits, temperature)
         if "value" in want:
             fields["value_BT"] = self.heads["value"](hidden_BSD[:, :-1])
         if "reward" in want:
@@ -175,22 +178,37 @@ class Trunk(nn.Module):
         hidden_USD = module.response_hidden(self.lm, batch.rows(first_U))
         return hidden_USD[inverse_B]
 
-    def _chunk_rows(self) -> int:
+    def head(self, temperature: float = 1.0) -> Head:
+        """The map (n, D) -> (n, V) from last hidden states to logits at a temperature."""
+        head = lm_head(self.lm)
+
+        def tempered(hidden_nD: Tensor) -> Tensor:
+            return head(hidden_nD) / temperature
+
+        return tempered
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows whose logits exist at one time."""
         most = CHUNK_LOGITS_CPU if self.device.type == "cpu" else CHUNK_LOGITS
         return max(most // int(self.lm.config.get_text_config(decoder=True).vocab_size), 1)
 
     def _logprobs(
         self, hidden_BSD: Tensor, ids: Tensor, mask_BT: Tensor, temperature: float, *, entropy: bool
     ) -> dict[str, Tensor]:
-        where, head = mask_BT.bool(), lm_head(self.lm)
-
-        def tempered(hidden_nD: Tensor) -> Tensor:
-            return head(hidden_nD) / temperature
-
+        where, head = mask_BT.bool(), self.head(temperature)
         logp_N, entropy_N = chunked_logprobs(
-            hidden_BSD[:, :-1][where], tempered, ids[where], chunk_rows=self._chunk_rows(), entropy=entropy
+            hidden_BSD[:, :-1][where], head, ids[where], chunk_rows=self.chunk_rows, entropy=entropy
         )
         fields = {"logp_BT": logp_N.new_zeros(ids.shape).index_put(where.nonzero(as_tuple=True), logp_N)}
         if entropy_N is not None:
             fields["entropy_BT"] = entropy_N.new_zeros(mask_BT.shape).masked_scatter(where, entropy_N)
         return fields
+
+    def _terms(self, hidden_BSD: Tensor, mask_BT: Tensor, of_logits: OfLogits, temperature: float) -> Tensor:
+        where = mask_BT.bool()
+        columns = [column.to(self.device)[where] for column in of_logits.columns]
+        term_N = chunked_terms(
+            hidden_BSD[:, :-1][where], self.head(temperature), of_logits.function, columns, chunk_rows=self.chunk_rows
+        )
+        return term_N.new_zeros(mask_BT.shape).masked_scatter(where, term_N)

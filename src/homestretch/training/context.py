@@ -27,7 +27,7 @@ from homestretch.data.tokenize import (
 )
 from homestretch.errors import RecipeError
 from homestretch.policies.adapters import belongs
-from homestretch.policies.load import load_config, load_tokenizer, load_trunk
+from homestretch.policies.load import load_config, load_tokenizer, load_trunk, load_whole
 from homestretch.policies.policy import Policy
 from homestretch.policies.precision import autocast
 from homestretch.policies.trunk import Trunk
@@ -90,10 +90,12 @@ class Context:
             )
         return min(data.max_prompt_length, room)
 
-    def load_trunk(self, model: str | Path | None = None) -> Trunk:
-        """A fresh trunk of the current model (or another one) on the run's device."""
+    def load_trunk(self, model: str | Path | None = None, *, whole: bool = False) -> Trunk:
+        """A fresh trunk of the current model (or another one) on the run's device; `whole` even where weights are
+        sharded."""
         name = str(model or self.model)
-        return load_trunk(
+        load = load_whole if whole else load_trunk
+        return load(
             name,
             device=self.device,
             dtype=torch.float32 if self.recipe.dtype == "auto" else getattr(torch, self.recipe.dtype),
