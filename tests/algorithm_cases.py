@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from tiny import VOCAB
 from toy import (
     accelerator,
     batch_of,
@@ -24,6 +25,7 @@ from toy import (
 
 from homestretch.algorithms.alol import ALOL
 from homestretch.algorithms.base import Models
+from homestretch.algorithms.distill import Distill
 from homestretch.algorithms.dpo import DPO
 from homestretch.algorithms.gold import GOLD
 from homestretch.algorithms.grpo import GRPO
@@ -37,6 +39,7 @@ from homestretch.algorithms.value import ValueFit
 from homestretch.algorithms.wbc import WBC
 from homestretch.batch import Batch, LossTerms
 from homestretch.config.alol import ALOLConfig
+from homestretch.config.distill import DistillConfig
 from homestretch.config.dpo import DPOConfig
 from homestretch.config.gold import GOLDConfig
 from homestretch.config.grpo import GRPOConfig
@@ -50,6 +53,7 @@ from homestretch.config.training import TrainingConfig
 from homestretch.config.value import ValueConfig
 from homestretch.config.wbc import WBCConfig
 from homestretch.policies.policy import Policy
+from homestretch.policies.trunk import Trunk
 from homestretch.training.loop import fit
 
 SMALL = {"rollout_batch_size": 8, "train_batch_size": 4, "num_generations": 4}
@@ -86,6 +90,13 @@ def group(stage: str, config: TrainingConfig, algorithm: Any) -> Case:
 def ift(**settings: Any) -> Case:
     """One form of intuitive fine-tuning."""
     return Case("ift", IFTConfig(**settings), lambda c: IFT(c, 3), batch_of, (), frozenset({"pairs"}))
+
+
+def distill(*needs: str, **settings: Any) -> Case:
+    """One form of distillation, on stored texts or, with `rollouts`, on texts of its own."""
+    config = DistillConfig(teacher_name_or_path="teacher", **settings)
+    batches = (lambda n: prompts_of(n, size=8)) if "rollouts" in needs else batch_of
+    return Case("distill", config, lambda c: Distill(c, vocabulary=VOCAB), batches, (), frozenset({"pairs", *needs}))
 
 
 CASES = {
@@ -179,7 +190,22 @@ CASES = {
     "rloo": group("rloo", RLOOConfig(kl_coef=0.2, num_ppo_epochs=2, **SMALL), RLOO),
     "grpo": group("grpo", GRPOConfig(beta=0.2, num_ppo_epochs=2, **SMALL), GRPO),
     "grpo without scale": group("grpo", GRPOConfig(scale_rewards="none", average="token", **SMALL), GRPO),
+    "distill": distill("teacher", reduction="sequence", loss_temperature=2.0),
+    "distill backwards": distill("teacher", divergence="reverse_kl", source="data"),
+    "distill both ways": distill("teacher", divergence="jeffreys"),
+    "distill between": distill("teacher", divergence="jsd", beta=0.3),
+    "distill best tokens": distill("teacher", top_k=5),
+    "distill own texts": distill("teacher", "rollouts", source="online_student"),
+    "distill whole texts": distill(divergence="sequence", num_generations=2),
 }
+
+
+def models_of(case: Case, trunk: Trunk, *, tokens: int = 4) -> Models:
+    """What the case needs, around a fully trained trunk."""
+    models = ppo_models(trunk, tokens=tokens) if "rollouts" in case.knows else Models(Policy(trunk, None, budget=4096))
+    if "teacher" not in case.knows:
+        return models
+    return replace(models, teacher=Policy(trunk_of(seed=1), None, budget=4096))
 
 
 class Killed(BaseException):
@@ -193,9 +219,7 @@ def train(
     Killed at the start of that round; called again for the folder, training goes on."""
     trunk = trunk_of(heads=case.heads)
     algorithm = case.make(case.config)
-    models = Models(policy=Policy(trunk, None, budget=4096))
-    if "rollouts" in algorithm.needs:
-        models = ppo_models(trunk, tokens=4)
+    models = models_of(case, trunk)
     seen: list[LossTerms] = []
     inner = algorithm.loss
     algorithm.loss = lambda models, batch: seen.append(inner(models, batch)) or seen[-1]

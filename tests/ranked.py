@@ -20,12 +20,14 @@ from toy import accelerator, batch_of, pairs_of, plan, ppo_models, prompts_of, t
 
 from homestretch import ranks
 from homestretch.algorithms.base import Models
+from homestretch.algorithms.distill import Distill
 from homestretch.algorithms.ift import IFT
 from homestretch.algorithms.ppo import PPO
 from homestretch.algorithms.reward_model import RewardModelling
 from homestretch.algorithms.sft import SFT
 from homestretch.batch import LossTerms, SequenceBatch
 from homestretch.collectives import from_first, gathered, mapped, merged, sum_in_place
+from homestretch.config.distill import DistillConfig
 from homestretch.config.ift import IFTConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.training import TrainingConfig
@@ -101,6 +103,14 @@ def ift(folder: Path) -> None:
     fit(IFT(IFTConfig(embedding="live"), ROUNDS), Models(policy=Policy(trunk, None, budget=20)), made, accelerator())
 
 
+def distill(folder: Path) -> None:
+    trunk, teacher = trunk_of("llama", std=0.3), trunk_of("llama", seed=1, std=0.3, whole=True)
+    config = DistillConfig(teacher_name_or_path="teacher", learning_rate=RATE, warmup_steps=0, divergence="jsd")
+    made = plan(folder, trunk, config, rounds=ROUNDS, budget=BUDGET, batch_of=uneven)
+    models = Models(policy=Policy(trunk, None, budget=20), teacher=Policy(teacher, None, budget=20))
+    fit(Distill(config, vocabulary=VOCAB), models, made, accelerator())
+
+
 class LittleMemory(SFT):
     """Memory runs out on more than ROOM tokens, on the last of several processes alone."""
 
@@ -149,6 +159,7 @@ RUNS: dict[str, Callable[[Path], None]] = {
     "sft": sft,
     "adapter": adapter,
     "ift": ift,
+    "distill": distill,
     "pairs": pairs,
     "ppo": ppo,
     "lookahead": lookahead,

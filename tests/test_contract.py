@@ -10,20 +10,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from algorithm_cases import CASES, Killed, train
-from toy import ppo_models, trunk_of
+from algorithm_cases import CASES, Case, Killed, models_of, train
+from test_recipe import REQUIRED
+from toy import trunk_of
 
 from homestretch import algorithms
 from homestretch.algorithms.base import Models, Offline
 from homestretch.algorithms.ppo import PPO
+from homestretch.batch import Batch
 from homestretch.config.base import Config
 from homestretch.config.recipe import DatasetConfig, Recipe, dump, load_recipe
 from homestretch.config.stages import STAGES
 from homestretch.config.yaml import load_text
 from homestretch.metrics import METRICS
 from homestretch.negatives import CORRUPTIONS
-from homestretch.policies.policy import Policy
 from homestretch.training.pipeline import STAGE_FUNCTIONS
+
+PARTS = {"reference": "reference", "rollouts": "sample", "rewards": "reward", "teacher": "teacher"}
+"""Which of its models an algorithm cannot do without, by what it needs."""
 
 
 def test_every_algorithm_file_is_here():
@@ -45,22 +49,25 @@ def test_settings_survive_a_round_trip_through_yaml(case):
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_needs_are_honest(case, tmp_path):
     """With what it says it needs it works; without any of the optional parts of that it does not."""
-    algorithm = case.make(case.config)
+    algorithm, batch = case.make(case.config), case.batches(0)
     assert algorithm.needs == case.knows
-    if "rollouts" not in algorithm.needs:
-        assert isinstance(algorithm, Offline)
-        models, batch = Models(policy=Policy(trunk_of(heads=case.heads), None, budget=4096)), case.batches(0)
-        algorithm.loss(models, batch)
-        for column in case.reads:
-            with pytest.raises(AssertionError):
-                algorithm.loss(models, dataclasses.replace(batch, **{column: None}))
-        return
-    trunk = trunk_of(heads=case.heads)
-    models = ppo_models(trunk, tokens=3)
-    for part in ("reference", "sample", "reward"):
-        without = dataclasses.replace(models, **{part: None})
+    models = models_of(case, trunk_of(heads=case.heads), tokens=3)
+    assert isinstance(algorithm, Offline) or "rollouts" in algorithm.needs
+    work(case, models, batch)
+    for column in case.reads:
         with pytest.raises(AssertionError):
-            next(case.make(case.config).stream(without, [(0, case.batches(0))]))
+            work(case, models, dataclasses.replace(batch, **{column: None}))
+    for need, part in PARTS.items():
+        if getattr(models, part) is not None and need in algorithm.needs:
+            with pytest.raises(AssertionError):
+                work(case, dataclasses.replace(models, **{part: None}), batch)
+
+
+def work(case: Case, models: Models, batch: Batch) -> None:
+    """One round, and the loss of its first update."""
+    algorithm = case.make(case.config)
+    made = next(algorithm.stream(models, [(0, batch)]))
+    algorithm.loss(models, next(iter(made.updates)))
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -114,7 +121,7 @@ def documented_fields(cls: type[Config]) -> dict[str, str | None]:
 
 def test_every_stage_can_be_run():
     assert STAGE_FUNCTIONS.keys() == STAGES.keys()
-    assert len(STAGES) == 16
+    assert len(STAGES) == 17
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -136,7 +143,7 @@ def test_shared_settings_are_documented(cls):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_defaults_of_a_stage_are_its_settings_written_out(name):
-    config = STAGES[name](**({"models": {"a": 0.5, "b": 0.5}} if name == "soup" else {}))  # nothing to guess there
+    config = STAGES[name](**REQUIRED.get(name, {}))
     assert STAGES[name].parse(config.model_dump(mode="json"), where="here") == config
 
 

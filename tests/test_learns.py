@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from algorithm_cases import CASES
+from algorithm_cases import CASES, models_of
+from tiny import EOS
 from toy import accelerator, batch_of, pair, pairs_of, plan, ppo_models, priced, prompts_of, row, stored, trunk_of
 
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.ppo import PPO
 from homestretch.algorithms.reward_model import RewardModelling
 from homestretch.algorithms.sft import SFT
+from homestretch.batch import SequenceBatch
+from homestretch.config.distill import DistillConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.training import TrainingConfig
 from homestretch.data.collate import collate
 from homestretch.data.tokenize import TokenizedExample
+from homestretch.generation.rollout import rollout
+from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.policy import Policy
 from homestretch.training.loop import fit
 from homestretch.training.stages.reward import measure
@@ -173,6 +181,49 @@ def test_groups_raise_the_reward(tmp_path, name, method):
     reward = column(tmp_path, "reward")
     assert abs(mean(reward[:3]) - 0.5) < 0.15
     assert mean(reward[-3:]) > mean(reward[:3]) + 0.2
+
+
+@pytest.fixture(scope="module")
+def teacher_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Policy]:
+    """A model of that kind that has learned to answer."""
+
+    @cache
+    def teacher(name: str) -> Policy:
+        policy = Policy(trunk_of(name, seed=1), None, budget=4096)
+        made = plan(tmp_path_factory.mktemp(name), policy.trunk, CONFIG, rounds=60)
+        fit(SFT(), Models(policy=policy), made, accelerator())
+        return policy
+
+    return teacher
+
+
+@pytest.mark.parametrize("method", [name for name in CASES if name.startswith("distill")])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5"])
+def test_a_student_comes_near_to_its_teacher(tmp_path, teacher_of, name, method):
+    """On what its teacher writes, from more than two nats a token to a quarter of what it was at most."""
+    student, teacher, case = trunk_of(name), teacher_of(name), CASES[method]
+    models, sampling = replace(models_of(case, student), teacher=teacher), SamplingConfig(max_new_tokens=4)
+
+    def written(first: int) -> SequenceBatch:
+        prompts = collate([row(first + i) for i in range(64)])
+        return rollout(teacher, prompts, eos_ids=[EOS], sampling=sampling, seed=first)
+
+    def divergence(texts: SequenceBatch) -> float:
+        exact = DistillConfig(teacher_name_or_path="teacher")
+        with torch.no_grad():
+            terms = CASES["distill"].make(exact).loss(models, texts)
+        return float(terms.terms[terms.mask.bool()].mean())
+
+    stored, held_out = written(0), written(9000)
+    before = divergence(held_out)
+    assert before > 2
+
+    def offline(number: int) -> SequenceBatch:
+        return stored.select([(8 * number + i) % len(stored) for i in range(8)])
+
+    batches = offline if method == "distill whole texts" else case.batches
+    fit(case.make(case.config), models, plan(tmp_path, student, CONFIG, rounds=60, batch_of=batches), accelerator())
+    assert divergence(held_out) < before / 4
 
 
 def test_the_toy_answers_are_what_they_are_said_to_be():

@@ -42,7 +42,7 @@ def test_the_recipes_of_real_tasks_read_their_data(shared_data, tmp_path, name):
 
 
 def test_how_many_recipes_have_real_data():
-    assert len(REAL) == 20
+    assert len(REAL) == 22
 
 
 @pytest.mark.parametrize(

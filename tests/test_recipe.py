@@ -19,6 +19,9 @@ from homestretch.config.sft import SFTConfig
 from homestretch.config.stages import NEEDS, STAGES, TRAINS_POLICY
 from homestretch.errors import RecipeError
 
+REQUIRED = {"soup": {"models": {"a": 0.5, "b": 0.5}}, "distill": {"teacher_name_or_path": "somewhere"}}
+"""Settings that nobody can guess, by stage."""
+
 FULL = """\
 model_name_or_path: builtin/smollm2-135m
 dataset:
@@ -204,7 +207,7 @@ def test_an_order_is_accepted_if_and_only_if_every_need_stands_before(names: lis
     between = names[names.index("value") + 1 : names.index("alol")]
     fine = fine and not set(between) & set(TRAINS_POLICY)
     try:
-        load_recipe({"stages": names})
+        load_recipe({"stages": [{name: REQUIRED.get(name)} for name in names]})
     except RecipeError:
         assert not fine
     else:
@@ -217,15 +220,13 @@ def test_every_field_is_documented_and_defaults_survive_the_round_trip(kind: str
     assert all(field.description for field in config.model_fields.values())
     chain = [[], *itertools.accumulate([[n] for n in ("sft", "negatives", "reward", "value", "evaluate")])]
     for before in chain:
-        own = {kind: {"models": {"a": 0.5, "b": 0.5}}} if kind == "soup" else kind  # it has no default models
-        names = [*(n for n in before if n != kind), own]
+        names = [*(n for n in before if n != kind), {kind: REQUIRED.get(kind)}]
         try:
             recipe = load_recipe({"stages": names})
         except RecipeError:
             continue
-        assert load_recipe(written(tmp_path, dump(recipe))).stages[-1].config == config(
-            **(own[kind] if isinstance(own, dict) else {})
-        )
+        again = load_recipe(written(tmp_path, dump(recipe)))
+        assert again.stages[-1].config == config(**REQUIRED.get(kind, {}))
         return
     pytest.fail(f"no chain of stages lets `{kind}` stand")
 

@@ -33,10 +33,12 @@ from homestretch.training.loop import Plan
 KINDS = 6
 
 
-def trunk_of(name: str = "llama", *, seed: int = 0, std: float = 0.1, heads: tuple[str, ...] = ()) -> Trunk:
+def trunk_of(
+    name: str = "llama", *, seed: int = 0, std: float = 0.1, heads: tuple[str, ...] = (), whole: bool = False
+) -> Trunk:
     """A tiny model, fully trained, with zero `value` or random other heads; the same bits for the same seed.
 
-    It is sharded where the process was launched so."""
+    It is sharded where the process was launched so, unless it is to be `whole`."""
     torch.manual_seed(seed)
     trunk = Trunk(BUILDERS[name]().float().eval())
     with torch.no_grad():
@@ -45,7 +47,7 @@ def trunk_of(name: str = "llama", *, seed: int = 0, std: float = 0.1, heads: tup
                 parameter.normal_(std=std)
         if name == "t5":  # its logits are scaled down by the square root of the width
             trunk.lm.get_input_embeddings().weight.normal_()
-    if ranks.sharded():
+    if ranks.sharded() and not whole:
         shard(trunk, torch.device("cpu"))
     for head in heads:
         if head == "prompt_value":

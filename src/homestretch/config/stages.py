@@ -7,6 +7,7 @@ from typing import Any
 
 from homestretch.config.alol import ALOLConfig
 from homestretch.config.base import Config, Where, nearest
+from homestretch.config.distill import DistillConfig
 from homestretch.config.dpo import DPOConfig
 from homestretch.config.evaluate import EvaluateConfig, ReportConfig
 from homestretch.config.gold import GOLDConfig
@@ -37,12 +38,13 @@ STAGES: dict[str, type[Config]] = {
     "ppo": PPOConfig,
     "rloo": RLOOConfig,
     "grpo": GRPOConfig,
+    "distill": DistillConfig,
     "soup": SoupConfig,
     "evaluate": EvaluateConfig,
     "report": ReportConfig,
 }
 
-TRAINS_POLICY = ("sft", "ift", "wbc", "gold", "alol", "dpo", "modpo", "ppo", "rloo", "grpo", "soup")
+TRAINS_POLICY = ("sft", "ift", "wbc", "gold", "alol", "dpo", "modpo", "ppo", "rloo", "grpo", "distill", "soup")
 """Stages after which the run has another model."""
 
 LIKELIHOOD = ("sft", "ift")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from homestretch.batch import SequenceBatch
 from homestretch.generation.engine import Sample, generate
@@ -15,6 +16,8 @@ from homestretch.policies.policy import Policy
 
 Draw = Callable[[list[list[int]], int], list[list[Sample]]]
 """Makes that many samples of each prompt of token ids, in order."""
+STALE = dict.fromkeys(("reward_B", "logp_sampled_BT", "value_sampled_BT", "logp_drawn_BT"))
+"""What a batch does not know of new responses."""
 
 
 def rollout(
@@ -73,8 +76,20 @@ def with_responses(prompts: SequenceBatch, samples: Sequence[Sample]) -> Sequenc
     ids_BT = torch.tensor([s.ids + [0] * (width - len(s.ids)) for s in samples], device=device)
     mask_BT = torch.tensor([[1] * len(s.ids) + [0] * (width - len(s.ids)) for s in samples], device=device)
     terminated_B = torch.tensor([s.terminated for s in samples], device=device)
-    stale = dict.fromkeys(("reward_B", "logp_sampled_BT", "value_sampled_BT", "logp_drawn_BT"))
-    return replace(prompts, ids_BT=ids_BT, mask_BT=mask_BT, terminated_B=terminated_B, **stale)
+    return replace(prompts, ids_BT=ids_BT, mask_BT=mask_BT, terminated_B=terminated_B, **STALE)
+
+
+def replaced(batch: SequenceBatch, rows: Tensor, responses: SequenceBatch) -> SequenceBatch:
+    """The batch with other responses in some of its rows; what was known of the old ones alone is dropped."""
+    width = max(batch.ids_BT.shape[1], responses.ids_BT.shape[1])
+
+    def put(name: str) -> Tensor:
+        old_BT, new_bT = (pad(t, (0, width - t.shape[1])) for t in (getattr(batch, name), getattr(responses, name)))
+        return old_BT.index_copy(0, rows, new_bT.to(old_BT.dtype))
+
+    assert batch.terminated_B is not None and responses.terminated_B is not None
+    terminated_B = batch.terminated_B.index_copy(0, rows, responses.terminated_B)
+    return replace(batch, ids_BT=put("ids_BT"), mask_BT=put("mask_BT"), terminated_B=terminated_B, **STALE)
 
 
 def prompt_lists(batch: SequenceBatch) -> list[list[int]]:

@@ -16,6 +16,7 @@ import torch
 
 from homestretch import ranks
 from homestretch.collectives import from_first, wait
+from homestretch.config.distill import DistillConfig
 from homestretch.config.recipe import Recipe, Stage, dump, load_recipe
 from homestretch.config.stages import TRAINS_POLICY
 from homestretch.data.sources import Splits, load
@@ -35,6 +36,7 @@ from homestretch.training.needs import check_needs, row_check
 from homestretch.training.publish import check_token, publish
 from homestretch.training.stages import (
     alol,
+    distill,
     dpo,
     evaluate,
     grpo,
@@ -66,6 +68,7 @@ STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "ppo": ppo.run,
     "rloo": rloo.run,
     "grpo": grpo.run,
+    "distill": distill.run,
     "soup": soup.run,
     "evaluate": evaluate.run,
     "report": report.run,
@@ -175,6 +178,7 @@ def outside(stage: Stage, seed: int) -> list[str]:
     functions = [source_key(term.function) for term in terms if term.function is not None]
     folders = [term.features for term in terms if term.features is not None]
     folders += [model.format(seed=seed) for model in getattr(stage.config, "models", {})]
+    folders += [stage.config.teacher_name_or_path] if isinstance(stage.config, DistillConfig) else []
     return functions + [model_key(folder) for folder in folders]
 
 

@@ -1,0 +1,138 @@
+"""Stage `distill`: learn a teacher's next-token laws on texts of the teacher, of the student, or of the data.
+
+`samples/` in the stage's folder holds the texts that the teacher writes once, and `laws-SOURCE/` what it says of each
+token of texts that do not change, where `top_k` is set. Without it a law has a number for each token of the vocabulary,
+200 kB at 50,000 of them, which is too much to keep: the teacher then reads the texts in every step, without gradient,
+and its logits exist for a few rows at a time. What is kept is known by the content of teacher and texts.
+
+Where weights are sharded, the student's are, and every process has the teacher whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from homestretch.algorithms.base import Models
+from homestretch.algorithms.distill import Distill
+from homestretch.batch import SequenceBatch
+from homestretch.config.distill import ONLINE, DistillConfig, Source
+from homestretch.data.samplers import priority_batch
+from homestretch.errors import InputError, RecipeError
+from homestretch.generation.rollout import replaced, rollout
+from homestretch.generation.sampling import SamplingConfig
+from homestretch.policies.load import end_ids, load_config, load_tokenizer
+from homestretch.policies.memory import release
+from homestretch.policies.policy import Policy
+from homestretch.seeds import fold
+from homestretch.training.context import ROLE, Context
+from homestretch.training.loop import Progress
+from homestretch.training.policy_stage import train_policy
+from homestretch.training.teacher import batches, stored_laws, stored_texts
+
+
+def run(context: Context, config: DistillConfig, folder: Path) -> Progress:
+    """Train the current model to follow the teacher, keep the best checkpoint, and save its model."""
+    check_teacher(context, config.teacher_name_or_path)
+    trunk = context.load_trunk(config.teacher_name_or_path, whole=True)
+    trunk.requires_grad_(False)
+    teacher: Policy | None = context.policy(trunk, None, config)
+    learner = context.learner(config, "distill", ROLE)
+    vocabulary = shared_vocabulary(learner.policy, teacher, config)
+    rows = context.tokens(context.splits.train, is_encoder_decoder=learner.trunk.is_encoder_decoder)
+    texts = stored_texts(context, config, teacher, rows, folder)
+    laws = stored_laws(context, config, teacher, texts, folder, vocabulary=vocabulary)
+    if not config.asks_teacher:
+        teacher = None
+        del trunk
+        release()
+    return train_policy(
+        context,
+        config,
+        folder,
+        learner,
+        Distill(config, vocabulary=vocabulary, name_of=lambda token: context.tokenizer.decode([token])),
+        Models(
+            policy=learner.policy.at(config.loss_temperature),
+            teacher=teacher and teacher.at(config.loss_temperature),
+            sample=sampler(context, config, {"online_teacher": teacher, "online_student": learner.policy}),
+        ),
+        batch_of=batches(config, texts, laws, seed=context.recipe.seed, source_of=sources_of(context, config)),
+        rounds=config.rounds(math.ceil(len(texts["data"]) / config.train_batch_size)),
+        keep_start=True,
+    )
+
+
+def check_teacher(context: Context, teacher: str) -> None:
+    """Raise InputError unless the teacher's probabilities are of the same tokens, in the same kind of model."""
+    ours = context.tokenizer
+    theirs = load_tokenizer(teacher, trust_remote_code=context.recipe.trust_remote_code)
+    here, there = ours.get_vocab(), theirs.get_vocab()
+    if here != there:
+        token = min((t for t in here.keys() | there.keys() if here.get(t) != there.get(t)), key=str)
+        raise InputError(
+            f"The teacher `{teacher}` has another vocabulary than the recipe's model ({len(there):,} and {len(here):,} "
+            f"tokens; `{token}` has the id {there.get(token)} there and {here.get(token)} here), so that its "
+            "probabilities are of other tokens: name a teacher of the same tokenizer, or let it write texts with "
+            "`homestretch generate` and put the stage `sft`."
+        )
+    if ours.eos_token_id != theirs.eos_token_id:
+        raise InputError(
+            f"The teacher `{teacher}` ends a text with `{theirs.eos_token}` and the recipe's model with "
+            f"`{ours.eos_token}`: set the same `eos_token` in both files tokenizer_config.json."
+        )
+    config = load_config(teacher, trust_remote_code=context.recipe.trust_remote_code)
+    if bool(config.is_encoder_decoder) != bool(context.config.is_encoder_decoder):
+        raise InputError(
+            f"Of the teacher `{teacher}` and the recipe's model one has an encoder and the other has none, so that "
+            "they do not read prompts alike: name a teacher of the same kind."
+        )
+
+
+def shared_vocabulary(student: Policy, teacher: Policy, config: DistillConfig) -> int:
+    """Tokens that both models have logits for; one of them may be padded to a larger width. Raises RecipeError."""
+    width = min(student.vocabulary, teacher.vocabulary)
+    if config.top_k >= width:
+        raise RecipeError(
+            f"distill.top_k {config.top_k} leaves none of {width} tokens out; set it to 0, which learns all of them."
+        )
+    return width
+
+
+def sources_of(context: Context, config: DistillConfig) -> Callable[[int, int], list[Source]]:
+    """Where each of so many texts of a round comes from, by the number of the round."""
+    names, shares, seed = list(config.source), list(config.source.values()), fold("source", context.recipe.seed)
+
+    def drawn(number: int, count: int) -> list[Source]:
+        return [names[i] for i in priority_batch(shares, count, seed=seed, number=number)]
+
+    return drawn
+
+
+def sampler(
+    context: Context, config: DistillConfig, writers: dict[Source, Policy | None]
+) -> Callable[[SequenceBatch, int], SequenceBatch]:
+    """Puts new texts where the batch of a round has places for those of teacher or student; the round's number seeds
+    them."""
+    sampling = SamplingConfig(max_new_tokens=context.recipe.dataset.max_completion_length)
+    source_of = sources_of(context, config)
+
+    def sample(batch: SequenceBatch, number: int) -> SequenceBatch:
+        sources = source_of(number, len(batch))
+        for name in ONLINE:
+            rows, writer = torch.tensor([i for i, source in enumerate(sources) if source == name]), writers[name]
+            if len(rows) and writer is not None:
+                drawn = rollout(
+                    writer.at(config.temperature),  # the policy itself is at the temperature, so sampling is plain
+                    batch.rows(rows),
+                    eos_ids=end_ids(writer.trunk.lm, context.tokenizer),
+                    sampling=sampling,
+                    seed=fold(name, context.recipe.seed, number),
+                )
+                batch = replaced(batch, rows, drawn)
+        return batch
+
+    return sample
