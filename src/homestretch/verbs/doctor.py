@@ -21,6 +21,7 @@ from homestretch.config.training import MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_C
 from homestretch.costs.time import Machine
 from homestretch.report.names import memory
 from homestretch.verbs.estimates import estimate, memory_needed, numbers_of, seconds_needed, unchecked
+from homestretch.verbs.teaching import teaching
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets")
 SAMPLES, MARK = 3, " >>> "  # the mark stands where the model begins to write
@@ -67,7 +68,12 @@ def doctor(recipe: Recipe | None = None, *, out: Path = Path("runs")) -> Diagnos
         logits=CHUNK_LOGITS_CPU if on_cpu else CHUNK_LOGITS,
         numbers=numbers_of(recipe, device),
     )
-    seconds = seconds_needed(recipe, shape, lengths, machine=measured_machine(device), rows=rows)
+    machine = measured_machine(device)
+    seconds = seconds_needed(recipe, shape, lengths, machine=machine, rows=rows)
+    beside = teaching(recipe, shape, lengths, machine=machine, numbers=numbers_of(recipe, device), rows=rows)
+    for name, (held, taken) in beside.items():
+        peaks[name] += held
+        seconds[name] += taken
     sections["estimate"] = estimate(shape, peaks, seconds, rough=unchecked(recipe, device))
     return Diagnosis(sections, samples, _warnings(recipe, lengths), peaks, seconds)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import mean, median
 from typing import Any
 
+from homestretch.config.distill import DistillConfig
 from homestretch.config.negatives import NegativesConfig
 from homestretch.config.recipe import Recipe
 from homestretch.config.rollouts import RolloutConfig
@@ -43,12 +44,7 @@ def seconds_needed(
 ) -> dict[str, float]:
     """Seconds of each training stage, by name. `lengths`: tokens of prompts and completions; `rows` that decode at a
     time."""
-    load = Load(
-        examples=len(lengths["prompt"]),
-        prompt=median(lengths["prompt"] or [0]),
-        answer=median(lengths["completion"] or [0]),
-        failures=_failures_of_an_example(recipe),
-    )
+    load = load_of(recipe, lengths)
     return {
         s.name: stage_seconds(shape, s.kind, s.config, load, machine, rows=rows)
         for s in recipe.stages
@@ -95,6 +91,16 @@ class Load:
     failures: int
 
 
+def load_of(recipe: Recipe, lengths: dict[str, list[int]]) -> Load:
+    """The load of a recipe on data with these tokens of prompts and completions."""
+    return Load(
+        examples=len(lengths["prompt"]),
+        prompt=median(lengths["prompt"] or [0]),
+        answer=median(lengths["completion"] or [0]),
+        failures=_failures_of_an_example(recipe),
+    )
+
+
 def _failures_of_an_example(recipe: Recipe) -> int:
     config = next((s.config for s in recipe.stages if isinstance(s.config, NegativesConfig)), None)
     if config is None:
@@ -117,12 +123,20 @@ def stage_seconds(shape: Shape, kind: str, config: Any, load: Load, machine: Mac
     # The rows of a pair share their prompt with all other answers to it.
     each = (load.failures + 1) / load.failures if judged else 1.0
     row = Row(load.prompt, load.answer, load.failures + 1 if judged else 1)
-    pairs = load.examples * (load.failures if judged else 1)
-    own = config.max_steps * config.train_batch_size if config.max_steps else pairs * config.num_train_epochs
-    count = each * _limit(config, load.prompt + load.answer, own)
+    count = each * rows_learned(kind, config, load)
     return machine.seconds(
         count * learning(shape, row, rank, scored=not judged, checkpointing=config.gradient_checkpointing)
     )
+
+
+def rows_learned(kind: str, config: TrainingConfig, load: Load) -> float:
+    """Rows of all optimiser batches of a stage that does not learn from rollouts, a pair being one."""
+    copies = load.failures if kind == "reward" else 1
+    if isinstance(config, DistillConfig):
+        copies = config.num_generations
+    passes = load.examples * copies * config.num_train_epochs
+    own = config.max_steps * config.train_batch_size if config.max_steps else passes
+    return _limit(config, load.prompt + load.answer, own)
 
 
 def _limit(config: TrainingConfig, tokens: float, own: float) -> float:
