@@ -6,6 +6,7 @@ from mutant import Mutant as Mutant
 from mutant import of
 from mutant_algorithms import MUTANTS as ALGORITHMS
 from mutant_compare import MUTANTS as COMPARE
+from mutant_distill import MUTANTS as DISTILL
 from mutant_generation import MUTANTS as GENERATION
 from mutant_goals import MUTANTS as GOALS
 from mutant_online import MUTANTS as ONLINE
@@ -18,6 +19,7 @@ from mutant_training import MUTANTS as TRAINING
 MUTANTS = [
     *ALGORITHMS,
     *COMPARE,
+    *DISTILL,
     *GENERATION,
     *GOALS,
     *ONLINE,
@@ -36,9 +38,9 @@ MUTANTS = [
         ("(prob_nV * finite_nV)", "(prob_nV.detach() * finite_nV)"),
         ("torch.promote_types(logits_nV.dtype, torch.float32)", "logits_nV.dtype"),
         ("torch.promote_types(logits_nV.dtype, torch.float32)", "torch.float32"),
-        ("checkpoint(_chunk, states_nD", "(lambda f, *rest, **_: f(*rest))(_chunk, states_nD"),
-        ("rows = max(len(hidden_ND), 1)", "rows = len(hidden_ND)"),
-        ("range(0, rows, chunk_rows)", "range(0, rows, chunk_rows + 1)"),
+        ("checkpoint(function, *some", "(lambda f, *rest, **_: f(*rest))(function, *some"),
+        ("max(len(tensors[0]), 1)", "len(tensors[0])"),
+        ("1), chunk_rows)", "1), chunk_rows + 1)"),
         ("torch.cat([h for _, h in parts]) if entropy else None", "torch.cat([h for _, h in parts])"),
     ),
     *of(
