@@ -33,6 +33,7 @@ ONLY = {
     "compared": ["results", "errors"],
     "algorithms": ["ops", "batch", "config", "errors"],
     "report": ["results", "writing", "compared", "errors"],
+    "alarms": [],
     "rewards.shaping": [],
 }
 
@@ -41,7 +42,7 @@ MODEL_PARTS = ["training", "policies", "generation", "rewards", "data", "metrics
 HOMES = {"transformers": MODEL_PARTS, "peft": MODEL_PARTS, "accelerate": MODEL_PARTS}
 
 # Never torch, neither directly, nor in a function, nor through anything that is imported.
-NO_TORCH = ["errors", "config", "costs", "results", "compared", "report", "negatives", "data.records"]
+NO_TORCH = ["errors", "config", "costs", "alarms", "results", "compared", "report", "negatives", "data.records"]
 NO_TORCH += ["metrics.text", "metrics.stats", "metrics.failures"]
 
 # No torch when imported; a function may load it when work starts. "" is `import homestretch`.

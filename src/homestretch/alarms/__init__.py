@@ -1,0 +1,1 @@
+"""Alarms over series of a run: when a proxy stops meaning what it stands for. Arithmetic on numbers; no torch."""
