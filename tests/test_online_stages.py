@@ -13,6 +13,7 @@ from homestretch.config.recipe import load_recipe
 from homestretch.config.rloo import RLOOConfig
 from homestretch.config.rollouts import GroupConfig
 from homestretch.config.stages import STAGES
+from homestretch.data.records import example_from_row
 from homestretch.errors import RecipeError
 from homestretch.rewards.named import load_rewards
 from homestretch.training.terminal_reward import terminal_reward
@@ -54,3 +55,19 @@ def test_without_a_reward_model_the_length_term_and_the_missing_end_remain() -> 
     judge = SimpleNamespace(score_ids=lambda batch: torch.tensor([9.0, 2.0]))
     reward_B, parts = terminal_reward(context, judge, RLOOConfig(), [row(0)])(made)
     assert reward_B.tolist() == [4.0, 1.0] and parts["scores"].tolist() == [9.0, 2.0]
+
+
+def test_golden_rewards_are_logged_and_not_earned() -> None:
+    ones = torch.ones(2, 4, dtype=torch.long)
+    made = SequenceBatch(
+        prompt_ids_BP=ones, prompt_mask_BP=ones, ids_BT=ones, mask_BT=ones, index_B=torch.zeros(2, dtype=torch.long),
+        ref_length_B=torch.tensor([4, 4]), terminated_B=torch.tensor([True, True]),
+    )  # fmt: skip
+    examples = [example_from_row({"prompt": "a", "completion": "b c"}, where="here")]
+    tokenizer = SimpleNamespace(decode=lambda ids, **options: "b c")
+    context = SimpleNamespace(named_rewards=load_rewards, splits=SimpleNamespace(train=examples), tokenizer=tokenizer)
+    golden = RLOOConfig(golden={"overlap": 2.0})
+    reward_B, parts = terminal_reward(context, None, golden, [row(0)])(made)
+    assert reward_B.tolist() == [0.0, 0.0]
+    assert parts["golden/overlap"].tolist() == [2.0, 2.0] and list(parts) == ["length_penalty", "golden/overlap"]
+    assert not golden.stands_alone, "there is nothing to learn from yet"

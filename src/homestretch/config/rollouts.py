@@ -57,13 +57,21 @@ class RolloutConfig(TrainingConfig):
     vllm_importance_sampling_cap: float = Field(2.0, ge=1)
     """vLLM's samples are weighed by the probability that the policy gives them over vLLM's, but not above this.
     Origin: ours."""
-    doctor: Literal["warn", "stop", "off"] = "warn"
-    """What the run doctor does when the reward rises while the validation metric falls."""
+    golden: SampleRewards = Field(default_factory=dict)
+    """Rewards by name that are measured on every rollout and not learnt from, such as a second judge: the run doctor
+    speaks where one falls while the reward rises. A number is a weight. Origin: sheet 2.5 of teacher hacking."""
 
     @property
     def stands_alone(self) -> bool:
         """Rewards without a model are enough."""
         return any(term.weight for term in self.rewards.values())
+
+    @model_validator(mode="after")
+    def _golden_is_measured(self) -> Self:
+        for name, term in self.golden.items():
+            if not term.weight:
+                raise ValueError(f"golden reward `{name}` has the weight 0 and would never be measured; give it 1")
+        return self
 
     @model_validator(mode="after")
     def _whole_groups(self) -> Self:

@@ -58,6 +58,9 @@ class TrainingConfig(Config):
     """Modules that get adapters, in peft's terms."""
     bf16: bool | None = None
     """Mixed precision in bfloat16; None switches it on where the hardware multiplies bfloat16 matrices."""
+    doctor: Literal["warn", "stop", "off"] = "warn"
+    """What the run doctor does with an alarm: say it, or end the stage too, with the best checkpoint kept. `off`
+    neither watches nor speaks."""
 
     def rounds(self, per_epoch: int) -> int:
         """Rounds of training in all, given those of one pass over the data."""

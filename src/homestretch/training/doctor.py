@@ -1,6 +1,7 @@
 """The run doctor: watches a run and says in one sentence which knob to turn.
 
-Each check looks at the rows of `metrics.jsonl` of one stage. A sentence is given once, until its cause has gone away.
+Each check looks at the rows of `metrics.jsonl` of one stage, and so do the alarms (`training.alarms`). A sentence is
+given once, until its cause has gone away.
 """
 
 from __future__ import annotations
@@ -9,20 +10,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from homestretch.config.training import TrainingConfig
+from homestretch.training.alarms import ALARMS, Watched, watched
+
 Row = dict[str, Any]
 RECENT = 3
+STOPS = {"divergence", *ALARMS}
+"""What may end a run: the checks that say that more training makes the model worse."""
 
 
 @dataclass
 class Doctor:
     """Feed it rows with `watch`; it answers with a sentence or None, and whether to stop.
 
-    `metric` is the validation metric that should rise with the reward. `stop` ends a run whose reward rises while
-    the metric falls.
+    `metric` is the validation metric that should rise with the reward. `stop` ends a run when one of `STOPS` speaks,
+    and `watched` says which series the alarms read.
     """
 
     metric: str
     stop: bool = False
+    watched: Watched = field(default_factory=Watched)
     rows: list[Row] = field(default_factory=list)
     said: set[str] = field(default_factory=set)
 
@@ -30,10 +37,18 @@ class Doctor:
         """Look at one more row."""
         self.rows.append(row)
         found = {name: sentence for name, check in CHECKS.items() if (sentence := check(self.rows, self.metric))}
-        new = [sentence for name, sentence in found.items() if name not in self.said]
-        stop = self.stop and "divergence" in found and "divergence" not in self.said
+        found |= {name: sentence for name, alarm in ALARMS.items() if (sentence := alarm(self.rows, self.watched))}
+        new = {name: sentence for name, sentence in found.items() if name not in self.said}
         self.said = set(found)
-        return (" ".join(new) or None), stop
+        return (" ".join(new.values()) or None), self.stop and not STOPS.isdisjoint(new)
+
+
+def watcher(config: TrainingConfig, *, held_out: str | None = None) -> Callable[[Row], tuple[str | None, bool]] | None:
+    """The doctor of a stage with these settings (see `watched`), as `Plan.watch` takes it; None where it is off."""
+    if config.doctor == "off":
+        return None
+    seen = watched(config, held_out=held_out)
+    return Doctor(config.metric_for_best_model, stop=config.doctor == "stop", watched=seen).watch
 
 
 def series(rows: list[Row], key: str) -> list[float]:
@@ -117,13 +132,15 @@ def useless_value(rows: list[Row], metric: str) -> str | None:
 
 
 def divergence(rows: list[Row], metric: str) -> str | None:
-    """The reward has risen since the best validation, and the metric has fallen at two validations since."""
+    """The rollouts' reward has risen since the best validation, and the metric has fallen at two validations since."""
     scores = [(i, float(row[f"eval/{metric}"])) for i, row in enumerate(rows) if row.get(f"eval/{metric}") is not None]
     if len(scores) < RECENT:
         return None
     best_at, best = max(scores, key=lambda pair: pair[1])
     later = [value for i, value in scores if i > best_at]
-    before, after = series(rows[:best_at], "reward"), series(rows[best_at:], "reward")
+    # Offline methods log the reward of their batch, which is not what the policy earns.
+    earned = [row if "objective/kl" in row else {} for row in rows]
+    before, after = series(earned[:best_at], "reward"), series(earned[best_at:], "reward")
     rewarded = bool(after) and (not before or _mean(after[-RECENT:]) > _mean(before[-RECENT:]))
     if len(later) >= 2 and max(later) < best - 0.3 and rewarded:
         return (

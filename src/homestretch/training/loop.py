@@ -212,7 +212,7 @@ class _Fit:
         def due(every: int | None) -> bool:
             return share >= 1 or (ends_a_part(before, share) if every is None else at.round % every == 0)
 
-        if due(self.eval_every):
+        if due(self.eval_every) or at.stopped:  # what is kept must have been measured
             self._validate()
         if due(self.save_every) or at.stopped:
             self._save()

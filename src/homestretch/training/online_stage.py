@@ -25,7 +25,6 @@ from homestretch.policies.trunk import Trunk
 from homestretch.rewards.model import RewardModel
 from homestretch.seeds import fold
 from homestretch.training.context import ROLE, Context
-from homestretch.training.doctor import Doctor
 from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
 from homestretch.training.terminal_reward import terminal_reward
@@ -64,7 +63,6 @@ def train_online(
         potential=potential(reward),
         candidates=None if head is None else lambda batch, k: candidates(policy, batch, k),
     )
-    doctor = Doctor(config.metric_for_best_model, stop=config.doctor == "stop")
     return train_policy(
         context,
         config,
@@ -77,7 +75,6 @@ def train_online(
         head=head,
         beside=own_value.adapter if own_value else None,
         keep_start=True,
-        watch=None if config.doctor == "off" else doctor.watch,
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from homestretch.algorithms.base import Algorithm, Models
 from homestretch.batch import Batch
 from homestretch.config.stages import kind_of
 from homestretch.config.training import TrainingConfig
 from homestretch.training.context import Context, Learner
+from homestretch.training.doctor import watcher
 from homestretch.training.export import save_model
 from homestretch.training.loop import Plan, Progress, fit
 from homestretch.training.validation import Validator
@@ -29,13 +29,12 @@ def train_policy(
     head: str | None = None,
     beside: str | None = None,
     keep_start: bool = False,
-    watch: Callable[[dict[str, Any]], tuple[str | None, bool]] | None = None,
 ) -> Progress:
     """Train the learner's adapter or weights, keep the best checkpoint, and save its model in `folder/model`.
 
     `batch_of` gives the batch of a round as a function of its number alone. A `head` of that name is trained too, and
-    so is an adapter `beside` the learner's. With `keep_start` the model as it was is one of the checkpoints. `watch`
-    sees every logged row (see Plan).
+    so is an adapter `beside` the learner's. With `keep_start` the model as it was is one of the checkpoints. The
+    run doctor watches.
     """
     plan = Plan(
         label=kind_of(config),
@@ -48,7 +47,7 @@ def train_policy(
         budget=context.budget(config),
         validate=Validator(context, learner.policy, config.eval_examples).metrics,
         keep_start=keep_start,
-        watch=watch,
+        watch=watcher(config),
     )
     progress = fit(algorithm, models, plan, learner.accelerator)
     save_model(learner.trunk, learner.adapter, context.tokenizer, folder / "model")

@@ -22,15 +22,19 @@ BUDGET_OF_MEDIAN = 1.2
 def terminal_reward(
     context: Context, reward: RewardModel | None, config: RolloutConfig, rows: list[TokenizedExample]
 ) -> Callable[[SequenceBatch], tuple[Tensor, dict[str, Tensor]]]:
-    """The shaped reward of responses (sheet 2.4) and its parts for the log; without a model its score is 0."""
+    """The shaped reward of responses (sheet 2.4) and its parts for the log; without a model its score is 0.
+
+    The rewards `golden` are logged and not part of it.
+    """
     coef = LENGTH_COEF[config.length_penalty] if config.length_coef is None else config.length_coef
     budget = config.length_budget or BUDGET_OF_MEDIAN * statistics.median(row.ref_length for row in rows)
-    named = context.named_rewards(config.rewards)
+    named, golden = context.named_rewards(config.rewards), context.named_rewards(config.golden)
 
     def score(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
         score_B = responses.mask_BT.new_zeros(len(responses)).float() if reward is None else reward.score_ids(responses)
         assert responses.ref_length_B is not None and responses.terminated_B is not None
         parts = by_name(context, responses, named)
+        held_out = {f"golden/{name}": part_B for name, part_B in by_name(context, responses, golden).items()}
         penalty_B = length_penalty(
             responses.length_B, responses.ref_length_B, form=config.length_penalty, coef=coef, budget=budget
         )
@@ -42,7 +46,7 @@ def terminal_reward(
             missing_eos_penalty=config.missing_eos_penalty,
         )
         scores = {} if reward is None else {"scores": score_B}
-        return sum(parts.values(), shaped_B), scores | {"length_penalty": penalty_B, **parts}
+        return sum(parts.values(), shaped_B), scores | {"length_penalty": penalty_B, **parts, **held_out}
 
     return score
 

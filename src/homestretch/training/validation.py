@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import statistics
 
+import torch
+
+from homestretch.data.collate import collate
 from homestretch.generation.engine import generate
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.metrics.failures import failures
 from homestretch.metrics.rouge import la_rouge, rouge
 from homestretch.policies.load import end_ids
+from homestretch.policies.modes import evaluating
 from homestretch.policies.policy import Policy
 from homestretch.training.context import Context
 
@@ -23,7 +27,7 @@ class Validator:
 
     def metrics(self, number: int) -> dict[str, float]:
         """Mean ROUGE-L and length-adjusted ROUGE-L (0 to 100), share that fails by a rule, that does not end
-        and that is empty, length relative to the reference."""
+        and that is empty, length relative to the reference, and `nll` of the references, nats a token."""
         if not self.rows:
             return {}
         made = generate(
@@ -47,4 +51,14 @@ class Validator:
             "length_ratio": statistics.fmean(
                 len(s.ids) / row.ref_length for s, row in zip(samples, self.rows, strict=True)
             ),
+            "nll": self.nll(),
         }
+
+    @torch.no_grad()
+    def nll(self) -> float:
+        """Mean of -ln p over the tokens of all references, nats, without dropout."""
+        batch = collate(self.rows)
+        with evaluating(self.policy.trunk):
+            logp_BT = self.policy.score(batch, want={"logp"}).logp_BT
+        assert logp_BT is not None
+        return -float(logp_BT.float().cpu()[batch.mask_BT.bool()].mean())

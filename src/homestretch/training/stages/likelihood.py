@@ -15,7 +15,6 @@ from homestretch.config.stages import kind_of
 from homestretch.data.collate import collate
 from homestretch.data.samplers import epoch_batch
 from homestretch.training.context import ROLE, Context
-from homestretch.training.doctor import Doctor
 from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
 
@@ -32,10 +31,7 @@ def run(context: Context, config: SFTConfig | IFTConfig, folder: Path) -> Progre
     rounds = config.rounds(math.ceil(len(rows) / size))
     models = Models(policy=learner.policy)
     algorithm = algorithm_of(config, rounds)
-    watch = Doctor(config.metric_for_best_model).watch
-    return train_policy(
-        context, config, folder, learner, algorithm, models, batch_of=batch_of, rounds=rounds, watch=watch
-    )
+    return train_policy(context, config, folder, learner, algorithm, models, batch_of=batch_of, rounds=rounds)
 
 
 def algorithm_of(config: SFTConfig | IFTConfig, rounds: int) -> Algorithm:

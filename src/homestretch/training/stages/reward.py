@@ -28,6 +28,7 @@ from homestretch.rewards.goal import SUCCESS, goal_state, save_goals
 from homestretch.rewards.model import ADAPTER, save_reward
 from homestretch.seeds import fold
 from homestretch.training.context import Context
+from homestretch.training.doctor import watcher
 from homestretch.training.loop import Plan, Progress, fit
 from homestretch.writing import write_text
 
@@ -71,6 +72,7 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
         seed=seed,
         budget=context.budget(config),
         validate=validate,
+        watch=watcher(config, held_out=held_out_mode),
     )
     algorithm = RewardModelling(config.kind, config.contrast)
     progress = fit(algorithm, Models(policy=learner.policy), plan, learner.accelerator)

@@ -31,6 +31,7 @@ from homestretch.progress import progress
 from homestretch.rewards.named import of_samples, weighted
 from homestretch.seeds import fold
 from homestretch.training.context import Context
+from homestretch.training.doctor import watcher
 from homestretch.training.loop import Plan, Progress, fit
 from homestretch.training.precomputed import once
 from homestretch.training.stored_rewards import PROBABILITY, stored_rewards, total
@@ -99,6 +100,7 @@ def plan_of(
         validate=lambda number: {"mse": error(policy, held)},
         greater_is_better=False,
         keep_start=True,
+        watch=watcher(config),
     )
 
 

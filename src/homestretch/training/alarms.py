@@ -1,0 +1,197 @@
+"""The alarms of a training run: what each stage's log is watched for, and the sentence where one is raised.
+
+The mathematics and the thresholds are in `homestretch.alarms`; here stands which series of `metrics.jsonl` they read.
+Each sentence starts with `Alarm (name)`, which is what the report marks in the curves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from homestretch.alarms.divergence import diverged, scatter
+from homestretch.alarms.gap import widened
+from homestretch.alarms.overoptimisation import turned
+from homestretch.alarms.power_law import Break, blocks, left_law
+from homestretch.config.rollouts import RolloutConfig
+from homestretch.config.stages import kind_of
+from homestretch.config.training import TrainingConfig
+
+Row = dict[str, Any]
+NLL = "eval/nll"
+CURVES = {
+    "sft": ("loss", NLL),
+    "wbc": ("nll", NLL),
+    "alol": ("nll", NLL),
+    "reward": ("loss",),
+    "value": ("loss",),
+    "dpo": ("loss",),
+    "modpo": ("loss",),
+}
+"""Losses that fall while a stage learns. Not those of `ift` and `gold`, whose shares and weights move them too."""
+GAPS = {
+    **dict.fromkeys(("ift", "wbc", "gold", "alol"), ("nll", NLL)),
+    "sft": ("loss", NLL),
+    "value": ("loss", "eval/mse"),
+}
+"""The same loss on the rows that are trained on and on held-out ones."""
+ENOUGH = 10
+"""Evaluations from which on their own scatter says what chance does."""
+SCATTERS = 4.0
+"""A running minimum of noise lies two to three standard deviations low, so that fewer than four are no news."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A `proxy` that should rise together with a `golden` signal that is not trained on; `sign` is -1 where less of the
+    latter is better, and `least` the change, in its unit, that a few evaluations may show by chance."""
+
+    proxy: str
+    golden: str
+    advice: str
+    sign: float = 1.0
+    least: float = 0.0
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Keys of the log by alarm; `rewards` are fitted against the KL."""
+
+    curves: tuple[str, ...] = ()
+    gap: tuple[str, str] | None = None
+    goldens: tuple[Golden, ...] = ()
+    rewards: tuple[str, ...] = ()
+
+
+def watched(config: TrainingConfig, *, held_out: str | None = None) -> Watched:
+    """What the stage with these settings is watched for; `held_out` is the failure mode a reward model never saw."""
+    kind, metric = kind_of(config), f"eval/{config.metric_for_best_model}"
+    goldens: list[Golden] = []
+    if isinstance(config, RolloutConfig):
+        advice = "raise kl_coef (beta in `grpo`), add harder negatives, or keep the best checkpoint"
+        goldens = [Golden("reward", "eval/failures", advice, sign=-1.0, least=0.1)]
+        goldens += [Golden("reward", f"objective/golden/{name}", advice) for name in config.golden]
+        return Watched(goldens=tuple(goldens), rewards=("reward", metric))
+    if kind in ("dpo", "modpo"):
+        advice = "raise beta or lower num_train_epochs, or keep the best checkpoint"
+        goldens = [Golden("margin", metric, advice, least=2.0)]
+    if kind == "reward" and held_out is not None:
+        advice = "lower num_train_epochs, or add classes to `negatives`: it learns the marks of the trained modes"
+        goldens = [Golden("eval/auroc", f"eval/auroc/{held_out}", advice, least=0.03)]
+    return Watched(CURVES.get(kind, ()), GAPS.get(kind), tuple(goldens))
+
+
+def power_law(rows: list[Row], seen: Watched) -> str | None:
+    """A loss lies above what its own first half predicts."""
+    for key in seen.curves:
+        # The law has no value at round 0, and a loss of 0 has no logarithm.
+        points = [(step, value) for step, value in numbers(rows, key) if step > 0 and value > 0]
+        whole = blocks([step for step, _ in points], [value for _, value in points])
+        if found := _left(*(tuple(column_B.tolist()) for column_B in whole)):
+            return (
+                f"Alarm (power law): `{key}` has stood above its power law since round {found.step:.0f} "
+                f"({found.seen:.3g} where {found.expected:.3g} was expected): lower learning_rate, end the stage "
+                "earlier, or give more and more varied data."
+            )
+    return None
+
+
+def golden_signal(rows: list[Row], seen: Watched) -> str | None:
+    """A proxy is at its best while a signal that it stands for gets worse."""
+    for pair in seen.goldens:
+        steps, proxy, golden = evaluations(rows, pair.proxy, pair.golden)
+        proxy, golden = [-value for value in proxy], [-pair.sign * value for value in golden]
+        if len(golden) < ENOUGH and not pair.least:
+            continue  # nothing says yet what chance does
+        noise = max(chance(golden), pair.least)
+        found = diverged(proxy, golden, noise_proxy=chance(proxy), noise_golden=noise)
+        if found:
+            best, last = (-pair.sign * value for value in (found.smallest, found.last))
+            return (
+                f"Alarm (golden signal): `{pair.proxy}` is at its best while `{pair.golden}`, which is not trained on, "
+                f"has got worse since round {steps[found.best]:.0f} ({best:.3g} to {last:.3g}): {pair.advice}."
+            )
+    return None
+
+
+def generalisation_gap(rows: list[Row], seen: Watched) -> str | None:
+    """A held-out loss rises while the training loss does not follow."""
+    if seen.gap is None:
+        return None
+    steps, training, held_out = evaluations(rows, *seen.gap)
+    found = widened(training, held_out, noise=chance(held_out))
+    if found is None:
+        return None
+    return (
+        f"Alarm (generalisation gap): `{seen.gap[1]}` has risen since round {steps[found.best]:.0f} "
+        f"({found.smallest:.3g} to {found.last:.3g}) and is {found.gap:.3g} above `{seen.gap[0]}` of the training rows"
+        ": lower num_train_epochs or learning_rate, or give more and more varied data."
+    )
+
+
+def over_optimisation(rows: list[Row], seen: Watched) -> str | None:
+    """A reward or metric has fallen since the peak that its law of the KL has."""
+    for key in seen.rewards:
+        kl, reward = distances(rows, key)
+        if found := turned(kl, reward):
+            term = "beta ln d" if found.law.form == "rl" else "beta d"
+            return (
+                f"Alarm (over-optimisation): `{key}` follows d (alpha - {term}), d = sqrt(KL), with its peak at "
+                f"{found.peak_kl:.3g} nats, and at {found.kl:.3g} nats has fallen from {found.highest:.3g} to "
+                f"{found.last:.3g}: raise kl_coef (beta in `grpo`), lower learning_rate, or keep the best checkpoint."
+            )
+    return None
+
+
+ALARMS: dict[str, Callable[[list[Row], Watched], str | None]] = {
+    "power_law": power_law,
+    "golden_signal": golden_signal,
+    "generalisation_gap": generalisation_gap,
+    "over_optimisation": over_optimisation,
+}
+
+
+def numbers(rows: list[Row], key: str) -> Iterator[tuple[int, float]]:
+    """Round and value of each row that has the key."""
+    return ((row["step"], float(row[key])) for row in rows if row.get(key) is not None)
+
+
+def chance(values: list[float]) -> float:
+    """How far evaluations may be from their best by chance, in their unit; 0 while there are too few to tell."""
+    return SCATTERS * scatter(values) if len(values) >= ENOUGH else 0.0
+
+
+def evaluations(rows: list[Row], proxy: str, golden: str) -> tuple[list[int], list[float], list[float]]:
+    """Round, proxy and golden signal of each row with the latter; the proxy is the mean of its values since the one
+    before. A golden value before the first of the proxy is left out."""
+    found: list[tuple[int, float, float]] = []
+    since: list[float] = []
+    for row in rows:
+        if row.get(proxy) is not None:
+            since.append(float(row[proxy]))
+        if row.get(golden) is not None and since:
+            found.append((row["step"], sum(since) / len(since), float(row[golden])))
+            since = []
+    steps, proxies, goldens = zip(*found, strict=True) if found else ((), (), ())
+    return list(steps), list(proxies), list(goldens)
+
+
+def distances(rows: list[Row], key: str) -> tuple[list[float], list[float]]:
+    """KL in nats and value of each row with the key; the KL is that of its rollout or of the last one before.
+
+    Before the first rollout the policy is the reference.
+    """
+    kl, found = 0.0, []
+    for row in rows:
+        kl = kl if row.get("objective/kl") is None else float(row["objective/kl"])
+        if row.get(key) is not None:
+            found.append((kl, float(row[key])))
+    return [distance for distance, _ in found], [value for _, value in found]
+
+
+# Rows come one by one, and blocks are the same until the next is full.
+@lru_cache(maxsize=8)
+def _left(steps: tuple[float, ...], values: tuple[float, ...]) -> Break | None:
+    return left_law(steps, values)
