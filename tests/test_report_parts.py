@@ -9,7 +9,8 @@ from markupsafe import Markup
 from report_fixture import make_results, measured
 
 from homestretch.report import names
-from homestretch.report.curves import panels, remarks
+from homestretch.report.charts import Lines, Mark, curve_chart
+from homestretch.report.curves import marks, panels, remarks
 from homestretch.report.diff import marked, pieces
 from homestretch.report.read import StageView
 from homestretch.report.sections import comparisons, environment
@@ -162,6 +163,31 @@ def test_the_doctor_does_not_repeat_itself() -> None:
     first, second = remarks(_stage([], said))
     assert (first.number, first.step, first.times) == (1, 1, 5) and first.sentence == "KL is 1.5 nats; raise kl_coef."
     assert (second.number, second.step, second.times) == (2, 7, 1)
+
+
+def test_an_alarm_is_marked_by_name_at_every_step_at_which_it_spoke() -> None:
+    said = [(s, f"Alarm (power law): `loss` is {s}; lower it.") for s in (4, 9)]
+    said = [(2, "KL is 1.5 nats."), *said, (9, "KL is 2.5 nats."), (None, "Alarm (over-optimisation): it fell.")]
+    found = remarks(_stage([], said))
+    assert [(r.alarm, r.steps, r.times) for r in found] == [
+        (None, (2, 9), 2),
+        ("power law", (4, 9), 2),
+        ("over-optimisation", (), 1),
+    ]
+    assert marks(found) == [Mark(2, 1), Mark(4, 2, "power law"), Mark(9, 2, "power law")]
+    joined = remarks(_stage([], [(1, "Outputs get shorter. Alarm (golden signal): `reward` is hacked.")]))
+    assert marks(joined) == [Mark(1, 1, "golden signal")]
+
+
+def test_an_alarm_differs_from_other_sentences_without_colour() -> None:
+    lines = [Lines("training", [1, 2, 3], [1.0, 2.0, 3.0], series=1)]
+    plain, alarm, outside = (
+        curve_chart(lines, label="x", marks=[mark])
+        for mark in (Mark(2, 7), Mark(2, 7, "power law"), Mark(8, 7, "power law"))
+    )
+    assert "stroke-dasharray" in plain and "power law" not in plain
+    assert "stroke-dasharray" not in alarm and "power law" in alarm and "rotate(-90" in alarm
+    assert all(">7<" in chart for chart in (plain, alarm)) and "power law" not in outside
 
 
 def test_numbers_for_readers() -> None:

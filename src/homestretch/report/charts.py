@@ -57,6 +57,16 @@ class Dot:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A sentence of the run doctor in a chart: its number above a dashed line, or a solid one with the name of an
+    `alarm` along it."""
+
+    step: int
+    number: int
+    alarm: str | None = None
+
+
+@dataclass(frozen=True)
 class Lines:
     """One line of a chart: points in order of x. `dots` marks the points, as few validations deserve."""
 
@@ -147,12 +157,11 @@ def curve_chart(
     lines: Sequence[Lines],
     *,
     label: str,
-    marks: Sequence[tuple[int, int]] = (),
+    marks: Sequence[Mark] = (),
     best: tuple[float, float] | None = None,
     x_label: str = "",
 ) -> Markup:
-    """Curves over training steps, or what `x_label` says; `marks` are (step, number of the doctor's sentence), `best`
-    the kept checkpoint."""
+    """Curves over training steps, or what `x_label` says; `best` is the kept checkpoint."""
     with matplotlib.rc_context(_STYLE):
         room = 16 if x_label else 0
         figure, axes = _axes(height=150 + room, left=44, right=10, bottom=24 + room, top=16)
@@ -161,21 +170,23 @@ def curve_chart(
             marker = "o" if line.dots or len(line.xs) == 1 else None
             axes.plot(line.xs, line.ys, color=series(line.series), linewidth=1.7, marker=marker, markersize=4)
         steps = [x for line in lines for x in line.xs]
-        for step, count in marks:
-            if min(steps) <= step <= max(steps):
-                axes.axvline(step, color=_WARN, linewidth=1.1, linestyle=(0, (3, 2)))
-                where: dict[str, Any] = {
-                    "xycoords": ("data", "axes fraction"),
-                    "ha": "center",
-                    "va": "bottom",
-                    "color": _WARN,
-                }
-                axes.annotate(str(count), (step, 1.02), fontsize=10, annotation_clip=False, **where)
+        for mark in marks:
+            if min(steps) <= mark.step <= max(steps):
+                _draw_mark(axes, mark)
         if best:
             axes.plot(*best, "o", markersize=10, markerfacecolor="none", markeredgecolor=_INK, markeredgewidth=1.3)
         _finish(axes)
         axes.margins(x=0.03, y=0.12)
         return _svg(figure, label)
+
+
+def _draw_mark(axes: Axes, mark: Mark) -> None:
+    where: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "color": _WARN, "annotation_clip": False}
+    style = (0, (3, 2)) if mark.alarm is None else "solid"
+    axes.axvline(mark.step, color=_WARN, linewidth=1.1 if mark.alarm is None else 1.8, linestyle=style)
+    axes.annotate(str(mark.number), (mark.step, 1.02), ha="center", va="bottom", fontsize=10, **where)
+    if mark.alarm is not None:
+        axes.annotate(mark.alarm, (mark.step, 0.98), ha="right", va="top", rotation=90, fontsize=9, **where)
 
 
 @dataclass(frozen=True)

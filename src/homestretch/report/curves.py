@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from homestretch.report.charts import Lines
+from homestretch.report.charts import Lines, Mark
 from homestretch.report.names import METRICS
 from homestretch.report.read import Row, StageView
 from homestretch.results import Selection
@@ -14,6 +14,8 @@ from homestretch.results import Selection
 MAX_PANELS = 9
 MAX_POINTS = 200
 MAX_SENTENCES = 9
+ALARM = re.compile(r"\bAlarm \(([a-z -]{1,30})\)")
+"""How a sentence of an alarm starts, behind others of the same row perhaps."""
 # What a reader looks for first; a key belongs to the first word it contains.
 _FIRST = ("la_rouge", "accuracy", "auroc", "reward", "kl", "unfinished", "clipped_ratio", "length", "entropy", "loss")
 _LAST = (
@@ -42,12 +44,15 @@ class Panel:
 
 @dataclass(frozen=True)
 class Remark:
-    """A sentence of the run doctor, with the step it was first said at and how often it came."""
+    """A sentence of the run doctor, with the step it was first said at and how often it came. An `alarm` has a name,
+    and `steps` are all at which it came."""
 
     number: int
     step: int | None
     sentence: str
     times: int
+    alarm: str | None = None
+    steps: tuple[int, ...] = ()
 
 
 def panels(stage: StageView, selection: list[Selection]) -> tuple[list[Panel], list[str]]:
@@ -74,13 +79,25 @@ def remarks(stage: StageView) -> list[Remark]:
     groups: dict[str, list[tuple[int | None, str]]] = {}
     for step, sentence in stage.doctor:
         groups.setdefault(re.sub(r"[\d.,+-]+", "0", sentence), []).append((step, sentence))
-    firsts = [(*said[0], len(said)) for said in groups.values()]
-    return [Remark(i, step, text, times) for i, (step, text, times) in enumerate(firsts[:MAX_SENTENCES], 1)]
+    return [_remark(i, said) for i, said in enumerate(list(groups.values())[:MAX_SENTENCES], 1)]
+
+
+def marks(said: list[Remark]) -> list[Mark]:
+    """Where the sentences stand in the curves: the first of each kind, and each of an alarm's."""
+    places = [(r, r.steps if r.alarm else r.steps[:1]) for r in said]
+    return [Mark(step, r.number, r.alarm) for r, steps in places for step in steps]
 
 
 def selection_of(stage: StageView, selection: list[Selection]) -> Selection | None:
     """How the checkpoint of this stage was chosen, if that is recorded."""
     return next((s for s in selection if s.stage in (stage.label, stage.record.name)), None)
+
+
+def _remark(number: int, said: list[tuple[int | None, str]]) -> Remark:
+    step, sentence = said[0]
+    named = ALARM.search(sentence)
+    steps = tuple(step for step, _ in said if step is not None)
+    return Remark(number, step, sentence, len(said), named[1] if named else None, steps)
 
 
 def _numbers(row: Row) -> list[tuple[str, float]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from homestretch.report import charts
-from homestretch.report.curves import Remark, panels, remarks
+from homestretch.report.curves import Remark, marks, panels, remarks
 from homestretch.report.names import decimals, is_sampled, metric_label, mode_label
 from homestretch.report.read import RunView, StageView
 from homestretch.results import Arm, Selection
@@ -102,7 +102,6 @@ def curves(stage: StageView, selection: list[Selection]) -> StageCurves:
     """Training curves of a stage with the run doctor's sentences."""
     shown, left_out = panels(stage, selection)
     said = remarks(stage)
-    marks = [(r.step, r.number) for r in said if r.step is not None]
     drawn = []
     for panel in shown:
         # One line of training needs no legend; that a line is about validation always has to be said.
@@ -110,7 +109,7 @@ def curves(stage: StageView, selection: list[Selection]) -> StageCurves:
         keys = [] if plain else [Key(line.label, line.series) for line in panel.lines]
         title = metric_label(panel.key)
         label = f"{title} over the steps of {stage.label}"
-        svg = charts.curve_chart(panel.lines, marks=marks, best=panel.best, label=label)
+        svg = charts.curve_chart(panel.lines, marks=marks(said), best=panel.best, label=label)
         drawn.append(Chart(title, svg, keys))
     total = sum(r.times for r in said)
     return StageCurves(stage.label, stage.record.status, drawn, said, len(stage.doctor) - total, left_out)

@@ -23,6 +23,7 @@ METRICS = {
     "length_ratio": "length ratio",
     "reward": "reward",
     "kl": "KL to the start, nats",
+    "nll": "negative log-likelihood, nats a token",
 }
 ARMS = {"ml": "maximum likelihood", "rl": "reinforcement learning"}
 SAMPLED = "@t1"
