@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mutant import Mutant as Mutant
 from mutant import of
+from mutant_alarms import MUTANTS as ALARMS
 from mutant_algorithms import MUTANTS as ALGORITHMS
 from mutant_compare import MUTANTS as COMPARE
 from mutant_distill import MUTANTS as DISTILL
@@ -17,6 +18,7 @@ from mutant_stages import MUTANTS as STAGES
 from mutant_training import MUTANTS as TRAINING
 
 MUTANTS = [
+    *ALARMS,
     *ALGORITHMS,
     *COMPARE,
     *DISTILL,
@@ -256,9 +258,9 @@ MUTANTS = [
         "training/doctor",
         "test_doctor",
         ("self.said = set(found)", "self.said |= set(found)"),
-        ("if name not in self.said]", "]"),
-        ("stop = self.stop and", "stop = bool(self.stop) or"),
-        ('"divergence" in found and "divergence" not in self.said', "bool(found)"),
+        (" if name not in self.said}", "}"),
+        ("self.stop and not STOPS", "not STOPS"),
+        ("not STOPS.isdisjoint(new)", "bool(new)"),
         ("max(recent) < -0.1", "min(recent) < -0.1"),
         ("recent[0] > 0.05", "recent[0] >= 0.05"),
         ("empty[0] > 0.05", "empty[0] >= 0.05"),
