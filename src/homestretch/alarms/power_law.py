@@ -13,7 +13,7 @@ of Student's t with N - P degrees of freedom that is as rare as k standard devia
 Deviations  1. The sheet flags both sides. A falling step size and a second pass over the same data push a loss below
                its law without any harm, so only points above it count.
             2. A point is outside where it is above both laws: with a floor, a straight line bends by itself.
-            3. What is less than 3 % above the law is no break: near a floor the law is as uncertain (experiments/alarms).
+            3. What is less than 3 % above the law is no break: near a floor the law is that uncertain.
             4. What was fitted follows the run: its first half, warm-up left out, predicts its last points.
 """
 
