@@ -1,0 +1,68 @@
+"""The experiment of false alarms: its made-up runs turn where they say, and the script ends with its numbers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from homestretch.training.alarms import ALARMS
+
+FILE = Path(__file__).resolve().parent.parent / "experiments" / "alarms" / "false_alarms.py"
+
+
+@pytest.fixture(scope="module")
+def experiment() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("false_alarms", FILE)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["false_alarms"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_each_alarm_has_healthy_runs_and_runs_that_turn(experiment: ModuleType) -> None:
+    for quick in (False, True):
+        kinds = {(c.alarm, c.make(np.random.default_rng(0))[1] is None) for c in experiment.cases(quick)}
+        assert kinds == {(alarm, healthy) for alarm in ALARMS for healthy in (True, False)}
+
+
+def test_a_loss_turns_where_it_says(experiment: ModuleType) -> None:
+    rows, at = experiment.law(100, floor=0.5, noise=0.0, turn=0.6)(np.random.default_rng(0))
+    losses = [row["loss"] for row in rows]
+    assert at == 60 and losses[:61] == sorted(losses[:61], reverse=True) and losses[60:] == sorted(losses[60:])
+    assert losses[0] == 1.5 and rows[0]["step"] == 1
+
+
+@pytest.mark.parametrize("shape", ["best_of_n", "rl"])
+def test_a_reward_has_its_peak_where_it_says(experiment: ModuleType, shape: str) -> None:
+    rows, at = experiment.rewards(200, noise=0.0, shape=shape)(np.random.default_rng(0))
+    best = max(rows, key=lambda row: row["reward"])
+    assert best["objective/kl"] == pytest.approx(9, rel=0.1) and abs(best["step"] - at) < 20
+
+
+def test_a_look_at_each_full_block_is_enough(experiment: ModuleType) -> None:
+    assert list(experiment.looks(63)) == list(range(1, 64))
+    assert list(experiment.looks(130))[63:] == [*range(64, 128, 2), 128]
+
+
+def test_a_run_counts_once_and_an_alarm_before_the_turn_apart(experiment: ModuleType) -> None:
+    cases = [c for c in experiment.cases(True) if c.alarm == "generalisation_gap" and "40" in c.name]
+    quiet, _, loud, _ = (experiment.hear(case, seeds=3) for case in cases)
+    assert quiet == (3, 0, 0, [])
+    assert loud.spoke == len(loud.delays) == 3 and loud.early == 0 and all(0 < delay < 1 for delay in loud.delays)
+
+
+@pytest.mark.slow
+def test_the_script_ends_with_a_line_of_json() -> None:
+    command = [sys.executable, str(FILE), "--quick", "--seeds", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["false_alarms"].keys() == ALARMS.keys() and found["seeds"] == 2
+    assert done.stdout.count("\n| ") == len(found["cases"]) + 1
