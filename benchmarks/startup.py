@@ -64,8 +64,8 @@ def main() -> None:
         toy(folder)
         trained = command(ours, "train", folder / "recipe.yaml", "--out", "{out}")
         peer = command(
-            trl, "sft", "--model_name_or_path", folder / "model", "--dataset_name", folder / "data", "--output_dir", "{out}",
-            "--max_steps", 1, "--use_cpu", "--report_to", "none", "--bf16", "False",
+            trl, "sft", "--model_name_or_path", folder / "model", "--dataset_name", folder / "data",
+            "--output_dir", "{out}", "--max_steps", 1, "--use_cpu", "--report_to", "none", "--bf16", "False",
         )  # fmt: skip
         cases = []
         for case, ways in {

@@ -40,7 +40,8 @@ def model_of_digits(folder: Path, seed: int) -> str:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
     torch.manual_seed(seed)
     sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(vocab), eos_token_id=1, bos_token_id=None, **sizes)).save_pretrained(folder)
+    config = LlamaConfig(vocab_size=len(vocab), eos_token_id=1, bos_token_id=None, **sizes)
+    LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 
