@@ -35,7 +35,7 @@ MUTANTS = [
         "test_reward_cache",
         ("if text not in known}", "if True}"),
         ("WHERE scorer = ?", "WHERE scorer = ? OR 1"),
-        ("            _write(scorer, new)", "            pass"),
+        ("            remember(scorer, new)", "            pass"),
         ('hashlib.file_digest(handle, "blake2b").hexdigest()', "file.stat().st_size"),
     ),
     *of(

@@ -57,8 +57,14 @@ _NOT_A_NAME = frozenset("I I'm I'd I'll I've OK".split())
 @lru_cache(maxsize=16384)
 def content_words(text: str) -> frozenset[str]:
     """First five letters of every word that is no stop word, has three letters or more, or is a number."""
+    return frozenset(content_stems(text))
+
+
+@lru_cache(maxsize=16384)
+def content_stems(text: str) -> tuple[str, ...]:
+    """The same in the order of the text, as often as they stand there."""
     parts = (part for word in words(text) for part in word.split("_"))
-    return frozenset(p[:5] for p in parts if p not in STOP_WORDS and (len(p) >= 3 or p.isdigit()))
+    return tuple(p[:5] for p in parts if p not in STOP_WORDS and (len(p) >= 3 or p.isdigit()))
 
 
 @lru_cache(maxsize=16384)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -50,28 +50,31 @@ def scored_once(
     """A reward for each text: the one that is known for it under this scorer, or else what `ask` gives for its index.
 
     `scorer` and `texts` are content keys. Of equal texts one is asked for. Every process comes to the same calls of
-    `ask`; the first one reads and writes. Raises InputError where the cache cannot be used.
+    `ask`; the first one reads and writes, and in a block `ranks.alone()` each for itself. Raises InputError where the
+    cache cannot be used.
     """
-    known = from_first(_read(scorer, texts) if ranks.is_first() else {})
+    known = from_first(remembered(scorer, texts) if ranks.rank() == 0 else {})
     first = {text: i for i, text in reversed(list(enumerate(texts))) if text not in known}
     missing = sorted(first.values())
     for at in range(0, len(missing), AT_ONCE):
         part = missing[at : at + AT_ONCE]
         new = dict(zip((texts[i] for i in part), ask(part), strict=True))
         known |= new
-        if ranks.is_first():
-            _write(scorer, new)
+        if ranks.rank() == 0:
+            remember(scorer, new)
     return [known[text] for text in texts]
 
 
-def _read(scorer: str, texts: Sequence[str]) -> dict[str, float | None]:
+def remembered(scorer: str, texts: Sequence[str]) -> dict[str, float | None]:
+    """The rewards that are known for some of the texts. Raises InputError where the cache cannot be used."""
     wanted = set(texts)
     with _table() as table:
         rows = table.execute("SELECT text, reward FROM rewards WHERE scorer = ?", (scorer,))
         return {text: reward for text, reward in rows if text in wanted}
 
 
-def _write(scorer: str, rewards: dict[str, float | None]) -> None:
+def remember(scorer: str, rewards: Mapping[str, float | None]) -> None:
+    """Keep rewards by the keys of their texts. Raises InputError where the cache cannot be used."""
     with _table() as table:
         rows = [(scorer, text, reward) for text, reward in rewards.items()]
         table.executemany("INSERT OR REPLACE INTO rewards VALUES (?, ?, ?)", rows)
