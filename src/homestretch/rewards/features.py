@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from homestretch.config.features import Activation, FeaturesConfig
+from homestretch.config.features import Activation, FeaturesConfig, FeatureTerm
 from homestretch.errors import DataError, InputError
 from homestretch.rewards.base import Reward
 from homestretch.writing import write_text
@@ -33,6 +33,8 @@ ACTIVATIONS: Mapping[Activation, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
 }
 SLACK = 1e-6
+NAMED = 3
+"""Further rows that a message names."""
 
 
 class FeatureNet(nn.Module):
@@ -67,19 +69,32 @@ def net_of(config: FeaturesConfig) -> FeatureNet:
 def scaled(config: FeaturesConfig, values: Mapping[str, Sequence[float | None]], where: Sequence[str]) -> Tensor:
     """Features (N, F) in [0, 1], columns in the order of their names.
 
-    `values` holds each feature's N values, `where` the place of each text. Raises DataError for a value that is
-    missing, no number, or outside the feature's range.
+    `values` holds each feature's N values, `where` the place of each text. Raises DataError for values that are
+    missing, no numbers, or outside the feature's range, and says in which rows.
     """
     columns = []
     for name in sorted(config.features):
         term = config.features[name]
-        for value, place in zip(values[name], where, strict=True):
-            if value is None or not term.low - SLACK <= value <= term.high + SLACK:  # NaN is in no range
-                given = "is missing" if value is None else f"is {value:g}, outside {term.low:g} to {term.high:g}"
-                raise DataError(f"{place}: the feature `{name}` {given}; correct the row, or its `low` and `high`.")
+        bad = [i for i, value in enumerate(values[name]) if not _in_range(term, value)]
+        if bad:
+            value = values[name][bad[0]]
+            given = "is missing" if value is None else f"is {value:g}, outside {term.low:g} to {term.high:g}"
+            raise DataError(
+                f"{where[bad[0]]}: the feature `{name}` {given}{_and_others([where[i] for i in bad[1:]])}; correct the "
+                "row, or its `low` and `high`."
+            )
         column = torch.tensor(list(values[name]), dtype=torch.float32)
         columns.append((column - term.low) / (term.high - term.low))
     return torch.stack(columns, dim=1)
+
+
+def _in_range(term: FeatureTerm, value: float | None) -> bool:
+    return value is not None and term.low - SLACK <= value <= term.high + SLACK  # NaN is in no range
+
+
+def _and_others(places: Sequence[str]) -> str:
+    more = f" and {len(places) - NAMED} more" if len(places) > NAMED else ""
+    return f", and no better at {', '.join(places[:NAMED])}{more}" if places else ""
 
 
 @dataclass(frozen=True)
