@@ -39,7 +39,7 @@ def load_yaml(text: str) -> Any:
     ("stage", "rewards", "says"),
     [
         ("wbc", {"overlop": 1}, r"`overlop` is no reward \(did you mean `overlap`\)"),
-        ("wbc", {"mine": {}}, r"`mine` is no reward .*give it a `function`, a `classifier`, a `column` or `features`"),
+        ("wbc", {"mine": {}}, r"`mine` is no reward .*give it a `function`, .*, `local` or a `judge`"),
         ("wbc", {"overlap": F}, r"`overlap` is the name of a reward of ours"),
         ("ppo", {"rules": -1}, r"the weight of `rules` is negative"),
         ("wbc", {"mine": {**F, "column": "x"}}, r"`function` and `column` are two rewards"),

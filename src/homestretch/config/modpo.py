@@ -31,7 +31,7 @@ class ObjectiveTerm(RewardTerm):
 
     @property
     def sources(self) -> list[str]:
-        """Which of function, classifier, column, features and policy is given."""
+        """Which of the keys that say what a reward is are given, `policy` among them."""
         return [*super().sources, *(["policy"] if self.policy is not None else [])]
 
 

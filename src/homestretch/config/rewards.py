@@ -5,6 +5,7 @@ rewards:
   brevity: {function: my_rewards.py:brevity, weight: 0.5}     # a Python function
   polite: {classifier: org/politeness, label: polite, sigmoid: true}
   helpful: {column: reward_logits.0, sigmoid: true}           # what the data say
+  relevant: {local: relevance}                                # an extractor: computed here, or asked of a `judge`
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, Field, model_validator
 
 from homestretch.config.base import Config, nearest
+from homestretch.config.extractors import JudgeConfig, LocalConfig
 
 RULES = ("overlap", "rules", "concise", "faithful", "coverage")
 """Rewards without a model (`rewards.rules`): their name alone says what they are."""
 
 MODEL = "model"
 """The name of the run's reward model."""
+
+SOURCES = ("function", "classifier", "column", "features", "local", "judge")
+"""Keys of a term that say what it is, where its name does not."""
 
 _PLACE = re.compile(r".+:[^\W\d]\w*")
 
@@ -43,6 +48,10 @@ class RewardTerm(Config):
     """A number in the data: a column, or behind dots a part of one, such as `rewards.truth` or `reward_logits.0`."""
     features: str | None = Field(None, min_length=1)
     """A reward of features: a folder that `homestretch reward fit --kind features` has made."""
+    local: LocalConfig | None = None
+    """A quality of the text that words and small local models tell, 0 to 1, without a language model as a judge."""
+    judge: JudgeConfig | None = None
+    """A quality of the text that a language model behind an endpoint grades, 0 to 1."""
     label: int | str | None = None
     """The class whose log-odds are the reward, by number or name; a classifier with one output needs none."""
     reads: Literal["completion", "text", "pair"] = "completion"
@@ -65,8 +74,8 @@ class RewardTerm(Config):
 
     @property
     def sources(self) -> list[str]:
-        """Which of function, classifier, column and features is given."""
-        return [name for name in ("function", "classifier", "column", "features") if getattr(self, name) is not None]
+        """Which of function, classifier, column, features, local and judge is given."""
+        return [name for name in SOURCES if getattr(self, name) is not None]
 
 
 Term = TypeVar("Term", bound=RewardTerm)
@@ -79,7 +88,8 @@ def known(terms: dict[str, Term]) -> dict[str, Term]:
         if not built_in and not term.sources:
             hint = nearest(name, [*RULES, MODEL]).rstrip(".?")
             raise ValueError(
-                f"`{name}` is no reward ({hint}); give it a `function`, a `classifier`, a `column` or `features`"
+                f"`{name}` is no reward ({hint}); give it a `function`, a `classifier`, a `column`, `features`, "
+                "`local` or a `judge`"
             )
         if built_in and term.sources:
             raise ValueError(f"`{name}` is the name of a reward of ours; call yours by another name")
