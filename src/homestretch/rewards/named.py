@@ -19,6 +19,8 @@ from homestretch.errors import InputError
 from homestretch.rewards.base import Reward
 from homestretch.rewards.features import FeatureReward, read_features
 from homestretch.rewards.functions import FunctionReward, load_function
+from homestretch.rewards.judge import Judge
+from homestretch.rewards.local import LocalReward
 from homestretch.rewards.rules import REWARDS
 from homestretch.rewards.sequence_classifier import load_sequence_classifier
 
@@ -60,6 +62,10 @@ def load_rewards(
             )
         if term.column is not None:
             return Column(name, term.column)
+        if term.local is not None:
+            return LocalReward(term.local, device)
+        if term.judge is not None:
+            return Judge(name, term.judge)
         if term.features is not None:
             config, net = read_features(term.features)
             parts = load_rewards(config.features, device=device, trust_remote_code=trust_remote_code)

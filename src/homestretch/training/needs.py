@@ -14,6 +14,7 @@ from homestretch.data.sources import Splits
 from homestretch.errors import DataError, RecipeError
 from homestretch.rewards.features import read_features
 from homestretch.rewards.functions import load_function
+from homestretch.rewards.local import needed_models
 from homestretch.rewards.named import Column, ask
 
 REMEDIES = {
@@ -52,7 +53,8 @@ def check_column(stage: Stage, made: set[str], examples: Sequence[Example]) -> N
 
 
 def check_rewards(stage: Stage, made: set[str], examples: Sequence[Example]) -> None:
-    """The rewards that the stage names are there: functions, columns of the rows, and the run's reward model."""
+    """The rewards that the stage names are there: functions, packaged models, columns of the rows, and the run's reward
+    model."""
     terms: Mapping[str, RewardTerm] = getattr(stage.config, "rewards", {})
     for name, term in terms.items():
         if name == MODEL and "reward" not in made:
@@ -62,13 +64,16 @@ def check_rewards(stage: Stage, made: set[str], examples: Sequence[Example]) -> 
             )
         if term.function is not None:
             load_function(name, term.function)
+        features: list[RewardTerm] = []
         if term.features is not None:
-            features = read_features(term.features)[0].features.values()
+            features = list(read_features(term.features)[0].features.values())
             if isinstance(stage.config, RolloutConfig | EvaluateConfig) and any(f.column for f in features):
                 raise RecipeError(
                     f"The stage `{stage.name}`: the reward `{name}` has features that are columns of the data, which "
-                    "say nothing about what a model writes; fit one on rules, functions or classifiers."
+                    "say nothing about what a model writes; fit one on rewards that read the text."
                 )
+        for extractor in [part.local for part in [term, *features] if part.local is not None]:
+            needed_models(extractor)
         if term.column is not None:
             answers = _answers(stage, examples)
             ask(Column(name, term.column), answers, [completion_text(e) for e in answers], [True] * len(answers))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from homestretch.data.sources import OnBadRow
+    from homestretch.rewards.named import NamedReward
 
 FIT = "fit.json"
 SIDES = ("chosen", "rejected")
@@ -48,7 +49,9 @@ def fit_features(
     from homestretch.rewards.feature_fit import fitted, measured
     from homestretch.rewards.features import save_features
 
-    train_values, validation_values = (feature_values(config, pairs) for pairs in (train, validation))
+    chosen_NF, rejected_NF = feature_values(config, [*train, *validation])
+    count = [len(train), len(validation)]
+    train_values, validation_values = zip(chosen_NF.split(count), rejected_NF.split(count), strict=True)
     net, dead = fitted(config, *train_values)
     found = {
         "pairs": {"train": len(train), "validation": len(validation)},
@@ -102,19 +105,28 @@ def pairs_of(data: str | Path, config: FeaturesConfig, on_bad_row: OnBadRow) -> 
 
 
 def feature_values(config: FeaturesConfig, pairs: Sequence[Example]) -> tuple[Tensor, Tensor]:
-    """Scaled features (N, F) of better and of worse texts."""
+    """Scaled features (N, F) of better and of worse texts; each feature is asked once, about all of them."""
     from homestretch.rewards.features import scaled
     from homestretch.rewards.named import ask, load_rewards
 
     rewards = load_rewards(config.features)
+    sides = [replace(side(pair, name), where=f"{pair.where}, {name}") for name in SIDES for pair in pairs]
+    texts = [completion_text(e) for e in sides]
+    announce(rewards, sides, texts)
+    values = {reward.name: ask(reward, sides, texts, [True] * len(texts)) for reward in rewards}
+    chosen_NF, rejected_NF = scaled(config, values, [e.where for e in sides]).chunk(2)
+    return chosen_NF, rejected_NF
 
-    def of(name: str) -> Tensor:
-        examples = [side(pair, name) for pair in pairs]
-        texts = [completion_text(e) for e in examples]
-        values = {reward.name: ask(reward, examples, texts, [True] * len(texts)) for reward in rewards}
-        return scaled(config, values, [f"{e.where}, {name}" for e in examples])
 
-    return of("chosen"), of("rejected")
+def announce(rewards: Sequence[NamedReward], examples: Sequence[Example], texts: Sequence[str]) -> None:
+    """Say what asking several judges is expected to take in all, before the first starts; each says its own part."""
+    from homestretch.progress import say
+    from homestretch.rewards.judge import Judge
+
+    judges = [named.reward for named in rewards if isinstance(named.reward, Judge)]
+    expected = [judge.estimate([e.source for e in examples], texts) for judge in judges]
+    if len(judges) > 1 and any(e.answers for e in expected):
+        say(f"{len(judges)} judges: {sum(expected[1:], expected[0])}")
 
 
 def scores(net: Any, chosen_NF: Tensor, rejected_NF: Tensor) -> tuple[Tensor, Tensor]:
