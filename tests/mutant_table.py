@@ -8,6 +8,7 @@ from mutant_alarms import MUTANTS as ALARMS
 from mutant_algorithms import MUTANTS as ALGORITHMS
 from mutant_compare import MUTANTS as COMPARE
 from mutant_distill import MUTANTS as DISTILL
+from mutant_extractors import MUTANTS as EXTRACTORS
 from mutant_generation import MUTANTS as GENERATION
 from mutant_goals import MUTANTS as GOALS
 from mutant_online import MUTANTS as ONLINE
@@ -22,6 +23,7 @@ MUTANTS = [
     *ALGORITHMS,
     *COMPARE,
     *DISTILL,
+    *EXTRACTORS,
     *GENERATION,
     *GOALS,
     *ONLINE,
