@@ -131,7 +131,7 @@ def test_features_are_scaled_by_their_range_in_the_order_of_their_names() -> Non
         with pytest.raises(DataError, match=f"b: the feature `concise` {sentence}; correct the row, or its `low` and"):
             scaled(made, {"rules": [0.0, 0.0], "concise": [0.0, value]}, ["a", "b"])
     six = {"rules": [0.0] * 6, "concise": [1.0, 0.0, 2.0, math.nan, None, 5.0]}
-    with pytest.raises(DataError, match=r"^a: the feature `concise` is 1, .*, and no better at c, d, e and 1 more; corr"):
+    with pytest.raises(DataError, match=r"^a: the feature `concise` is 1, .*, and no better at c, d, e and 1 mo"):
         scaled(made, six, list("abcdef"))
 
 
