@@ -178,8 +178,7 @@ def main() -> None:
     found: dict[str, Any] = {
         "nets": {name: nets(ours, values, train, held, seeds=seeds, splits=splits) for name, values in sets.items()},
         "alone": {
-            name: measured(local[0][held, i], local[1][held, i]).accuracy_ties_half
-            for i, name in enumerate(names)
+            name: measured(local[0][held, i], local[1][held, i]).accuracy_ties_half for i, name in enumerate(names)
         },
         "longer_is_better": measured(lengths[0][held, 0], lengths[1][held, 0]).accuracy_ties_half,
         "with_stored": correlations(names, local, (stored[0][:, beside], stored[1][:, beside])),
