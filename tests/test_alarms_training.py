@@ -12,6 +12,7 @@ from toy import accelerator, plan, trunk_of
 
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.sft import SFT
+from homestretch.config.distill import DistillConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
 from homestretch.config.sft import SFTConfig
@@ -27,6 +28,7 @@ from homestretch.training.pipeline import run_recipe
 Rows = list[dict[str, Any]]
 TRAINING = [name for name, config in STAGES.items() if issubclass(config, TrainingConfig)]
 JUDGE = {"golden": {"judge": {"function": "mine:judge"}}}
+STUDENT = DistillConfig(teacher_name_or_path="teacher")
 
 
 def told(rows: Rows, config: TrainingConfig, **more: Any) -> list[tuple[int, str]]:
@@ -109,7 +111,7 @@ def healthy(step: int) -> Rows:
     """A row of a round, then of a validation, of a run that goes well, with every key that is watched."""
     better = 1 - math.exp(-step / 20)
     row = {"loss": 0.5 + step**-0.5, "nll": 0.5 + step**-0.5, "reward": better, "objective/kl": step / 4}
-    row |= {"margin": better, "objective/golden/judge": better}
+    row |= {"margin": better, "objective/golden/judge": better, "divergence": 0.1 + step**-0.5}
     eval_ = {"nll": 0.6 + step**-0.5, "mse": 1 - better / 2, "la_rougeL": 30 + 5 * better, "failures": 0.5 - better / 3}
     eval_ |= {"auroc": better, "auroc/other": better / 2}
     return [{"step": step} | row, {"step": step} | {f"eval/{key}": value for key, value in eval_.items()}]
@@ -117,7 +119,8 @@ def healthy(step: int) -> Rows:
 
 @pytest.mark.parametrize("stage", TRAINING)
 def test_a_healthy_run_of_each_stage_is_left_alone(stage: str) -> None:
-    config = STAGES[stage](**(JUDGE if "golden" in STAGES[stage].model_fields else {}))
+    given = JUDGE | {"teacher_name_or_path": "teacher"}
+    config = STAGES[stage](**{name: value for name, value in given.items() if name in STAGES[stage].model_fields})
     rows = [row for step in range(1, 100) for row in healthy(step)]
     seen = watched(config, held_out="other")
     keys = {*seen.curves, *(seen.gap or ()), *seen.rewards}
@@ -127,10 +130,11 @@ def test_a_healthy_run_of_each_stage_is_left_alone(stage: str) -> None:
 
 
 def test_what_each_stage_is_watched_for() -> None:
-    assert len(TRAINING) == 12
-    assert {name for name in TRAINING if not watched(STAGES[name]()).curves} == {"ift", "gold", "ppo", "rloo", "grpo"}
-    assert {name for name in TRAINING if watched(STAGES[name]()).rewards} == {"ppo", "rloo", "grpo"}
-    assert {name for name in TRAINING if watched(STAGES[name]()).gap} == {"sft", "ift", "wbc", "gold", "alol", "value"}
+    assert len(TRAINING) == 13
+    seen = {name: watched(STAGES[name]()) for name in TRAINING if name != "distill"} | {"distill": watched(STUDENT)}
+    assert {name for name in seen if not seen[name].curves} == {"ift", "gold", "ppo", "rloo", "grpo"}
+    assert {name for name in seen if seen[name].rewards} == {"ppo", "rloo", "grpo"}
+    assert {name for name in seen if seen[name].gap} == {"sft", "ift", "wbc", "gold", "alol", "value"}
     assert watched(RewardConfig()).goldens == ()
     (unseen,) = watched(RewardConfig(), held_out="too_long").goldens
     assert (unseen.proxy, unseen.golden, unseen.sign) == ("eval/auroc", "eval/auroc/too_long", 1.0)
@@ -143,6 +147,13 @@ def test_a_held_out_failure_mode_that_gets_worse_is_told() -> None:
     ((step, sentence),) = told(rows, RewardConfig(), held_out="other")
     assert step == 4 and "`eval/auroc/other`" in sentence and "(0.85 to 0.7)" in sentence
     assert told(rows, RewardConfig()) == []
+
+
+def test_a_student_that_goes_on_towards_its_teacher_and_away_from_the_references_is_told() -> None:
+    rows = columns(8, divergence=lambda n: 1 / n, eval__nll=lambda n: 2.0 + 0.1 * abs(n - 4))
+    ((step, sentence),) = told(rows, STUDENT)
+    assert step == 7 and "`divergence` is at its best while `eval/nll`" in sentence and "(2 to 2.3)" in sentence
+    assert told(columns(8, divergence=lambda n: 1 / n, eval__nll=lambda n: 2.0 + 1 / n), STUDENT) == []
 
 
 def test_failures_that_rise_are_told_but_not_what_chance_does() -> None:

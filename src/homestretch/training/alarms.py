@@ -29,6 +29,7 @@ CURVES = {
     "value": ("loss",),
     "dpo": ("loss",),
     "modpo": ("loss",),
+    "distill": ("divergence", "nll"),
 }
 """Losses that fall while a stage learns. Not those of `ift` and `gold`, whose shares and weights move them too."""
 GAPS = {
@@ -45,14 +46,16 @@ SCATTERS = 4.0
 
 @dataclass(frozen=True)
 class Golden:
-    """A `proxy` that should rise together with a `golden` signal that is not trained on; `sign` is -1 where less of the
-    latter is better, and `least` the change, in its unit, that a few evaluations may show by chance."""
+    """A `proxy` that should get better together with a `golden` signal that is not trained on; `proxy_sign` and `sign`
+    are -1 where less of the one or the other is better, and `least` is the change, in the latter's unit, that a few
+    evaluations may show by chance."""
 
     proxy: str
     golden: str
     advice: str
     sign: float = 1.0
     least: float = 0.0
+    proxy_sign: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ def watched(config: TrainingConfig, *, held_out: str | None = None) -> Watched:
     if kind in ("dpo", "modpo"):
         advice = "raise beta or lower num_train_epochs, or keep the best checkpoint"
         goldens = [Golden("margin", metric, advice, least=2.0)]
+    if kind == "distill":
+        advice = "let `source` have online texts, give more prompts, or keep the best checkpoint"
+        goldens = [Golden("divergence", NLL, advice, sign=-1.0, least=0.02, proxy_sign=-1.0)]
     if kind == "reward" and held_out is not None:
         advice = "lower num_train_epochs, or add classes to `negatives`: it learns the marks of the trained modes"
         goldens = [Golden("eval/auroc", f"eval/auroc/{held_out}", advice, least=0.03)]
@@ -102,7 +108,7 @@ def golden_signal(rows: list[Row], seen: Watched) -> str | None:
     """A proxy is at its best while a signal that it stands for gets worse."""
     for pair in seen.goldens:
         steps, proxy, golden = evaluations(rows, pair.proxy, pair.golden)
-        proxy, golden = [-value for value in proxy], [-pair.sign * value for value in golden]
+        proxy, golden = [-pair.proxy_sign * value for value in proxy], [-pair.sign * value for value in golden]
         if len(golden) < ENOUGH and not pair.least:
             continue  # nothing says yet what chance does
         noise = max(chance(golden), pair.least)
