@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutant import of
 
 MUTANTS = [
+    *of("training/gradients", "test_devices", ("batch.select(part).to(device)", "batch.select(part)")),
     *of("data/files", "test_sources", ('(".yaml", ".yml")', '(".yml",)'), ('(".yaml", ".yml")', '(".yaml",)')),
     *of(
         "data/samplers",

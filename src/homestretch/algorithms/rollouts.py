@@ -52,7 +52,7 @@ def replay(rollout: Rollout, number: int, config: RolloutConfig) -> Iterator[Rol
     first_U, prompt_B = rollout.distinct_prompts
     for _ in range(config.num_ppo_epochs):
         # Samples of one prompt stay together: its states are then computed once for all of them.
-        order = torch.randperm(len(first_U), generator=generator)[prompt_B].argsort(stable=True)
+        order = torch.randperm(len(first_U), generator=generator)[prompt_B.cpu()].argsort(stable=True)
         for at in range(0, len(order), size):
             yield rollout.select(order[at : at + size])
 

@@ -72,7 +72,8 @@ def gradients(
     """Put the gradient of the batch's mean loss into the parameters, the same in every process, and give the sums.
 
     Parameters that got none anywhere keep None. `budget` is the number of tokens of a pass, as far as the memory goes;
-    `seed` is that of randomness in the loss, which is then a stream of its own in each process.
+    `seed` is that of randomness in the loss, which is then a stream of its own in each process. The loss gets its rows
+    on the parameters' device.
     """
 
     def of_my_rows(budget: int) -> Totals:
@@ -99,11 +100,11 @@ def gradients(
 def _sums(
     batch: Batch, rows: list[int], terms_of: Callable[[Batch], LossTerms], parameters: Parameters, budget: int
 ) -> Totals:
-    totals = Totals(budget)
+    totals, device = Totals(budget), next(iter(parameters.values())).device
     parts = [[rows[i] for i in part] for part in (batch.select(rows).parts(budget) if rows else ())]
     with ranks.alone():
         for part, is_mine in in_step(parts, [0]):
-            terms = terms_of(batch.select(part))
+            terms = terms_of(batch.select(part).to(device))
             loss = aggregate(terms.terms, terms.mask, average=terms.average, denominator=1.0)
             (loss if is_mine else 0.0 * loss).backward()
             if is_mine:

@@ -115,7 +115,8 @@ def sampler(
 
     def sample(prompts: SequenceBatch, number: int) -> SequenceBatch:
         seed = fold("rollout", context.recipe.seed, number)
-        return rollout(policy, prompts, eos_ids=eos_ids, sampling=sampling, seed=seed, head=value)
+        drawn = rollout(policy, prompts, eos_ids=eos_ids, sampling=sampling, seed=seed, head=value)
+        return drawn.to(policy.device)
 
     return sample
 
@@ -134,6 +135,7 @@ def vllm_sampler(
     def sample(prompts: SequenceBatch, number: int) -> SequenceBatch:
         seed = fold("rollout", context.recipe.seed, number)
         how = {"eos_ids": eos_ids, "max_new_tokens": longest, "seed": seed}
-        return rollout_elsewhere(prompts, lambda lists, k: engine.draw(policy, lists, num_samples=k, **how))
+        drawn = rollout_elsewhere(prompts, lambda lists, k: engine.draw(policy, lists, num_samples=k, **how))
+        return drawn.to(policy.device)
 
     return sample
