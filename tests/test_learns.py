@@ -222,7 +222,7 @@ def test_a_student_comes_near_to_its_teacher(tmp_path, teacher_of, name, method)
         return stored.select([(8 * number + i) % len(stored) for i in range(8)])
 
     batches = offline if method == "distill whole texts" else case.batches
-    fit(case.make(case.config), models, plan(tmp_path, student, CONFIG, rounds=60, batch_of=batches), accelerator())
+    fit(case.make(case.config), models, plan(tmp_path, student, CONFIG, rounds=90, batch_of=batches), accelerator())
     assert divergence(held_out) < before / 4
 
 
