@@ -78,16 +78,17 @@ def judge_server(behave: Callable[[int, dict[str, Any]], Reply | None]) -> Itera
                 now[0] += 1
                 asked.most_at_once = max(asked.most_at_once, now[0])
             try:
-                self.answer(behave(number, body))
+                reply = behave(number, body)
+                time.sleep(reply.seconds if reply else 0)
             finally:
-                with lock:
+                with lock:  # before the answer is sent: who has it may ask again at once
                     now[0] -= 1
+            self.answer(reply)
 
         def answer(self, reply: Reply | None) -> None:
             if reply is None:
                 self.close_connection = True
                 return
-            time.sleep(reply.seconds)
             self.send_response(reply.status)
             for name, value in {"Content-Length": str(len(reply.body) + reply.cut), **reply.headers}.items():
                 self.send_header(name.replace("_", "-"), value)

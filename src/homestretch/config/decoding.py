@@ -45,8 +45,6 @@ class DecodingConfig(Config):
     """Tokens in a row below the threshold before a text is given up."""
     steer: dict[str, float] = {}
     """Goals by name, with what a cosine of 1 adds to a token's log-probability; below 0 leads away."""
-    steer_k: PositiveInt = 8
-    """Most probable tokens that steering weighs at a step."""
 
     @model_validator(mode="after")
     def _everything_has_an_effect(self) -> Self:

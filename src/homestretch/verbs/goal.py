@@ -155,7 +155,7 @@ def goal_readers(config: DecodingConfig, tokenizer: Any, device: Any) -> dict[st
                 f"{config.goal_model}: steering needs a model that takes any attention mask; use another one."
             )
         goals_GD = torch.stack([model.goal(name) for name in config.steer])
-        options["steering"] = Steering(policy, goals_GD, torch.tensor(list(config.steer.values())), config.steer_k)
+        options["steering"] = Steering(policy, goals_GD, torch.tensor(list(config.steer.values())))
     return options
 
 
