@@ -26,13 +26,15 @@ def reading(policy: Policy | None) -> Iterator[StartDecoding | None]:
         yield start
 
 
-def started(start: StartDecoding, prompts: Sequence[list[int]], copies: int, device: torch.device) -> CausalDecoding:
-    """A state that has read these prompts, with copies of each side by side."""
+def started(
+    start: StartDecoding, prompts: Sequence[list[int]], copies: int, device: torch.device
+) -> tuple[CausalDecoding, Tensor]:
+    """A state that has read these prompts, with copies of each side by side, and no waiting tokens (B, 0)."""
     state = start(*pad_left(list(prompts), device))
     assert isinstance(state, CausalDecoding)
     if copies > 1:
         state.repeat(copies)
-    return state
+    return state, torch.zeros(len(prompts) * copies, 0, dtype=torch.long, device=device)
 
 
 @dataclass

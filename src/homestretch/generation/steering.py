@@ -36,8 +36,7 @@ class Steering:
 
     def begin(self, start: StartDecoding, prompts: Sequence[list[int]], copies: int) -> Steered:
         """Rows of these prompts, copies side by side, before their first token."""
-        state = started(start, prompts, copies, self.policy.device)
-        waiting_BN = torch.zeros(len(prompts) * copies, 0, dtype=torch.long, device=self.policy.device)
+        state, waiting_BN = started(start, prompts, copies, self.policy.device)
         return Steered(state, waiting_BN, waiting_BN, self)
 
 

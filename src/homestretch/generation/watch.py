@@ -38,9 +38,8 @@ class Watch:
 
     def begin(self, start: StartDecoding, prompts: Sequence[list[int]], copies: int) -> Watched:
         """Rows of these prompts, copies side by side, before their first token."""
-        state = started(start, prompts, copies, self.policy.device)
-        none_B = torch.zeros(len(prompts) * copies, dtype=torch.long, device=self.policy.device)
-        waiting_BN = none_B.new_zeros(len(none_B), 0)
+        state, waiting_BN = started(start, prompts, copies, self.policy.device)
+        none_B = waiting_BN.new_zeros(len(waiting_BN))
         return Watched(state, waiting_BN, waiting_BN, self, none_B, none_B, none_B.bool())
 
 
