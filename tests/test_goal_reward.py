@@ -96,8 +96,10 @@ def test_negatives_of_the_batch_are_all_its_worse_responses():
     found = contrast_terms(chosen, rejected, place, FEW.model_copy(update={"in_batch_negatives": True}))
     goals = [rejected[b, t].tolist() for b in range(3) for t in place[b, :, 3].tolist()]
     for b in range(3):
-        near = [[reference.cosine(chosen[b, i].tolist(), chosen[b, j].tolist()) for j in place[b, :, 1]]
-                for i in place[b, :, 0]]  # fmt: skip
+        near = [
+            [reference.cosine(chosen[b, i].tolist(), chosen[b, j].tolist()) for j in place[b, :, 1]]
+            for i in place[b, :, 0]
+        ]
         far = [[reference.cosine(chosen[b, i].tolist(), goal) for goal in goals] for i in place[b, :, 2]]
         assert float(found[b]) == pytest.approx(reference.loss(near, far), abs=1e-9)
 

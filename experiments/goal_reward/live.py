@@ -136,10 +136,16 @@ def one_seed(root: Path, seed: int, *, steps: int, train: int, test: int, rounds
     model = str(run_recipe(recipe, root / "sft").path / "model")
     samples = judged(root / "own.jsonl", rows[train : train + train // 4], model, seed=1)
     pairs = write(root / "pairs.jsonl", pairs_of(samples))
-    settings = ["reward.kind=pairwise", "reward.use_peft=false", "reward.learning_rate=5e-4",
-                "reward.contrast.weight=0.5",
-                "reward.num_train_epochs=8", "reward.train_batch_size=32", f"seed={seed}",
-                f"dataset.max_completion_length={NEW}"]  # fmt: skip
+    settings = [
+        "reward.kind=pairwise",
+        "reward.use_peft=false",
+        "reward.learning_rate=5e-4",
+        "reward.contrast.weight=0.5",
+        "reward.num_train_epochs=8",
+        "reward.train_batch_size=32",
+        f"seed={seed}",
+        f"dataset.max_completion_length={NEW}",
+    ]
     goal = fit_reward(pairs, model=model, out=root / "goal", overrides=settings).path
     validation = judged(root / "validation.jsonl", rows[train + train // 4 : train + train // 2], model, seed=2)
     labelled = write(root / "labelled.jsonl", [row | {"completion": row["text"]} for row in validation])
@@ -172,8 +178,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/goal_live"))
     parser.add_argument("--quick", action="store_true", help="under two minutes, too little to learn the task")
     args = parser.parse_args()
-    size = {"steps": 40, "train": 256, "test": 16, "rounds": 1} if args.quick else {
-        "steps": args.steps, "train": 4000, "test": 200, "rounds": 3}  # fmt: skip
+    size = (
+        {"steps": 40, "train": 256, "test": 16, "rounds": 1}
+        if args.quick
+        else {"steps": args.steps, "train": 4000, "test": 200, "rounds": 3}
+    )
     seeds = args.seeds[:1] if args.quick else args.seeds
     runs = [one_seed(args.out / ("quick" if args.quick else "full") / str(s), s, **size) for s in seeds]
     line = {"name": "goal_live", "seeds": seeds, "speed": statistics.median(run["speed"] for run in runs)}

@@ -98,10 +98,15 @@ def main() -> None:
         is_small = args.model == "small"
         model = small_model(root / "model", seed) if is_small else args.model
         settings = [
-            f"seed={seed}", "reward.kind=pairwise", f"reward.num_train_epochs={args.epochs}",
-            "dataset.max_prompt_length=256", "dataset.max_completion_length=256", "dataset.truncate=true",
-            f"reward.use_peft={not is_small}", f"reward.train_batch_size={16 if is_small else 32}",
-        ]  # fmt: skip
+            f"seed={seed}",
+            "reward.kind=pairwise",
+            f"reward.num_train_epochs={args.epochs}",
+            "dataset.max_prompt_length=256",
+            "dataset.max_completion_length=256",
+            "dataset.truncate=true",
+            f"reward.use_peft={not is_small}",
+            f"reward.train_batch_size={16 if is_small else 32}",
+        ]
         for name in VARIANTS:
             run = fit(name, pairs, model, root / name, settings)
             runs[name].append(measured(run, pairs, test))

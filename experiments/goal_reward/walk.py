@@ -104,8 +104,14 @@ def main() -> None:
         file.write_text("".join(json.dumps(row) + "\n" for row in pairs(count, seed)))
         test = walks(300, 10_000 + seed)
         for name, settings in VARIANTS.items():
-            common = [f"seed={seed}", "reward.kind=pairwise", "reward.use_peft=false", "reward.learning_rate=1e-3",
-                      f"reward.max_steps={steps}", "reward.train_batch_size=32"]  # fmt: skip
+            common = [
+                f"seed={seed}",
+                "reward.kind=pairwise",
+                "reward.use_peft=false",
+                "reward.learning_rate=1e-3",
+                f"reward.max_steps={steps}",
+                "reward.train_batch_size=32",
+            ]
             run = fit_reward(file, model=model, out=root / name, overrides=[*common, *settings]).path
             if name == "plain":
                 make_goal(run, file)
