@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from scripts import loaded
 
 from homestretch.training.alarms import ALARMS
 
@@ -19,12 +19,7 @@ FILE = Path(__file__).resolve().parent.parent / "experiments" / "alarms" / "fals
 
 @pytest.fixture(scope="module")
 def experiment() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("false_alarms", FILE)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["false_alarms"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return loaded("false_alarms", "alarms/false_alarms.py")
 
 
 def test_each_alarm_has_healthy_runs_and_runs_that_turn(experiment: ModuleType) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,18 +10,14 @@ from types import ModuleType
 
 import pytest
 import torch
+from scripts import loaded
 
 FILE = Path(__file__).resolve().parent.parent / "experiments" / "modpo" / "bandit.py"
 
 
 @pytest.fixture(scope="module")
 def bandit() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("modpo_bandit", FILE)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["modpo_bandit"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return loaded("modpo_bandit", "modpo/bandit.py")
 
 
 @pytest.mark.parametrize("weights", [(0.1, 0.9), (0.5, 0.5), (0.9, 0.1), (0.2, 0.5, 0.3)])
