@@ -13,11 +13,12 @@ from homestretch.config.recipe import load_recipe
 from homestretch.costs.memory import CPU
 from homestretch.costs.shape import Shape
 from homestretch.costs.time import Machine
+from homestretch.data.sources import examples_of
 from homestretch.errors import DataError, InputError
 from homestretch.results import Results
 from homestretch.verbs.doctor import doctor
 from homestretch.verbs.estimates import estimate, numbers_of, seconds_needed, unchecked, work_of
-from homestretch.verbs.generate import examples_of, generate
+from homestretch.verbs.generate import generate
 from homestretch.verbs.measure import measure
 from homestretch.verbs.negatives import audit_negatives, make_negatives
 from homestretch.verbs.reward import fit_reward, score_rows

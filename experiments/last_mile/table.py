@@ -1,4 +1,4 @@
-"""RESULTS.md's tables out of the JSON lines that `run.py` prints.
+"""RESULTS.md's tables out of the JSON lines that `run.py` and `classes.py` print.
 
 python experiments/last_mile/table.py lines.jsonl > tables.md
 """
@@ -79,14 +79,37 @@ def ablations(lines: list[dict[str, Any]]) -> str:
     return markdown(rows)
 
 
+def classes(line: dict[str, Any]) -> str:
+    """Reward models that lack one class each: their AUROC on it and on the others, and the samples that they pick."""
+    head = ["left out", "pairs", "AUROC on it", "with it", "on the others", "with it", "la_rougeL", "failures/any"]
+    rows, everything = [head], line["left_out"]["none"]
+    compared = {(c["a"], c["b"], c["metric"]): c for c in line["comparisons"]}
+    for name, modes in line["left_out"].items():
+        a, b = ("none", "any") if name == "none" else (name, "none")
+        others = [mode for mode in modes if mode != name]
+        own = ["", "", ""]
+        if name != "none":
+            own = [str(modes[name]["n"]), f"{modes[name]['auroc']:.2f}", f"{everything[name]['auroc']:.2f}"]
+        means = [f"{statistics.fmean(found[m]['auroc'] for m in others):.3f}" for found in (modes, everything)]
+        cells = []
+        for metric in ("la_rougeL", "failures/any"):
+            c = compared[a, b, metric]
+            cells.append(f"{c['difference']:+.2f} [{c['low']:.2f}, {c['high']:.2f}]")
+        rows.append([name, *own, *means, *cells])
+    return markdown(rows)
+
+
 def main() -> None:
-    """Print the ablations in one table, then the tables of every full run."""
-    lines = [json.loads(text) for text in Path(sys.argv[1]).read_text().splitlines()]
+    """Print the ablations in one table, the tables of every full run, then those of single classes."""
+    given = [json.loads(text) for text in Path(sys.argv[1]).read_text().splitlines()]
+    lines = [line for line in given if "left_out" not in line]
     print("## What each part does\n\n", ablations(lines), "\n", sep="")
     for line in (line for line in lines if line["variant"] == "full"):
         print(f"## {line['task']}, {line['variant']}, seeds {', '.join(map(str, line['seeds']))}\n")
         for table in (arms, comparisons, failures, reward):
             print(table(line), "\n", sep="")
+    for line in (line for line in given if "left_out" in line):
+        print(f"## {line['task']}, reward models without a class, seed {line['seed']}\n\n{classes(line)}\n")
 
 
 if __name__ == "__main__":

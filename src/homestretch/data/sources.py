@@ -20,6 +20,9 @@ from homestretch.data.splits import SPLITS, Rejected, cut, refuse_leaks, sample,
 from homestretch.errors import DataError, InputError
 
 OnBadRow = Literal["error", "skip"]
+Split = Literal["train", "validation", "test"]
+ANSWERS = {"completion", "references", "chosen", "messages"}
+"""What a row is answered by; one that has none of these is a prompt."""
 BUILTIN = {"builtin/docstrings": load_docstrings}
 _SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation"}
 _SPLIT_NAMES |= {"dev": "validation", "eval": "validation", "test": "test"}
@@ -77,6 +80,29 @@ def load(
         description = _describe(name, splits, left_out)
     limits = {"train": max_train, "validation": max_validation, "test": max_test}
     return Splits(**{k: sample(splits[k], limits[k], seed=seed, name=k) for k in SPLITS}, description=description)
+
+
+def examples_of(data: str | Path, split: Split = "test") -> list[Example]:
+    """All rows of a file, answers not needed; of a folder, a Hub name or a built-in data set the split.
+
+    Raises InputError and DataError.
+    """
+    path = Path(data)
+    if path.suffix.lower() in READERS:
+        return [_row(raw) for raw in read_file(path)]
+    found: list[Example] = getattr(load(data), split)
+    if not found:
+        raise InputError(f"{data}: the split `{split}` has no rows; choose another one with --split.")
+    return found
+
+
+def _row(raw: RawRow) -> Example:
+    if raw.problem is not None:
+        raise raw.problem
+    row = raw.value
+    if isinstance(row, dict) and not any(row.get(name) is not None for name in ANSWERS):
+        return replace(example_from_row({**row, "completion": "-"}, where=raw.where), completion="", references=())
+    return example_from_row(row, where=raw.where)
 
 
 def _builtin(name: str) -> tuple[dict[str, list[Example]], str]:

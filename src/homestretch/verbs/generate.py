@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from homestretch.config.decoding import DecodingConfig
-from homestretch.data.files import READERS, RawRow, read_file
-from homestretch.data.records import Example, cued, example_from_row, prompt_text
-from homestretch.data.sources import load
-from homestretch.errors import InputError
+from homestretch.data.records import Example, cued, prompt_text
+from homestretch.data.sources import Split, examples_of
 from homestretch.writing import check_writable, write_rows
 
 if TYPE_CHECKING:
     from homestretch.generation.schedule import Sample
     from homestretch.policies.policy import Policy
-
-ANSWERS = {"completion", "references", "chosen", "messages"}
-Split = Literal["train", "validation", "test"]
 
 
 def generate(
@@ -105,26 +99,6 @@ def _decoded(
         made = generate(policy, prompts, sampling=sampling, seed=seed, stop=stop, **goals, **options)
     cut = stop.cut if stop else str
     return [[(sample, cut(decode(sample.ids)).strip()) for sample in group] for group in made]
-
-
-def examples_of(data: str | Path, split: Split = "test") -> list[Example]:
-    """All rows of a file, answers not needed; of a folder, a Hub name or a built-in data set the split."""
-    path = Path(data)
-    if path.suffix.lower() in READERS:
-        return [_example(raw) for raw in read_file(path)]
-    found: list[Example] = getattr(load(data), split)
-    if not found:
-        raise InputError(f"{data}: the split `{split}` has no rows; choose another one with --split.")
-    return found
-
-
-def _example(raw: RawRow) -> Example:
-    if raw.problem is not None:
-        raise raw.problem
-    row = raw.value
-    if isinstance(row, dict) and not any(row.get(name) is not None for name in ANSWERS):
-        return replace(example_from_row({**row, "completion": "-"}, where=raw.where), completion="", references=())
-    return example_from_row(row, where=raw.where)
 
 
 def _prompts(examples: list[Example], tokenizer: Any, is_encoder_decoder: bool, longest: int) -> list[list[int]]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from homestretch.config.decoding import DecodingConfig
 from homestretch.data.records import Example, completion_text, prompt_text
+from homestretch.data.sources import examples_of
 from homestretch.errors import DataError, InputError
 from homestretch.metrics.voting import Filter, Voted, threshold_for_recall, vote
 from homestretch.seeds import fold
-from homestretch.verbs.generate import examples_of
 from homestretch.verbs.reward import reward_folder, text_rows
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from homestretch.config.recipe import load_recipe
 from homestretch.data.records import Example
+from homestretch.data.sources import examples_of
 from homestretch.errors import InputError
 from homestretch.results import RunFolder
-from homestretch.verbs.generate import examples_of
 from homestretch.verbs.run import Overrides, own_pairs
 from homestretch.writing import check_writable, write_rows
 
