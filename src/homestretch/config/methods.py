@@ -148,10 +148,10 @@ def _policy_stages(recipe: Recipe) -> list[int]:
 def _method(name: str, recipe: Recipe, recipes: Mapping[str, Recipe], budget: Budget) -> Method:
     last = _policy_stages(recipe)[-1]
     built_on = {_steps(other, i) for other in recipes.values() for i in _policy_stages(other)[:-1]}
-    if not budget or _steps(recipe, last) in built_on:
-        return Method(name, recipe)
     stage = recipe.stages[last]
-    assert isinstance(stage.config, TrainingConfig)
+    # What takes no steps, a soup say, has nothing to limit.
+    if not budget or _steps(recipe, last) in built_on or not isinstance(stage.config, TrainingConfig):
+        return Method(name, recipe)
     limited = Stage(name=stage.name, config=stage.config.model_copy(update={"train_until": budget}))
     stages = [limited if i == last else stage for i, stage in enumerate(recipe.stages)]
     return Method(name, recipe.model_copy(update={"stages": stages}), limited=stage.name)
