@@ -22,7 +22,7 @@ from homestretch.policies.trunk import Trunk
 from homestretch.results import RunFolder
 from homestretch.training import checkpoint
 from homestretch.training.pipeline import run_recipe
-from homestretch.training.stages.modpo import contradictions, policy_rewards, scales
+from homestretch.training.stages.objectives import contradictions, policy_rewards, scales
 from homestretch.training.stages.pairs import Pairs
 
 STAGE = "01-modpo"

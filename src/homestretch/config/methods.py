@@ -66,21 +66,21 @@ def load_methods(
     Settings of a stage go to the recipes that have it, `evaluate.key=value` to the evaluation of all. Raises
     RecipeError: fewer than two recipes, two of one name, other data or another model, or an override that fits none.
     """
-    named = dict(sources) if isinstance(sources, Mapping) else _named(sources)
+    named = dict(sources) if isinstance(sources, Mapping) else named_files(sources)
     if len(named) < 2:
         raise RecipeError("A comparison needs two recipes at least; see `homestretch recipes ls`.")
     if BASELINE in named:
         raise RecipeError(f"`{BASELINE}` is the name of what the recipes have in common; rename the recipe.")
     ours = [text for text in overrides if text.partition("=")[0].split(".")[0].strip() == "evaluate"]
     rest = [text for text in overrides if text not in ours]
-    recipes = {name: _trained(name, recipe) for name, recipe in _loaded(named, rest).items()}
+    recipes = {name: _trained(name, recipe) for name, recipe in loaded(named, rest).items()}
     _refuse_different(recipes)
     made = [_method(name, recipe, recipes, budget) for name, recipe in recipes.items()]
     evaluation = _evaluation(ours)
     return [_evaluated(method, evaluation) for method in _with_baseline(made, recipes)], evaluation
 
 
-def _named(sources: Sequence[str | Path]) -> dict[str, Source]:
+def named_files(sources: Sequence[str | Path]) -> dict[str, Source]:
     """Names of files: their stems, with the folder before them where two are the same."""
     paths = [find_recipe(source) for source in sources]
     stems = [path.stem for path in paths]
@@ -93,7 +93,8 @@ def _named(sources: Sequence[str | Path]) -> dict[str, Source]:
     return dict(zip(names, paths, strict=True))
 
 
-def _loaded(named: Mapping[str, Source], overrides: Sequence[str]) -> dict[str, Recipe]:
+def loaded(named: Mapping[str, Source], overrides: Sequence[str]) -> dict[str, Recipe]:
+    """The recipes with the overrides that fit them; one that fits none is refused by the first. Raises RecipeError."""
     plain = {name: _plain(source) for name, source in named.items()}
     kinds = {name: {stage.name for stage in load_recipe(source).stages} for name, source in plain.items()}
 

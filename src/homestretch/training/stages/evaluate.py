@@ -114,10 +114,12 @@ def arm_rows(
         responses = with_responses(collate(tokens), samples)
         rewards = output_rewards(context, config.rewards, examples, responses)
         kl = None
-        if config.score_kl and temperature and best_of is None:
-            kl = divergences(context, policy, reference, responses)
-        elif config.score_kl and temperature and best_of is not None:
-            kl = [best_of_kl(samples_of(best_of))] * len(samples)
+        if config.score_kl and temperature:
+            kl = (
+                [best_of_kl(samples_of(best_of))] * len(samples)
+                if best_of is not None
+                else divergences(context, policy, reference, responses)
+            )
         for i, (example, row, sample) in enumerate(zip(examples, tokens, samples, strict=True)):
             raw = {
                 "id": example.id,
@@ -138,14 +140,10 @@ def arm_rows(
 
 
 def one_each(
-    context: Context,
-    config: EvaluateConfig,
-    policy: Policy,
-    tokens: list[TokenizedExample],
-    temperature: float,
-    arm: str,
+    context: Context, policy: Policy, tokens: list[TokenizedExample], temperature: float, *, seed: int, arm: str
 ) -> list[Sample]:
     """A response to each prompt."""
+    longest = context.recipe.dataset.max_completion_length
     with progress(len(tokens), arm, "prompt") as bar:
         made = generate(
             policy,
