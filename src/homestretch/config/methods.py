@@ -15,6 +15,7 @@ from homestretch.config.base import nearest
 from homestretch.config.evaluate import EvaluateConfig
 from homestretch.config.overrides import apply
 from homestretch.config.recipe import Recipe, Stage, load_recipe, parse_stages
+from homestretch.config.rewards import MODEL
 from homestretch.config.shipped import find_recipe
 from homestretch.config.stages import LIKELIHOOD, TRAINS_POLICY
 from homestretch.config.training import TrainingConfig
@@ -77,7 +78,8 @@ def load_methods(
     _refuse_different(recipes)
     made = [_method(name, recipe, recipes, budget) for name, recipe in recipes.items()]
     evaluation = _evaluation(ours)
-    return [_evaluated(method, evaluation) for method in _with_baseline(made, recipes)], evaluation
+    judged = MODEL in evaluation.rewards
+    return [_evaluated(method, evaluation) for method in _with_baseline(made, recipes, judged)], evaluation
 
 
 def named_files(sources: Sequence[str | Path]) -> dict[str, Source]:
@@ -158,8 +160,11 @@ def _method(name: str, recipe: Recipe, recipes: Mapping[str, Recipe], budget: Bu
     return Method(name, recipe.model_copy(update={"stages": stages}), limited=stage.name)
 
 
-def _with_baseline(methods: list[Method], recipes: Mapping[str, Recipe]) -> list[Method]:
-    """The baseline in front: the maximum-likelihood stage that two recipes share, or the recipe that is just that."""
+def _with_baseline(methods: list[Method], recipes: Mapping[str, Recipe], judged: bool) -> list[Method]:
+    """The baseline in front: the maximum-likelihood stage that two recipes share, or the recipe that is just that.
+
+    Where its outputs are judged by the run's reward model, it keeps what is made before the next training.
+    """
     starts = [
         (recipe, first)
         for recipe in recipes.values()
@@ -172,7 +177,8 @@ def _with_baseline(methods: list[Method], recipes: Mapping[str, Recipe]) -> list
             if alone is not None:
                 marked = Method(alone.name, alone.recipe, alone.limited, baseline=True)
                 return [marked, *(m for m in methods if m is not alone)]
-            common = recipe.model_copy(update={"stages": recipe.stages[: first + 1]})
+            end = next((i for i in _policy_stages(recipe) if i > first), first + 1) if judged else first + 1
+            common = recipe.model_copy(update={"stages": recipe.stages[:end]})
             return [Method(BASELINE, common, baseline=True), *methods]
     return methods
 
