@@ -16,7 +16,7 @@ from homestretch.metrics.sentences import words
 from homestretch.ops.best_of import best_of_kl
 from homestretch.results import Results, RunFolder
 from homestretch.training import checkpoint
-from homestretch.training.best_of import sample_at, samples_of, stored
+from homestretch.training.best_of import sample_at, samples_of, stored, tell_scales
 from homestretch.training.pipeline import run_recipe
 
 EVALUATE = {"evaluate": {"metrics": ["rougeL", "kl"], "score_kl": True, "rewards": {"concise": 1.0}}}
@@ -46,6 +46,17 @@ def test_samples_come_back_as_they_were() -> None:
     found = stored(made)
     assert found["ids"].tolist() == [[3, 0, 5], [7, -1, -1]]
     assert [sample_at(found, i) for i in (0, 1)] == [Sample([3, 0, 5], [], True), Sample([7], [], False)]
+
+
+def test_a_reward_that_decides_alone_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    reward_NKM = torch.tensor([[[0.0, 0.0], [500.0, 1.0]]])
+    tell_scales(BestOfConfig(num_samples=2, rewards={"concise": 0.5, "coverage": 0.5}), reward_NKM)
+    assert "best_of: `concise` with its weight spreads 500 times as widely as `coverage` and decides" in (
+        capsys.readouterr().err
+    )
+    tell_scales(BestOfConfig(num_samples=2, rewards={"concise": 0.1, "coverage": 0.9}), reward_NKM)
+    tell_scales(BestOfConfig(num_samples=2, rewards={"concise": 1.0, "coverage": 0.0}), reward_NKM)
+    assert capsys.readouterr().err == ""
 
 
 def outputs(run: RunFolder, arm: str) -> list[str]:

@@ -20,6 +20,8 @@ from homestretch.config.training import TrainingConfig
 ORDER = "weight"
 """What the share of the objective that orders the pairs is called."""
 TOLERANCE = 1e-6
+FAR_APART = 100.0
+"""A reward that spreads this many times as widely as another decides alone."""
 
 
 class ObjectiveTerm(RewardTerm):

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from homestretch.config.best_of import BestOfConfig
+from homestretch.config.objectives import FAR_APART
 from homestretch.config.rewards import MODEL
 from homestretch.data.collate import collate
 from homestretch.data.records import Example
@@ -17,7 +18,7 @@ from homestretch.data.tokenize import TokenizedExample
 from homestretch.generation.engine import Sample, generate
 from homestretch.generation.rollout import with_responses
 from homestretch.generation.sampling import SamplingConfig
-from homestretch.ops.best_of import best, best_of_n
+from homestretch.ops.best_of import best, best_of_n, spread
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
 from homestretch.progress import progress, say
@@ -79,8 +80,25 @@ def best_samples(
     reward_NKM = torch.stack([found[REWARD + name] for name in config.rewards], dim=-1)
     weights = [term.weight for term in config.rewards.values()]
     chosen_N = best(reward_NKM, weights, standardise=config.standardise)
+    if not config.standardise:
+        tell_scales(config, reward_NKM)
     say(f"best_of: the best of {n} samples of each of {len(prompts)} prompts.")
     return [sample_at(found, i * n + int(k)) for i, k in enumerate(chosen_N)]
+
+
+def tell_scales(config: BestOfConfig, reward_NKM: Tensor) -> None:
+    """Say on screen where one reward, with its weight, is so wide that it decides alone."""
+    wide = {
+        name: abs(term.weight) * float(spread(part_NK))
+        for (name, term), part_NK in zip(config.rewards.items(), reward_NKM.unbind(-1), strict=True)
+        if term.weight
+    }
+    low, high = min(wide, key=wide.__getitem__), max(wide, key=wide.__getitem__)
+    if wide[high] > FAR_APART * wide[low]:
+        say(
+            f"best_of: `{high}` with its weight spreads {wide[high] / wide[low]:,.0f} times as widely as `{low}` and "
+            "decides alone; set best_of.standardise=true."
+        )
 
 
 def rewards_key(context: Context, config: BestOfConfig) -> str:

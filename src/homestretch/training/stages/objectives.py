@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from homestretch.config.modpo import MODPOConfig
-from homestretch.config.objectives import ObjectivesConfig, ObjectiveTerm
+from homestretch.config.objectives import FAR_APART, ObjectivesConfig, ObjectiveTerm
 from homestretch.config.rewards import MODEL
 from homestretch.config.stages import kind_of
 from homestretch.data.records import Example, prompt_text, side
@@ -26,7 +26,6 @@ from homestretch.training.stages.pairs import Pairs
 from homestretch.training.stored_rewards import model_rewards, named_rewards
 
 SIDES = ("chosen", "rejected")
-FAR_APART = 100.0
 
 
 def known_objectives(context: Context, config: ObjectivesConfig, folder: Path) -> Callable[[Pairs], dict[str, Tensor]]:
@@ -44,7 +43,13 @@ def objectives(context: Context, config: ObjectivesConfig, pairs: Pairs, folder:
 
     def rewards(name: str, term: ObjectiveTerm) -> Tensor:
         if term.policy is None:
-            return stated_rewards(context, name, term, examples, rows)
+            given_N = stated_rewards(context, name, term, examples, rows)
+        nowhere_N = given_N.isnan()
+        if count := int(nowhere_N.sum()) // 2:
+            say(
+                f"{kind_of(config)}: `{name}` does not apply to {count:,} of {len(pairs.rows):,} pairs; it counts 0 there."
+            )
+        return given_N.masked_fill(nowhere_N, 0.0)
         policy = term.policy.format(seed=context.recipe.seed)
         return policy_rewards(context, config, pairs, rows, folder / f"policy-{name}", policy)
 
@@ -65,7 +70,7 @@ def stated_rewards(
 ) -> Tensor:
     """What a rule, function, classifier, column or the run's reward model gives to each response (N,).
 
-    Where it does not apply to a response, both of the pair count 0.
+    Where it does not apply to a response, both of the pair are NaN.
     """
     alone = term.model_copy(update={"weight": 1.0})
     if name == MODEL:
@@ -75,7 +80,7 @@ def stated_rewards(
         given = named_rewards(context, named, examples)
     chosen_N, rejected_N = weighted(alone, given).cpu().chunk(2)
     nowhere_N = chosen_N.isnan() | rejected_N.isnan()
-    return torch.cat([chosen_N.masked_fill(nowhere_N, 0.0), rejected_N.masked_fill(nowhere_N, 0.0)])
+    return torch.cat([chosen_N.masked_fill(nowhere_N, torch.nan), rejected_N.masked_fill(nowhere_N, torch.nan)])
 
 
 def policy_rewards(
