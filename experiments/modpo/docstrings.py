@@ -33,9 +33,10 @@ BUDGETS = {
     "quick": [
         "dataset.max_train=40", "dataset.max_validation=8", "dataset.max_test=12", "dataset.max_completion_length=12",
         "sft.max_steps=2", "sft.eval_examples=1", "negatives.mined.max_prompts=8", "negatives.mined.num_samples=1",
-        "negatives.classes_per_example=1", "reward.max_steps=2", "reward.eval_steps=2", "modpo.max_steps=2", "dpo.max_steps=2", "modpo.eval_examples=1",
-        "dpo.eval_examples=1", "ppo.max_steps=1", "ppo.rollout_batch_size=16", "ppo.train_batch_size=16",
-        "ppo.eval_examples=1", "modpo.metric_for_best_model=none", "dpo.metric_for_best_model=none",
+        "negatives.classes_per_example=1", "reward.max_steps=2", "reward.eval_steps=2", "modpo.max_steps=2",
+        "dpo.max_steps=2", "modpo.eval_examples=1", "dpo.eval_examples=1", "modpo.metric_for_best_model=none",
+        "dpo.metric_for_best_model=none", "ppo.max_steps=1", "ppo.rollout_batch_size=16", "ppo.train_batch_size=16",
+        "ppo.eval_examples=1",
     ],
 }  # fmt: skip
 

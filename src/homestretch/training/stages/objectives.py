@@ -46,9 +46,8 @@ def objectives(context: Context, config: ObjectivesConfig, pairs: Pairs, folder:
             given_N = stated_rewards(context, name, term, examples, rows)
         nowhere_N = given_N.isnan()
         if count := int(nowhere_N.sum()) // 2:
-            say(
-                f"{kind_of(config)}: `{name}` does not apply to {count:,} of {len(pairs.rows):,} pairs; it counts 0 there."
-            )
+            where = f"{count:,} of {len(pairs.rows):,} pairs"
+            say(f"{kind_of(config)}: `{name}` does not apply to {where}; it counts 0 there.")
         return given_N.masked_fill(nowhere_N, 0.0)
         policy = term.policy.format(seed=context.recipe.seed)
         return policy_rewards(context, config, pairs, rows, folder / f"policy-{name}", policy)
