@@ -83,7 +83,7 @@ def trained(
     how: dict[str, Any] = {"out": out, "seeds": seeds, "objectives": objectives, "overrides": settings}
     first = compare(named["modpo"], **how)
     kl = fmean(first.arms[f"{method}@t1"].metrics["kl"].value for method in named["modpo"])
-    n = min(best_of_n(max(kl, 0.0)), most_samples)
+    n = min(max(best_of_n(max(kl, 0.0)), 2), most_samples)  # one sample is no choice
     named["best_of_n"] = _named("best_of_n", _with_samples(recipes["best_of_n"], n), weights)
     alone = only(recipes["loss_weighting"])
     named["soups"] = _named("soups", soup_of(recipes["loss_weighting"], list(alone), out), weights)

@@ -45,7 +45,8 @@ BUDGETS: dict[str, dict[str, dict[str, Any]]] = {
         "ppo": {"max_steps": 1, "rollout_batch_size": 16, "train_batch_size": 16, "eval_examples": 1},
     },
 }  # fmt: skip
-ROWS = {"full": {}, "small": {"max_validation": 12, "max_test": 24}, "quick": {"max_validation": 4, "max_test": 8}}
+ROWS = {"full": {}, "small": {"max_train": 200, "max_validation": 12, "max_test": 24},
+        "quick": {"max_train": 24, "max_validation": 4, "max_test": 8}}  # fmt: skip
 
 
 def recipes_of(data: Path, budget: str, model: str, names: tuple[str, ...]) -> dict[str, Recipe]:

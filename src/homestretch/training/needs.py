@@ -68,9 +68,8 @@ def check_rewards(stage: Stage, made: set[str], examples: Sequence[Example]) -> 
         features: list[RewardTerm] = []
         if term.features is not None:
             features = list(read_features(term.features)[0].features.values())
-            if isinstance(stage.config, RolloutConfig | EvaluateConfig | BestOfConfig) and any(
-                f.column for f in features
-            ):
+            of_samples = isinstance(stage.config, RolloutConfig | EvaluateConfig | BestOfConfig)
+            if of_samples and any(f.column for f in features):
                 raise RecipeError(
                     f"The stage `{stage.name}`: the reward `{name}` has features that are columns of the data, which "
                     "say nothing about what a model writes; fit one on rewards that read the text."
