@@ -45,6 +45,21 @@ MUTANTS = [
         ("return float(edge_MK.max())", "return float(edge_MK.sum())"),
     ),
     *of(
+        "metrics/front",
+        "test_front_metric",
+        ("hypervolume(draw_MK[at], reference_K)", "hypervolume(draw_MK[at], draw_MK.min(0))"),
+        ("made[a][1] - made[b][1]", "made[a][1]"),
+    ),
+    *of(
+        "ops/best_of",
+        "test_ops_best_of",
+        ("math.log(n) - (n - 1) / n", "math.log(n) - (n - 1)"),
+        ("kl - best_of_kl(n) <= best_of_kl(n + 1) - kl", "True"),
+        ("earned_NKM.nan_to_num()", "earned_NKM"),
+        (".std(correction=0)", ".std()"),
+        ("    if standardise:", "    if True:"),
+    ),
+    *of(
         "metrics/compare",
         "test_front_metric",
         ("signs = [1 if better(key) else -1 for key in keys]", "signs = [1 for key in keys]"),
@@ -52,8 +67,11 @@ MUTANTS = [
     *of(
         "config/front",
         "test_front",
-        ("term.weight * (1 - weight) / rest", "term.weight * (1 - weight)"),
-        ('if recipe.find("reward") is not None else headline', "if False else headline"),
+        ("own * (1 - weight) * total / rest", "own * (1 - weight) / rest"),
+        ("first: weight * total", "first: weight"),
+        ("for stage in reversed(recipe.stages):", "for stage in recipe.stages:"),
+        ('own = "rewards/model" if judged else headline', "own = headline"),
+        ("return all(r.find", "return any(r.find"),
         ("if len(set(weights)) < 2", "if len(set(weights)) < 1"),
     ),
     *of(

@@ -57,7 +57,7 @@ MUTANTS = [
         ("if not built_in and not term.sources", "if False"),
         ("if built_in and term.sources", "if False"),
         ("if terms and not any(", "if terms and any("),
-        ("        if name == MODEL:", "        if False:"),
+        ("        if name == MODEL and term.sigmoid:", "        if False:"),
         ("        if term.column is not None:", "        if False:"),
         ("        if name in LOGGED:", "        if False:"),
     ),

@@ -69,7 +69,7 @@ MUTANTS = [
         ("in config.failure_modes]", "not in config.failure_modes]"),
     ),
     *of(
-        "training/stages/modpo",
+        "training/stages/objectives",
         "test_modpo_stage",
         ("(reward_NM / scale_M).chunk(2)", "reward_NM.chunk(2)"),
         ("config.beta * (logp_N", "(logp_N"),
@@ -80,6 +80,20 @@ MUTANTS = [
             "torch.ones_like(deviation_M) if standardise else",
         ),
         ("if policy.vocabulary <= most or", "if"),
+    ),
+    *of(
+        "training/stages/objectives",
+        "test_dpo_stage",
+        ("isinstance(config, MODPOConfig) and config.standardise", "True"),
+        ("    if isinstance(config, MODPOConfig):", "    if True:"),
+    ),
+    *of("training/stages/dpo", "test_dpo_stage", ("if not config.rewards:", "if True:")),
+    *of(
+        "training/best_of",
+        "test_best_of",
+        ("i * n + int(k)", "i * n"),
+        ("ids[ids >= 0]", "ids[ids > 0]"),
+        ('exclude={"weight"}', "exclude=set()"),
     ),
     *of(
         "data/records",

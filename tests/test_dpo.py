@@ -14,7 +14,7 @@ from test_policies import PROMPTS, RESPONSES, batch_of, naive_logp
 from tiny import build
 
 from homestretch.algorithms.base import Models
-from homestretch.algorithms.dpo import DPO, dpo_loss, dpo_margin
+from homestretch.algorithms.dpo import DPO, dpo_loss, dpo_margin, weighted_dpo_loss
 from homestretch.batch import PairBatch
 from homestretch.config.dpo import DPOConfig
 from homestretch.policies.policy import Policy
@@ -127,3 +127,58 @@ def test_rows_keep_their_reference_when_they_are_chosen() -> None:
     torch.testing.assert_close(algorithm.loss(models, part).terms, whole[[2, 0]], atol=1e-5, rtol=1e-5)
     with pytest.raises(AssertionError):
         algorithm.loss(models, replace(batch, logp_ref_rejected_B=None))
+
+
+def several(order: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rewards of one other objective, 3 apart, that prefer the better response (1), neither (0), the worse one (-1)."""
+    difference_B1 = 3 * torch.tensor(order, dtype=torch.float64)[:, None]
+    return 7 + difference_B1, torch.full_like(difference_B1, 7)
+
+
+WEIGHED = {"beta": 0.3, "label_smoothing": 0.1}
+SIDES = [-3.0, -20.0, -7.0], [-9.0, -1.0, -8.0], [-5.0, -6.0, -7.5], [-7.0, -8.0, -7.0]
+
+
+def test_each_objective_orders_the_same_pairs_and_losses_are_weighed() -> None:
+    found_B = weighted_dpo_loss(*leaves(*SIDES), *several([1, -1, 0]), **WEIGHED, weight=0.6, reward_weights=[0.4])
+    found = found_B.tolist()
+    for place, (row, order) in enumerate(zip(zip(*SIDES, strict=True), [1, -1, 0], strict=True)):
+        chosen, rejected, ref_chosen, ref_rejected = row
+        expected = 0.6 * reference.loss(*row, **WEIGHED)
+        if order:
+            turned = row if order > 0 else (rejected, chosen, ref_rejected, ref_chosen)
+            expected += 0.4 * reference.loss(*turned, **WEIGHED)
+        assert found[place] == pytest.approx(expected, abs=1e-9), place
+
+
+def test_one_objective_alone_is_dpo_on_its_own_order() -> None:
+    own_B = dpo_loss(*leaves(*SIDES), **WEIGHED)
+    first_B = weighted_dpo_loss(*leaves(*SIDES), *several([-1, 1, 0]), **WEIGHED, weight=1.0, reward_weights=[0.0])
+    assert torch.equal(first_B, own_B)
+    chosen, rejected, ref_chosen, ref_rejected = leaves(*SIDES)
+    turned_B = dpo_loss(rejected, chosen, ref_rejected, ref_chosen, **WEIGHED)
+    other_B = weighted_dpo_loss(*leaves(*SIDES), *several([-1, -1, -1]), **WEIGHED, weight=0.0, reward_weights=[1.0])
+    torch.testing.assert_close(other_B, turned_B)
+
+
+def test_weighed_losses_have_no_gradient_through_rewards() -> None:
+    sides, rewards = leaves(*SIDES), [reward.requires_grad_() for reward in several([1, -1, 1])]
+    weighted_dpo_loss(*sides, *rewards, **WEIGHED, weight=0.5, reward_weights=[0.5]).sum().backward()
+    assert all(reward.grad is None for reward in rewards) and sides[2].grad is None
+    start = leaves([-3.0], [-9.0], [-3.0], [-9.0])
+    weighted_dpo_loss(*start, *several([-1]), **WEIGHED, weight=0.5, reward_weights=[0.5]).sum().backward()
+    assert start[0].grad is not None and float(start[0].grad) == pytest.approx(0), "a draw between two objectives"
+
+
+def test_the_algorithm_weighs_by_its_settings() -> None:
+    settings = DPOConfig(weight=0.6, rewards={"concise": 0.4})
+    chosen_BM, rejected_BM = several([1, -1, 0])
+    batch = replace(pairs(), reward_chosen_BM=chosen_BM.float(), reward_rejected_BM=rejected_BM.float())
+    models = Models(Policy(Trunk(build("llama")), None, budget=1000))
+    plain = DPO(DPOConfig()).loss(models, batch).terms.tolist()
+    found = DPO(settings).loss(models, batch).terms.tolist()
+    assert DPO(settings).needs == {"pairs", "negatives", "reference", "rewards"} and "rewards" not in DPO.needs
+    assert found[0] == pytest.approx(plain[0], rel=1e-5), "both objectives say the same of it"
+    assert found[2] == pytest.approx(0.6 * plain[2], rel=1e-5), "the other one says nothing of it"
+    with pytest.raises(AssertionError):
+        DPO(settings).loss(models, pairs())

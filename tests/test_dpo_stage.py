@@ -45,6 +45,30 @@ def test_the_negatives_of_the_run_are_the_worse_responses(tmp_path: Path) -> Non
         run_recipe(recipe(tmp_path, "llama", stages), tmp_path / "other")
 
 
+@pytest.mark.slow
+def test_several_objectives_weigh_the_losses_of_their_orders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def steps(name: str, **settings: Any) -> list[dict[str, Any]]:
+        made = recipe(tmp_path, "llama", [{"dpo": {**SMALL, "learning_rate": 3e-3, **settings}}], rejected=longer)
+        return [r for r in log(run_recipe(made, tmp_path / name), "01-dpo") if "margin" in r]
+
+    def longer(row: dict[str, Any], i: int) -> str:
+        return row["completion"][::-1] + " no" * (i % 3 + 1)
+
+    plain = steps("plain")
+    capsys.readouterr()
+    both = steps("both", weight=0.5, rewards={"concise": 0.5})
+    assert [r["loss"] for r in both] == pytest.approx([r["loss"] for r in plain], abs=1e-5), "the orders agree"
+    said = capsys.readouterr().err
+    assert "dpo: `concise` prefers the worse response of 0% of the pairs." in said and "is divided by" not in said
+    wordy = {"wordy": {"function": f"{tmp_path}/mine.py:wordy", "weight": 1.0}}
+    (tmp_path / "mine.py").write_text(
+        "def wordy(prompts, completions, **_):\n    return [len(c) for c in completions]\n"
+    )
+    assert steps("turned", weight=0.0, rewards=wordy)[-1]["margin"] < 0 < plain[-1]["margin"]
+
+
 def test_the_reference_follows_its_pair() -> None:
     rows = [pair(i) for i in range(5)]
     numbers = torch.arange(5.0)

@@ -1,4 +1,4 @@
-"""The bandit of the MODPO experiment: training ends where the closed form says."""
+"""The experiments of MODPO: the bandit ends where the closed form says; rows, judges and families of the others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from types import ModuleType
 import pytest
 import torch
 from scripts import loaded
+
+from homestretch.config.front import at_weights
+from homestretch.config.recipe import load_recipe
+from homestretch.config.shipped import find_recipe
+from homestretch.verbs.front import common_objectives
 
 FILE = Path(__file__).resolve().parent.parent / "experiments" / "modpo" / "bandit.py"
 
@@ -41,3 +46,89 @@ def test_the_closed_form_is_that_of_the_sheet(bandit: ModuleType) -> None:
 def test_the_script_ends_with_a_line_of_json() -> None:
     done = subprocess.run([sys.executable, str(FILE), "--quick"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1])["max_total_variation"] < 1e-3
+
+
+@pytest.fixture
+def qa(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
+    """The modules of rows and of rewards; the first imports the second by its name."""
+    monkeypatch.syspath_prepend(str(FILE.parent))
+    return loaded("qa_rows", "modpo/qa_rows.py"), loaded("qa_rewards", "modpo/qa_rewards.py")
+
+
+QUESTION = {
+    "question": "When was Bloom released?",
+    "passages": [
+        ["Bloom", "Bloom is an album.", "Bloom was released on 31 August 2018.", "A cat sat there."],
+        ["Other", "Nothing of interest."],
+    ],
+    "gold": "Bloom was released on 31 August 2018.",
+    "prediction 1": "Bloom was released in 1999. A cat sat there.",
+    "prediction 2": "It is an album.",
+    "prediction 3": "Released on 31 August 2018.",
+    "prediction 4": "Released on 31 August 2018.",
+    "preference": [2, 2, 0, 1, 2, 1],
+    "feedback": {
+        "errors": [
+            {"error type": "Wrong-Grounding", "start": 0, "end": 27},
+            {"error type": "Irrelevant", "start": 28, "end": 44},
+        ],
+        "missing-info": [{"passage_id": 1, "sentence_id": [2]}],
+    },
+}
+
+
+def test_rows_are_pairs_in_the_order_of_the_preference(qa: tuple[ModuleType, ModuleType]) -> None:
+    rows, _ = qa
+    pairs = [(row["chosen"], row["rejected"]) for row in rows.answers(QUESTION, "train", 50, 50)]
+    first, second, third = (f" {QUESTION[f'prediction {i}']}" for i in (1, 2, 3))
+    # 1-2 and 1-3: the second; 1-4: neither; 2-3: the first; 2-4: the second; 3-4 are the same text.
+    assert pairs == [(second, first), (third, first), (second, third), (third, second)]
+    [test] = rows.answers(QUESTION, "test", 7, 3)
+    assert test["completion"] == " Bloom was released" and "chosen" not in test
+    assert test["prompt"] == "Bloom was released on 31 August 2018.\nQuestion: When was Bloom released?\nAnswer:"
+    assert rows.evidence("Bloom", rows.flat(QUESTION), 11) == "Bloom is an album. Bloom was released on 31 August 2018."
+
+
+def test_spans_mark_sentences_and_judges_learn_from_them(qa: tuple[ModuleType, ModuleType]) -> None:
+    _, rewards = qa
+    assert rewards.marked(QUESTION, rewards.IRRELEVANT)[1] == [False, True]
+    features, wrong = rewards.marked(QUESTION, rewards.WRONG)
+    assert wrong == [True, False] and features[0][2] == 1.0, "the year is in no passage"
+    assert rewards.lacking(QUESTION)[1] == [False, True, False, False]
+    coefficients = rewards.fitted([QUESTION] * 30)
+    assert set(rewards.agreement([QUESTION], coefficients).values()) == {1.0}
+    beside = {"question": [QUESTION["question"]] * 2, "passages": [rewards.flat(QUESTION)] * 2}
+    beside["coefficients"] = [coefficients] * 2
+    for judge, better in {"relevance": 0, "factuality": 1}.items():
+        sentences = ["Bloom was released in 1999.", "A cat sat there."]
+        found = getattr(rewards, judge)(completions=sentences, **beside)
+        assert found.index(max(found)) == better, judge
+    full, empty = rewards.completeness(completions=["Bloom was released on 31 August 2018.", ""], **beside)
+    assert 0 > full > empty > -4
+    assert rewards.relevance(completions=["", ""], **beside) == [0.0, 0.0]
+
+
+def test_families_are_made_of_the_same_objectives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FILE.parent))
+    families = loaded("families", "modpo/families.py")
+    weighting = load_recipe(find_recipe("dpo/brevity"))
+    alone = families.only(weighting)
+    assert {name: recipe.find("dpo").shares for name, recipe in alone.items()} == {
+        "only_pairs": {"weight": 1, "concise": 0},
+        "only_concise": {"weight": 0, "concise": 1},
+    }
+    soup = at_weights(families.soup_of(weighting, list(alone), Path("out")), [0.3, 1.0])["w0.3"]
+    assert [stage.name for stage in soup.stages][-3:] == ["soup", "evaluate", "report"]
+    models = soup.find("soup").models
+    assert models == pytest.approx({"out/only_pairs/{seed}/model": 0.3, "out/only_concise/{seed}/model": 0.7})
+
+
+def test_recipes_of_qa_feedback_trade_off_what_they_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FILE.parent))
+    script = loaded("qa_feedback", "modpo/qa_feedback.py")
+    for budget in script.BUDGETS:
+        made = script.recipes_of(Path("data"), budget, "somewhere", ("relevance", "factuality"))
+        metrics = common_objectives(made)
+        assert metrics == ["rewards/model", "rewards/relevance", "rewards/factuality"]
+        assert made["morlhf"].find("ppo").shares == {"model": 0.5, "relevance": 0.25, "factuality": 0.25}
+        assert made["modpo"].find("modpo").shares == {"weight": 0.5, "relevance": 0.25, "factuality": 0.25}

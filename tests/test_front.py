@@ -12,12 +12,13 @@ from test_modpo_stage import rejected
 
 import homestretch
 from homestretch.cli.main import run_command
-from homestretch.compared import Compared, ComparisonFolder, Front
-from homestretch.config.front import at_weights, evaluation_of, objectives_of
+from homestretch.compared import Compared, ComparisonFolder, Family, Front, VolumeDifference
+from homestretch.config.front import at_weights, evaluation_of, judged, objectives_of, swept
 from homestretch.config.recipe import Recipe, dump, load_recipe
-from homestretch.errors import RecipeError
+from homestretch.errors import InputError, RecipeError
 from homestretch.report.comparison_page import render
 from homestretch.report.front import front_table, sentence
+from homestretch.verbs.front import common_objectives, families_of
 
 TWO = {"weight": 0.4, "rewards": {"concise": 0.2, "faithful": 0.4}}
 
@@ -35,14 +36,64 @@ def test_the_others_divide_the_rest_as_they_do_in_the_recipe() -> None:
 
 
 def test_objectives_are_metrics_of_outputs() -> None:
-    assert objectives_of(made(**TWO), "la_rougeL") == ["la_rougeL", "rewards/concise", "rewards/faithful"]
-    judged = load_recipe({"stages": ["sft", "negatives", "reward", {"modpo": TWO}]})
-    assert objectives_of(judged, "la_rougeL")[0] == "rewards/model"
-    assert evaluation_of(judged)[0] == 'evaluate.rewards={"concise": 1.0, "faithful": 1.0, "model": 1.0}'
+    found = objectives_of(made(**TWO), "la_rougeL", judged=False)
+    assert found == ["la_rougeL", "rewards/concise", "rewards/faithful"]
+    with_model = load_recipe({"stages": ["sft", "negatives", "reward", {"modpo": TWO}]})
+    assert judged([with_model]) and not judged([with_model, made(**TWO)])
+    assert objectives_of(with_model, "la_rougeL", judged=True)[0] == "rewards/model"
+    assert evaluation_of([with_model])[0] == 'evaluate.rewards={"concise": 1.0, "faithful": 1.0, "model": 1.0}'
+    both = evaluation_of([with_model, made(**TWO)])
+    assert both[0] == 'evaluate.rewards={"concise": 1.0, "faithful": 1.0}', "a model that one lacks can judge none"
     stored = made(weight=0.5, rewards={"truth": {"column": "rewards.truth", "weight": 0.5}})
     with pytest.raises(RecipeError, match="The objective `truth` is no reward that can be asked of what a"):
-        objectives_of(stored, "la_rougeL")
-    assert evaluation_of(stored)[0] == "evaluate.rewards={}"
+        objectives_of(stored, "la_rougeL", judged=False)
+    assert evaluation_of([stored])[0] == "evaluate.rewards={}"
+
+
+def swept_at(stage: dict[str, object], weight: float, *before: object) -> dict[str, float]:
+    found = at_weights(load_recipe({"stages": [*before, stage]}), [weight, 1.0])[f"w{weight:g}"]
+    return found.stages[-1].config.shares
+
+
+def test_whatever_has_the_weights_of_two_objectives_can_be_swept() -> None:
+    """The first takes its share of the sum of all weights, the others divide the rest as they do in the recipe."""
+    sampled = {"rewards": {"model": 1.0, "concise": 2.0, "overlap": 1.0}}
+    expected = pytest.approx({"model": 1.0, "concise": 2.0, "overlap": 1.0})
+    for stage in ({"ppo": sampled}, {"grpo": sampled}, {"best_of": {"num_samples": 2, **sampled}}):
+        assert swept_at(stage, 0.25, "sft", "negatives", "reward") == expected
+        assert swept_at(stage, 0.7, "sft", "negatives", "reward")["model"] == pytest.approx(2.8)
+    assert swept_at({"dpo": TWO}, 0.0, "negatives") == pytest.approx({"weight": 0, "concise": 1 / 3, "faithful": 2 / 3})
+    assert swept_at({"soup": {"models": {"a": 0.5, "b": 0.5}}}, 0.2) == pytest.approx({"a": 0.2, "b": 0.8})
+    with pytest.raises(RecipeError, match=r"The weight -0.5 is not between 0 and 1"):
+        swept_at({"dpo": TWO}, -0.5, "negatives")
+    two = load_recipe({"stages": ["negatives", {"modpo": TWO}, {"dpo-2": TWO}]})
+    assert swept(two).name == "dpo-2", "the last one"
+
+
+def test_recipes_side_by_side_trade_the_same_things_off() -> None:
+    with_model = ["sft", "negatives", "reward"]
+    online = {"ppo": {"rewards": {"model": 0.5, "concise": 0.5}}}
+    pairs = {"modpo": {"weight": 0.5, "rewards": {"concise": 0.5}}}
+    ours = {"stages": [*with_model, pairs]}
+    found = families_of({"a": ours, "b": {"stages": [*with_model, online]}}, [])
+    assert common_objectives(found) == ["rewards/model", "rewards/concise"]
+    found = families_of({"a": {"stages": ["sft", "negatives", pairs]}, "b": {"stages": [*with_model, online]}}, [])
+    with pytest.raises(RecipeError, match="`a` trades off la_rougeL and rewards/concise, `b` rewards/model and"):
+        common_objectives(found)
+    mixed = families_of({"a": ours, "s": {"stages": [{"soup": {"models": {"x": 0.5, "y": 0.5}}}]}}, [])
+    assert common_objectives(mixed) == ["la_rougeL", "rewards/concise"]
+    with pytest.raises(RecipeError, match="Models are mixed here, not objectives"):
+        common_objectives({"s": mixed["s"]})
+    files = families_of(["modpo/brevity", "ppo/brevity", "best_of/brevity", "dpo/brevity"], ["dpo.beta=0.3"])
+    assert list(files) == ["modpo", "ppo", "best_of", "dpo"] and files["dpo"].find("dpo").beta == 0.3
+    assert common_objectives(files) == ["rewards/model", "rewards/concise"]
+    assert list(families_of(["modpo/docstrings", "modpo/brevity"], [])) == ["docstrings", "brevity"]
+    assert list(families_of(["modpo/docstrings"], [])) == [""] == list(families_of("modpo/docstrings", []))
+    other = {
+        "stages": ["negatives", {"dpo": {"weight": 0.5, "rewards": {"concise": {"weight": 0.5, "sigmoid": True}}}}]
+    }
+    with pytest.raises(RecipeError, match="Two recipes mean different rewards by `concise`"):
+        evaluation_of([load_recipe(ours), load_recipe(other)])
 
 
 @pytest.mark.parametrize(
@@ -50,8 +101,10 @@ def test_objectives_are_metrics_of_outputs() -> None:
     [
         (made(**TWO), [0.5], "A front needs two weights at least"),
         (made(**TWO), [0.0, 0.5], "The weight 0 is not between 0.01 and 1"),
-        (made(weight=1.0, rewards={}), [0.2, 0.5], "names no other objective with a share"),
-        (load_recipe({"stages": ["sft"]}), [0.2, 0.5], "A front is made of a recipe with a stage `modpo`"),
+        (made(**{**TWO, "weight": 1, "rewards": {"concise": 0}}), [0.2, 0.5], "names no other objective with a share"),
+        (made(weight=1.0, rewards={}), [0.2, 0.5], "A front is made of a recipe with a stage that has the weights"),
+        (made(**TWO), [0.5, 1.1], "The weight 1.1 is not between 0.01 and 1"),
+        (load_recipe({"stages": ["sft"]}), [0.2, 0.5], "A front is made of a recipe with a stage that has the weights"),
     ],
 )
 def test_what_makes_no_front(recipe: Recipe, weights: list[float], sentence: str) -> None:
@@ -86,6 +139,38 @@ def test_a_family_of_models_shares_all_that_does_not_hang_on_the_weight(
     assert homestretch.front(file, out=out, weights=[0.2, 0.8], overrides=settings) == record
 
 
+@pytest.mark.slow
+def test_several_recipes_make_a_front_each_above_one_corner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objectives = {"weight": 0.5, "rewards": {"concise": 0.5}}
+    quick = {**SMALL, "learning_rate": 1e-2, "metric_for_best_model": "none"}
+    best_of = {"num_samples": 3, "rewards": {"overlap": 0.5, "concise": 0.5}}
+    files = []
+    for stage in ({"modpo": {**quick, **objectives}}, {"dpo": {**quick, **objectives}}, {"best_of": best_of}):
+        files.append(tmp_path / f"{next(iter(stage))}.yaml")
+        files[-1].write_text(dump(recipe(tmp_path, "llama", [SFT, stage], rejected=rejected)))
+    out = tmp_path / "out"
+    settings = ["--objectives", "la_rougeL,rewards/concise", "evaluate.metrics=[la_rougeL, kl]"]
+    asked = ["front", *map(str, files), "--out", str(out), "--weights", "0.2,1", *settings]
+    assert run_command(asked) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    record = Compared.read(ComparisonFolder(out).record)
+    families = {name: family.methods for name, family in record.front.families.items()}
+    assert families == {name: [f"{name}-w0.2", f"{name}-w1"] for name in ("modpo", "dpo", "best_of")}
+    assert len(record.front.differences) == 3 and "Alone above that corner: `modpo` " in said
+    assert all(f.hypervolume.value <= record.front.hypervolume.value for f in record.front.families.values())
+    page = ComparisonFolder(out).report.read_text()
+    assert ">w0.2<" in page, "points have their weight beside them, and the colour of their recipe"
+    with pytest.raises(InputError, match="has models of modpo, dpo, best_of; say with --of whose are to be mixed"):
+        homestretch.soup(out, weight=0.5)
+    with pytest.raises(InputError, match="`ppo` is none of the front's recipes; there are modpo, dpo, best_of"):
+        homestretch.soup(out, weight=0.5, of="ppo")
+    with pytest.raises(InputError, match="holds no front of two models at least"):
+        homestretch.soup(out, weight=0.5, of="best_of")
+    mixed = homestretch.soup(out, weight=0.6, of="dpo")
+    assert set(mixed.arms) - set(record.arms) == {"dpo-soup0.6", "dpo-soup0.6@t1"}
+    assert mixed.front.families.keys() == families.keys()
+
+
 def with_front() -> Compared:
     record = make_record()
     arms = {
@@ -111,6 +196,22 @@ def test_the_sentence_and_the_table_say_who_is_on_the_front() -> None:
     assert header == ["method", "la-ROUGE-L", "reward: concise", "on the front"]
     assert [row[-1] for row in rows] == ["yes", "no", "yes"]
     assert sentence(make_record()) == "" and front_table(make_record()) == []
+
+
+def test_what_recipes_cover_alone_is_said_with_what_tells_them_apart() -> None:
+    record = with_front()
+    families = {"a": Family(methods=["dpo"], hypervolume=measured(2.0, 0.5, 300))}
+    families["b"] = Family(methods=["ml", "ppo"], hypervolume=measured(3.0, 0.5, 300))
+
+    def said(low: float, high: float) -> str:
+        difference = VolumeDifference(a="a", b="b", difference=-1.0, low=low, high=high)
+        front = record.front.model_copy(update={"families": families, "differences": [difference]})
+        return sentence(record.model_copy(update={"front": front})).partition(" Alone above that corner: ")[2]
+
+    assert said(-1.5, -0.5) == (
+        "`a` 2.00 (95 % interval 1.50 to 2.50) and `b` 3.00 (95 % interval 2.50 to 3.50). It is larger of `b` than `a`."
+    )
+    assert said(-1.5, 0.5).endswith(". The intervals of all differences include zero.")
 
 
 def test_the_page_shows_a_front_where_there_is_one() -> None:

@@ -50,8 +50,21 @@ def test_a_point_is_off_the_front_when_another_is_nowhere_worse_and_somewhere_be
 def test_the_reference_is_the_worst_of_each_objective_and_draws_give_the_interval() -> None:
     draws = STAIRS + np.linspace(-0.1, 0.1, 201)[:, None, None]
     made = covered(STAIRS, draws)
-    assert made.reference == [1.0, 1.0] and made.members == [True] * 3 and made.hypervolume == 1
-    assert made.low < 1 < made.high
+    assert made.reference == [1.0, 1.0] and made.members == [True] * 3 and made.volume.value == 1
+    assert made.volume.low < 1 < made.volume.high and made.groups == {} == made.differences
+
+
+def test_groups_are_measured_above_the_corner_of_all() -> None:
+    """Above (0, 0): 3 x 1 and 1 x 3 cover 5 unit squares, 2 x 2 covers 4."""
+    points = np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0], [0.0, 0.0]])
+    draws = points + np.linspace(-0.1, 0.1, 201)[:, None, None]
+    made = covered(points, draws, {"ends": [0, 2], "middle": [1]})
+    assert made.reference == [0, 0] and made.volume.value == 6
+    assert {name: volume.value for name, volume in made.groups.items()} == {"ends": 5, "middle": 4}
+    assert made.groups["middle"].low == pytest.approx(1.905**2)
+    difference = made.differences["ends", "middle"]
+    # Moved by d, the ends cover 2 (1 + d) (3 + d) - (1 + d)^2; the interval of the draws is from d = -0.095 on.
+    assert difference.value == 1 and difference.low == pytest.approx(2 * 0.905 * 2.905 - 0.905**2 - 1.905**2)
 
 
 def rows(arm: str, concise: list[float], failing: list[bool]) -> list[dict]:
@@ -79,7 +92,8 @@ def test_rows_make_a_front_of_rewards_and_failures() -> None:
         *rows("long", [-5.0, -6.0], [False, False]),
         *rows("worst", [-5.0, -7.0], [True, True]),
     ]
-    names, found = front_rows(made, ["rewards/concise", "failures/repetitive"])
+    names, found = front_rows(made, ["rewards/concise", "failures/repetitive"], groups={"one": ["long"]})
+    assert found.groups["one"].value == 0.5, "half a word by one whole share of failures"
     assert names == ["short", "long", "worst"] and found.members == [True, True, False]
     assert found.reference == [-6.0, -1.0], "failures count with the other sign"
     with pytest.raises(RecipeError, match="There is no front of rewards/other"):

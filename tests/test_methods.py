@@ -44,6 +44,21 @@ def test_the_last_stage_that_trains_has_the_budget_and_the_common_start_is_the_b
     assert methods[1].of_seed(7).seed == 7 and methods[1].recipe.seed == 0
 
 
+def test_a_start_whose_outputs_a_reward_model_judges_keeps_what_makes_it() -> None:
+    judged = [SFT, "negatives", "reward"]
+    recipes = {"dpo": recipe(*judged, "dpo"), "ppo": recipe(*judged, "ppo")}
+    assert limits(recipes)["ml"] == ["sft", "evaluate"]
+    made = limits(recipes, "evaluate.rewards={model: 1.0}")
+    assert made["ml"] == ["sft", "negatives", "reward", "evaluate"]
+    assert made["dpo"][-2:] == ["dpo {'tokens': 500}", "evaluate"]
+
+
+def test_what_takes_no_steps_has_no_budget() -> None:
+    best_of = {"best_of": {"num_samples": 2, "rewards": {"concise": 1.0}}}
+    made = limits({"dpo": recipe(SFT, "negatives", "dpo"), "best": recipe(SFT, best_of)})
+    assert made["best"] == ["sft", "best_of", "evaluate"] and made["dpo"][2] == "dpo {'tokens': 500}"
+
+
 def test_a_recipe_that_is_the_common_start_is_the_baseline_itself() -> None:
     recipes = {"dpo": recipe(SFT, "negatives", "dpo"), "plain": recipe(SFT), "ift": recipe("ift")}
     made = limits(recipes)

@@ -22,7 +22,7 @@ from homestretch.policies.trunk import Trunk
 from homestretch.results import RunFolder
 from homestretch.training import checkpoint
 from homestretch.training.pipeline import run_recipe
-from homestretch.training.stages.modpo import contradictions, policy_rewards, scales
+from homestretch.training.stages.objectives import contradictions, policy_rewards, scales
 from homestretch.training.stages.pairs import Pairs
 
 STAGE = "01-modpo"
@@ -85,6 +85,22 @@ def test_rewards_of_the_data_and_what_is_said_of_them(tmp_path: Path, capsys: py
     assert "as widely as `concise` and decides alone; set modpo.standardise=true." in said
     run_recipe(made(tmp_path, TRUTH, **far), tmp_path / "divided")
     assert "modpo: `truth` is divided by" in (said := capsys.readouterr().err) and "widely" not in said
+
+
+@pytest.mark.slow
+def test_pairs_to_which_an_objective_does_not_apply_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = "return [None if text.endswith(' no') else float(len(text)) for text in completions]"
+    (tmp_path / "mine.py").write_text(f"def mine(completions):\n    {body}\n")
+    mine = {"weight": 0.5, "rewards": {"mine": {"function": f"{tmp_path}/mine.py:mine", "weight": 0.5}}}
+    columns = {"rejected": lambda row, i: row["completion"][::-1] + (" no" if i % 4 == 0 else " yes")}
+    chosen_NM, rejected_NM = rewards_of(run_recipe(made(tmp_path, mine, **columns), tmp_path / "run"))
+    nowhere = int((rejected_NM == 0).sum())
+    assert 0 < nowhere < len(chosen_NM) and torch.equal(chosen_NM == 0, rejected_NM == 0)
+    assert f"modpo: `mine` does not apply to {nowhere} of {len(chosen_NM)} pairs; it counts 0 there." in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow

@@ -48,3 +48,14 @@ def test_ppo_learns_from_rules_alone(tmp_path: Path) -> None:
     run = run_recipe(recipe(tmp_path, "llama", [{"ppo": {**ROUNDS, **OVERLAP}}]), tmp_path / "run")
     rows = [r for r in log(run, "01-ppo") if "reward" in r]
     assert len(rows) == 4 and "objective/scores" not in rows[0] and "val/explained_variance" in rows[0]
+
+
+def test_weighted_rewards_are_divided_by_their_spread_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {**ROUNDS, "rewards": {"overlap": 0.5, "concise": 0.5}, "standardise": True, "length_penalty": "none"}
+    run = same_after_being_killed(recipe(tmp_path, "llama", [{"ppo": settings}]), tmp_path, "01-ppo")
+    said = capsys.readouterr().err
+    assert said.count("ppo: `concise` is divided by ") == 3 and "ppo: `overlap` is divided by" in said
+    rows = [r for r in log(run, "01-ppo") if "reward" in r]
+    assert len(rows) == 4 and (run.path / "stages" / "01-ppo" / "scales").is_dir()

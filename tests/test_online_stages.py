@@ -16,7 +16,7 @@ from homestretch.config.stages import STAGES
 from homestretch.data.records import example_from_row
 from homestretch.errors import RecipeError
 from homestretch.rewards.named import load_rewards
-from homestretch.training.terminal_reward import terminal_reward
+from homestretch.training.terminal_reward import spreads, terminal_reward
 
 METHODS = ["ppo", "rloo", "grpo"]
 OVERLAP = {"rewards": {"overlap": 10.0}}
@@ -55,6 +55,28 @@ def test_without_a_reward_model_the_length_term_and_the_missing_end_remain() -> 
     judge = SimpleNamespace(score_ids=lambda batch: torch.tensor([9.0, 2.0]))
     reward_B, parts = terminal_reward(context, judge, RLOOConfig(), [row(0)])(made)
     assert reward_B.tolist() == [4.0, 1.0] and parts["scores"].tolist() == [9.0, 2.0]
+
+
+def test_weights_of_score_and_rewards_and_what_they_are_divided_by() -> None:
+    """Scores of 4 and 2, clipped at 3, have the spread 0.5; 1 and 3 words that of 1."""
+    ids = torch.tensor([[1, 0, 0], [1, 1, 1]])
+    made = SequenceBatch(
+        prompt_ids_BP=ids, prompt_mask_BP=ids, ids_BT=ids, mask_BT=ids, index_B=torch.zeros(2, dtype=torch.long),
+        ref_length_B=torch.tensor([4, 4]), terminated_B=torch.tensor([True, True]),
+    )  # fmt: skip
+    examples = [example_from_row({"prompt": "a", "completion": "b c"}, where="here")]
+    tokenizer = SimpleNamespace(decode=lambda ids, **options: " ".join("b" * len(ids)))
+    context = SimpleNamespace(named_rewards=load_rewards, splits=SimpleNamespace(train=examples), tokenizer=tokenizer)
+    judge = SimpleNamespace(score_ids=lambda batch: torch.tensor([4.0, 2.0]))
+    config = RLOOConfig(rewards={"model": 0.5, "concise": 0.25}, length_penalty="none", reward_clip_range=3)
+    found = {name: float(value) for name, value in spreads(context, judge, config, made).items()}
+    assert found == {"concise": 1.0, "model": 0.5}
+    reward_B, parts = terminal_reward(context, judge, config, [row(0)], {"model": 0.5, "concise": 2.0})(made)
+    assert parts["scores"].tolist() == [4.0, 2.0], "the log has the score as it is"
+    assert parts["concise"].tolist() == [-0.125, -0.375]
+    assert reward_B.tolist() == [0.5 * 3 / 0.5 - 0.125, 0.5 * 2 / 0.5 - 0.375]
+    reward_B, _ = terminal_reward(context, judge, config, [row(0)])(made)
+    assert reward_B.tolist() == [0.5 * 3 - 0.25, 0.5 * 2 - 0.75]
 
 
 def test_golden_rewards_are_logged_and_not_earned() -> None:

@@ -19,7 +19,11 @@ from homestretch.config.sft import SFTConfig
 from homestretch.config.stages import NEEDS, STAGES, TRAINS_POLICY
 from homestretch.errors import RecipeError
 
-REQUIRED = {"soup": {"models": {"a": 0.5, "b": 0.5}}, "distill": {"teacher_name_or_path": "somewhere"}}
+REQUIRED = {
+    "soup": {"models": {"a": 0.5, "b": 0.5}},
+    "best_of": {"num_samples": 2, "rewards": {"concise": 1.0}},
+    "distill": {"teacher_name_or_path": "somewhere"},
+}
 """Settings that nobody can guess, by stage."""
 
 FULL = """\

@@ -47,7 +47,7 @@ def load_yaml(text: str) -> Any:
         ("wbc", {"mine": {**F, "label": 1}}, r"`label` and `reads` belong to a `classifier`"),
         ("wbc", {"mine": {**F, "wieght": 1}}, r"unknown key `rewards\.mine\.wieght`; did you mean `weight`"),
         ("wbc", {"mine": {**F, "weight": 0}}, r"every weight is 0"),
-        ("ppo", {"model": 1}, r"the reward model's score is part of the sum already"),
+        ("ppo", {"model": {"weight": 1, "sigmoid": True}}, r"the reward model's score is a log-odds in the sum"),
         ("ppo", {"mine": {"column": "x"}}, r"`mine` is a column of the data, which says nothing about samples"),
         ("ppo", {"scores": F}, r"`scores` is the name of a logged quantity"),
         ("value", {"mine": {"column": "x"}}, r"the column of `mine` says nothing about sampled responses"),
@@ -56,6 +56,17 @@ def load_yaml(text: str) -> Any:
 def test_what_contradicts_itself_is_refused(stage: str, rewards: dict[str, Any], says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         recipe(stage, rewards)
+
+
+def test_the_reward_models_score_is_learnt_from_and_not_held_out() -> None:
+    with pytest.raises(RecipeError, match=r"is learnt from, so it cannot be held out; remove `model`"):
+        recipe("ppo", {}, golden={"model": 1})
+
+
+def test_a_weight_of_the_reward_model_asks_for_one() -> None:
+    assert recipe("ppo", {"model": 0.7, "concise": 0.3}).find("ppo").shares == {"model": 0.7, "concise": 0.3}
+    with pytest.raises(RecipeError, match=r"the stage `ppo` needs `reward` before it"):
+        load_recipe({"stages": [{"ppo": {"rewards": {"model": 0.7, "concise": 0.3}}}]})
 
 
 def test_a_weight_of_zero_is_a_switch_where_other_rewards_are() -> None:

@@ -68,6 +68,24 @@ class Place(Part):
     """It is better than the next one, ties counting half; None for the last."""
 
 
+class Family(Part):
+    """Methods that one recipe made at several weights."""
+
+    methods: list[str]
+    hypervolume: Measured
+    """Of these methods alone, above the corner of all."""
+
+
+class VolumeDifference(Part):
+    """Hypervolume of family a minus that of b, over the same bootstrap samples of the prompts."""
+
+    a: str
+    b: str
+    difference: float
+    low: float
+    high: float
+
+
 class Front(Part):
     """Methods along a trade-off between several metrics, and what they cover together."""
 
@@ -79,6 +97,10 @@ class Front(Part):
     """The least favourable value of each objective among the methods: the corner that volumes are measured from."""
     hypervolume: Measured
     """Volume between that corner and the methods, in the units of the objectives multiplied."""
+    families: dict[str, Family] = {}
+    """The methods that one recipe made at several weights, where there are several recipes."""
+    differences: list[VolumeDifference] = []
+    """Each family's hypervolume minus each other one's."""
 
 
 class Compared(File):

@@ -110,18 +110,21 @@ def front_rows(
     rows: Iterable[Row],
     objectives: Sequence[str],
     *,
+    groups: Mapping[str, Sequence[str]] | None = None,
     la_rouge: Form = "a",
     seed: int = 0,
     learned: Mapping[str, Scorer] | None = None,
 ) -> tuple[list[str], Covered]:
-    """The arms, and which of them no other beats in all objectives: keys of metrics, `rewards/NAME` or `failures/NAME`.
+    """The arms, which of them no other beats in all objectives, and what groups of them cover.
+
+    Objectives are keys of metrics, `rewards/NAME` or `failures/NAME`.
 
     Raises InputError without rows and RecipeError for an objective that cannot be computed.
     """
     names = _names([key for key in objectives if not key.startswith((FAILURES, REWARDS))], learned or {})
     tables = {arm: _table(r, names, la_rouge, seed, learned or {}) for arm, r in _by_arm(rows).items()}
     try:
-        return list(tables), front(tables, objectives, seed=seed)
+        return list(tables), front(tables, objectives, groups=groups, seed=seed)
     except (KeyError, ValueError) as error:
         raise RecipeError(f"There is no front of {', '.join(objectives)} ({error}); choose other objectives.") from None
 

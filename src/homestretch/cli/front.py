@@ -8,25 +8,26 @@ from typing import Annotated
 import typer
 
 from homestretch.cli.compare import numbers
-from homestretch.cli.options import Settings
 
 
 def front(
-    recipe: Annotated[
-        str,
-        typer.Argument(metavar="RECIPE", help="YAML file, or a name of `recipes ls`, with a stage modpo."),
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE|KEY=VALUE",
+            help="YAML files or names of `recipes ls` whose last stage trades objectives off, and settings for them.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the models and the report.")],
-    settings: Settings = None,
     weights: Annotated[
-        str, typer.Option("--weights", metavar="W,W,...", help="Shares of the objective that orders the pairs.")
+        str, typer.Option("--weights", metavar="W,W,...", help="Shares of the first objective.")
     ] = "0.1,0.3,0.5,0.7,0.9",
     objectives: Annotated[
         str, typer.Option("--objectives", metavar="M,M,...", help="Metrics that stand for the objectives.")
     ] = "",
     seeds: Annotated[str, typer.Option("--seeds", metavar="N,N,...", help="Seeds of each model.")] = "0",
 ) -> None:
-    """Train a family of models along a trade-off, and draw what they reach.
+    """Train a family of models along a trade-off, or one of each recipe, and draw what they reach.
 
     What the models share is computed once a seed. The same command goes on where it was stopped.
     """
@@ -34,13 +35,14 @@ def front(
     from homestretch.compared import ComparisonFolder
     from homestretch.verbs import front as verb
 
+    recipes = [text for text in arguments if "=" not in text or Path(text).is_file()]
     record = verb.front(
-        recipe,
+        recipes,
         out=out,
         weights=shares(weights),
         objectives=objectives.replace(",", " ").split(),
         seeds=numbers(seeds),
-        overrides=settings or [],
+        overrides=[text for text in arguments if text not in recipes],
     )
     print_comparison(record, ComparisonFolder(out))
 

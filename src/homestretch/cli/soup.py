@@ -11,6 +11,9 @@ import typer
 def soup(
     front: Annotated[Path, typer.Argument(metavar="FRONT", help="Folder that `homestretch front` has written.")],
     weight: Annotated[float, typer.Option("--weight", help="Where between the outermost models, as a weight.")],
+    of: Annotated[
+        str | None, typer.Option("--of", metavar="NAME", help="Whose models, where the front is of several recipes.")
+    ] = None,
 ) -> None:
     """Interpolate the outermost models of a front without training, and see where that lands.
 
@@ -20,4 +23,4 @@ def soup(
     from homestretch.compared import ComparisonFolder
     from homestretch.verbs import soup as verb
 
-    print_comparison(verb.soup(front, weight=weight), ComparisonFolder(front))
+    print_comparison(verb.soup(front, weight=weight, of=of), ComparisonFolder(front))

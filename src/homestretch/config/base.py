@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -21,6 +21,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
+    least_share: ClassVar[float] = 0.0
+    """The least that the first of the `shares` can be."""
+
     @property
     def stands_alone(self) -> bool:
         """Whether a stage with these settings needs no other before it, although its kind does by default."""
@@ -30,6 +33,15 @@ class Config(BaseModel):
     def names_rewards(self) -> bool:
         """Whether the settings say where rewards come from, so that neither a column nor a reward model is needed."""
         return False
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Weights of the objectives that the settings trade off against each other, the leading one first."""
+        return {}
+
+    def with_shares(self, shares: Mapping[str, float]) -> Self:
+        """The same settings with other weights of the same objectives."""
+        raise NotImplementedError(f"{type(self).__name__} trades nothing off.")
 
     @classmethod
     def parse(cls, values: dict[str, Any], *, where: Where) -> Self:

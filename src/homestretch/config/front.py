@@ -3,70 +3,101 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from homestretch.config.modpo import LEAST_WEIGHT, MODPOConfig
+from homestretch.config.base import Config
+from homestretch.config.objectives import ORDER
 from homestretch.config.recipe import Recipe, Stage
+from homestretch.config.rewards import MODEL, RewardTerm
 from homestretch.errors import RecipeError
 
-STAGE = "modpo"
+
+def swept(recipe: Recipe) -> Stage:
+    """The last stage that trades two objectives at least off against each other. Raises RecipeError."""
+    for stage in reversed(recipe.stages):
+        if len(stage.config.shares) > 1:
+            return stage
+    raise RecipeError(
+        "A front is made of a recipe with a stage that has the weights of two objectives: `modpo` or `dpo` with "
+        "`rewards`, `ppo`, `rloo`, `grpo` or `best_of` with two `rewards` (`model` is the reward model's), or `soup`; "
+        "see `homestretch recipes cat modpo/docstrings`."
+    )
+
+
+def share_of(config: Config) -> float:
+    """The share of the first objective, 0 to 1."""
+    shares = list(config.shares.values())
+    return shares[0] / sum(shares)
 
 
 def at_weights(recipe: Recipe, weights: Sequence[float]) -> dict[str, Recipe]:
-    """The recipe at each share of the objective by which its pairs are ordered, by names such as `w0.3`.
+    """The recipe at each share of its first objective, by names such as `w0.3`.
 
-    The others divide the rest as they do in the recipe. Raises RecipeError.
+    The first objective of pairs is that by which they are ordered, of rewards and models the one that is named first.
+    The others divide the rest as they do in the recipe, and the sum of all weights stays. Raises RecipeError.
     """
-    config = _config(recipe)
-    rest = sum(term.weight for term in config.rewards.values())
-    if not rest:
-        raise RecipeError("The stage `modpo` names no other objective with a share; give it `rewards`.")
+    stage = swept(recipe)
+    (first, share), *others = stage.config.shares.items()
+    rest = sum(weight for _, weight in others)
+    if rest <= 0:
+        raise RecipeError(f"The stage `{stage.name}` names no other objective with a share; give one a weight.")
     if len(set(weights)) < 2:
         raise RecipeError("A front needs two weights at least, as in `--weights 0.2,0.5,0.8`.")
     made = {}
     for weight in weights:
-        if not LEAST_WEIGHT <= weight <= 1:
-            raise RecipeError(f"The weight {weight:g} is not between {LEAST_WEIGHT} and 1; leave it out.")
-        rewards = {
-            name: term.model_copy(update={"weight": term.weight * (1 - weight) / rest})
-            for name, term in config.rewards.items()
-        }
-        at = config.model_copy(update={"weight": weight, "rewards": rewards})
-        stages = [Stage(name=s.name, config=at) if s.kind == STAGE else s for s in recipe.stages]
+        if not stage.config.least_share <= weight <= 1:
+            raise RecipeError(f"The weight {weight:g} is not between {stage.config.least_share:g} and 1; leave it out.")
+        total = share + rest
+        shares = {first: weight * total, **{name: own * (1 - weight) * total / rest for name, own in others}}
+        at = stage.config.with_shares(shares)
+        stages = [Stage(name=s.name, config=at) if s is stage else s for s in recipe.stages]
         made[f"w{weight:g}"] = recipe.model_copy(update={"stages": stages})
     return made
 
 
-def objectives_of(recipe: Recipe, headline: str) -> list[str]:
-    """The metrics that stand for the recipe's objectives: the reward model's score, or without one `headline`, and the
-    other objectives' rewards. Raises RecipeError for one that outputs cannot be asked for."""
-    config = _config(recipe)
-    for name, term in config.rewards.items():
-        if term.column is not None or term.policy is not None:
+def objectives_of(recipe: Recipe, headline: str, *, judged: bool) -> list[str]:
+    """The metrics that stand for the recipe's objectives, in their order: of pairs' own order the reward model's score
+    if outputs are `judged` by one, else `headline`. Raises RecipeError for one that outputs cannot be asked for."""
+    stage = swept(recipe)
+    terms = _terms(stage)
+    if not terms:
+        raise RecipeError("Models are mixed here, not objectives; say with `--objectives` by which metrics to draw.")
+    for name, term in terms.items():
+        if not _of_outputs(term):
             raise RecipeError(
                 f"The objective `{name}` is no reward that can be asked of what a model writes; say with "
                 "`--objectives` by which metrics to draw the front."
             )
-    own = "rewards/model" if recipe.find("reward") is not None else headline
-    return [own, *(f"rewards/{name}" for name in config.rewards)]
+    own = "rewards/model" if judged else headline
+    return [own if name == ORDER else f"rewards/{name}" for name in stage.config.shares]
 
 
-def evaluation_of(recipe: Recipe) -> list[str]:
-    """Overrides that make an evaluation measure the objectives, and how far sampled outputs are from the start."""
-    terms = {
-        name: term.model_dump(exclude_defaults=True, exclude={"policy", "weight"}) or 1.0
-        for name, term in _config(recipe).rewards.items()
-        if term.column is None and term.policy is None
-    }
-    if recipe.find("reward") is not None:
-        terms["model"] = 1.0
+def judged(recipes: Sequence[Recipe]) -> bool:
+    """Whether every recipe has a reward model, so that it can be asked about the outputs of all."""
+    return all(r.find("reward") is not None or r.reward_model_name_or_path is not None for r in recipes)
+
+
+def evaluation_of(recipes: Sequence[Recipe]) -> list[str]:
+    """Overrides that make an evaluation measure the objectives of all, and how far sampled outputs are from the start.
+
+    Raises RecipeError where two recipes mean different rewards by one name.
+    """
+    terms: dict[str, object] = {}
+    for recipe in recipes:
+        for name, term in _terms(swept(recipe)).items():
+            if name != MODEL and _of_outputs(term):
+                plain = term.model_dump(exclude_defaults=True, exclude={"policy", "weight"}) or 1.0
+                if terms.setdefault(name, plain) != plain:
+                    raise RecipeError(f"Two recipes mean different rewards by `{name}`; call one by another name.")
+    if judged(recipes):
+        terms[MODEL] = 1.0
     return [f"evaluate.rewards={json.dumps(terms)}", "evaluate.sampled=true", "evaluate.score_kl=true"]
 
 
-def _config(recipe: Recipe) -> MODPOConfig:
-    config = recipe.find(STAGE)
-    if not isinstance(config, MODPOConfig):
-        raise RecipeError(
-            "A front is made of a recipe with a stage `modpo`; see `homestretch recipes cat modpo/docstrings`."
-        )
-    return config
+def _terms(stage: Stage) -> Mapping[str, RewardTerm]:
+    terms: Mapping[str, RewardTerm] = getattr(stage.config, "rewards", {})
+    return terms
+
+
+def _of_outputs(term: RewardTerm) -> bool:
+    return term.column is None and "policy" not in term.sources

@@ -15,6 +15,7 @@ from homestretch.config.base import nearest
 from homestretch.config.evaluate import EvaluateConfig
 from homestretch.config.overrides import apply
 from homestretch.config.recipe import Recipe, Stage, load_recipe, parse_stages
+from homestretch.config.rewards import MODEL
 from homestretch.config.shipped import find_recipe
 from homestretch.config.stages import LIKELIHOOD, TRAINS_POLICY
 from homestretch.config.training import TrainingConfig
@@ -66,21 +67,22 @@ def load_methods(
     Settings of a stage go to the recipes that have it, `evaluate.key=value` to the evaluation of all. Raises
     RecipeError: fewer than two recipes, two of one name, other data or another model, or an override that fits none.
     """
-    named = dict(sources) if isinstance(sources, Mapping) else _named(sources)
+    named = dict(sources) if isinstance(sources, Mapping) else named_files(sources)
     if len(named) < 2:
         raise RecipeError("A comparison needs two recipes at least; see `homestretch recipes ls`.")
     if BASELINE in named:
         raise RecipeError(f"`{BASELINE}` is the name of what the recipes have in common; rename the recipe.")
     ours = [text for text in overrides if text.partition("=")[0].split(".")[0].strip() == "evaluate"]
     rest = [text for text in overrides if text not in ours]
-    recipes = {name: _trained(name, recipe) for name, recipe in _loaded(named, rest).items()}
+    recipes = {name: _trained(name, recipe) for name, recipe in loaded(named, rest).items()}
     _refuse_different(recipes)
     made = [_method(name, recipe, recipes, budget) for name, recipe in recipes.items()]
     evaluation = _evaluation(ours)
-    return [_evaluated(method, evaluation) for method in _with_baseline(made, recipes)], evaluation
+    judged = MODEL in evaluation.rewards
+    return [_evaluated(method, evaluation) for method in _with_baseline(made, recipes, judged)], evaluation
 
 
-def _named(sources: Sequence[str | Path]) -> dict[str, Source]:
+def named_files(sources: Sequence[str | Path]) -> dict[str, Source]:
     """Names of files: their stems, with the folder before them where two are the same."""
     paths = [find_recipe(source) for source in sources]
     stems = [path.stem for path in paths]
@@ -93,7 +95,8 @@ def _named(sources: Sequence[str | Path]) -> dict[str, Source]:
     return dict(zip(names, paths, strict=True))
 
 
-def _loaded(named: Mapping[str, Source], overrides: Sequence[str]) -> dict[str, Recipe]:
+def loaded(named: Mapping[str, Source], overrides: Sequence[str]) -> dict[str, Recipe]:
+    """The recipes with the overrides that fit them; one that fits none is refused by the first. Raises RecipeError."""
     plain = {name: _plain(source) for name, source in named.items()}
     kinds = {name: {stage.name for stage in load_recipe(source).stages} for name, source in plain.items()}
 
@@ -148,17 +151,20 @@ def _policy_stages(recipe: Recipe) -> list[int]:
 def _method(name: str, recipe: Recipe, recipes: Mapping[str, Recipe], budget: Budget) -> Method:
     last = _policy_stages(recipe)[-1]
     built_on = {_steps(other, i) for other in recipes.values() for i in _policy_stages(other)[:-1]}
-    if not budget or _steps(recipe, last) in built_on:
-        return Method(name, recipe)
     stage = recipe.stages[last]
-    assert isinstance(stage.config, TrainingConfig)
+    # What takes no steps, a soup say, has nothing to limit.
+    if not budget or _steps(recipe, last) in built_on or not isinstance(stage.config, TrainingConfig):
+        return Method(name, recipe)
     limited = Stage(name=stage.name, config=stage.config.model_copy(update={"train_until": budget}))
     stages = [limited if i == last else stage for i, stage in enumerate(recipe.stages)]
     return Method(name, recipe.model_copy(update={"stages": stages}), limited=stage.name)
 
 
-def _with_baseline(methods: list[Method], recipes: Mapping[str, Recipe]) -> list[Method]:
-    """The baseline in front: the maximum-likelihood stage that two recipes share, or the recipe that is just that."""
+def _with_baseline(methods: list[Method], recipes: Mapping[str, Recipe], judged: bool) -> list[Method]:
+    """The baseline in front: the maximum-likelihood stage that two recipes share, or the recipe that is just that.
+
+    Where its outputs are judged by the run's reward model, it keeps what is made before the next training.
+    """
     starts = [
         (recipe, first)
         for recipe in recipes.values()
@@ -171,7 +177,8 @@ def _with_baseline(methods: list[Method], recipes: Mapping[str, Recipe]) -> list
             if alone is not None:
                 marked = Method(alone.name, alone.recipe, alone.limited, baseline=True)
                 return [marked, *(m for m in methods if m is not alone)]
-            common = recipe.model_copy(update={"stages": recipe.stages[: first + 1]})
+            end = next((i for i in _policy_stages(recipe) if i > first), first + 1) if judged else first + 1
+            common = recipe.model_copy(update={"stages": recipe.stages[:end]})
             return [Method(BASELINE, common, baseline=True), *methods]
     return methods
 

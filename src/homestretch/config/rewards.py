@@ -11,6 +11,7 @@ rewards:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
@@ -98,7 +99,8 @@ def known(terms: dict[str, Term]) -> dict[str, Term]:
     return terms
 
 
-def _of_some_weight(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
+def some_weight(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
+    """The terms, one of which has a weight at least. Raises ValueError."""
     if terms and not any(term.weight for term in terms.values()):
         raise ValueError("every weight is 0, and then all responses are worth the same; give one a weight")
     return terms
@@ -112,20 +114,38 @@ def _no_columns(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
 
 
 def _beside_a_model(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
-    for name in terms:
-        if name == MODEL:
-            raise ValueError(f"the reward model's score is part of the sum already; remove `{MODEL}`")
+    for name, term in terms.items():
+        if name == MODEL and term.sigmoid:
+            raise ValueError("the reward model's score is a log-odds in the sum; leave out `sigmoid`")
         if name in LOGGED:
             raise ValueError(f"`{name}` is the name of a logged quantity; call the reward by another name")
     return terms
 
 
+def _without_the_model(terms: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
+    if MODEL in terms:
+        raise ValueError(f"the reward model's score is learnt from, so it cannot be held out; remove `{MODEL}`")
+    return terms
+
+
+def weights_of(terms: Mapping[str, RewardTerm]) -> dict[str, float]:
+    """The weight of each term."""
+    return {name: term.weight for name, term in terms.items()}
+
+
+def with_weights(terms: Mapping[str, Term], weights: Mapping[str, float]) -> dict[str, Term]:
+    """The terms with other weights."""
+    return {name: term.model_copy(update={"weight": weights[name]}) for name, term in terms.items()}
+
+
 NAME = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Rewards = Annotated[dict[NAME, RewardTerm], AfterValidator(known)]
 """Terms by name."""
-StoredRewards = Annotated[Rewards, AfterValidator(_of_some_weight)]
+StoredRewards = Annotated[Rewards, AfterValidator(some_weight)]
 """Terms that are all of what a stored response earns; none for the data's own column, or else the reward model."""
 OutputRewards = Annotated[Rewards, AfterValidator(_no_columns)]
 """Terms that can be asked of what a model writes."""
 SampleRewards = Annotated[OutputRewards, AfterValidator(_beside_a_model)]
-"""Terms that join a reward model's score of samples."""
+"""Terms that join a reward model's score of samples, which is there with the weight 1 where none of them is it."""
+GoldenRewards = Annotated[SampleRewards, AfterValidator(_without_the_model)]
+"""Terms that are measured of samples beside what is learnt from."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from homestretch.config.rewards import SampleRewards
+from homestretch.config.rewards import MODEL, GoldenRewards, SampleRewards, weights_of, with_weights
 from homestretch.config.training import TrainingConfig
 
 
@@ -39,7 +40,11 @@ class RolloutConfig(TrainingConfig):
     rewards: SampleRewards = Field(default_factory=dict)
     """Rewards by name, which join the reward model's score, and do without where there is none: `overlap`,
     length-adjusted ROUGE-L (0 to 1) with the training reference; `rules`, -1 for a sample that breaks a rule of the
-    audit; or a function or a classifier of yours. A number is a weight. Origin: ours."""
+    audit; or a function or a classifier of yours. A number is a weight; `model` gives one to the reward model's score,
+    which is 1 otherwise. Origin: ours."""
+    standardise: bool = False
+    """Divide the reward model's score and each reward by its standard deviation over a round of samples of the start,
+    so that weights compare like with like. Origin: ours."""
     length_penalty: Literal["ratio", "deviation", "linear", "budget", "none"] = "ratio"
     """Form of the length term. `ratio` charges what is longer than the training reference, `deviation` also what is
     shorter; inference needs no reference."""
@@ -57,14 +62,23 @@ class RolloutConfig(TrainingConfig):
     vllm_importance_sampling_cap: float = Field(2.0, ge=1)
     """vLLM's samples are weighed by the probability that the policy gives them over vLLM's, but not above this.
     Origin: ours."""
-    golden: SampleRewards = Field(default_factory=dict)
+    golden: GoldenRewards = Field(default_factory=dict)
     """Rewards by name that are measured on every rollout and not learnt from, such as a second judge: the run doctor
     speaks where one falls while the reward rises. A number is a weight. Origin: sheet 2.5 of teacher hacking."""
 
     @property
     def stands_alone(self) -> bool:
         """Rewards without a model are enough."""
-        return any(term.weight for term in self.rewards.values())
+        return MODEL not in self.rewards and any(term.weight for term in self.rewards.values())
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The weight of each reward; that of the model's score where it is among them."""
+        return weights_of(self.rewards)
+
+    def with_shares(self, shares: Mapping[str, float]) -> Self:
+        """The same settings with other weights of the same rewards."""
+        return self.model_copy(update={"rewards": with_weights(self.rewards, shares)})
 
     @model_validator(mode="after")
     def _golden_is_measured(self) -> Self:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Self
 
 from pydantic import AfterValidator
 
@@ -26,3 +27,12 @@ class SoupConfig(Config):
     models: Annotated[dict[str, float], AfterValidator(_shares)]
     """Folder of each model and its share; shares sum to 1, and one may be negative to go beyond the others. `{seed}` in
     a folder's name stands for the run's seed."""
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of each model."""
+        return self.models
+
+    def with_shares(self, shares: Mapping[str, float]) -> Self:
+        """The same models with other shares."""
+        return self.model_copy(update={"models": dict(shares)})

@@ -7,6 +7,7 @@ from typing import Any
 
 from homestretch.config.alol import ALOLConfig
 from homestretch.config.base import Config, Where, nearest
+from homestretch.config.best_of import BestOfConfig
 from homestretch.config.distill import DistillConfig
 from homestretch.config.dpo import DPOConfig
 from homestretch.config.evaluate import EvaluateConfig, ReportConfig
@@ -40,12 +41,27 @@ STAGES: dict[str, type[Config]] = {
     "grpo": GRPOConfig,
     "distill": DistillConfig,
     "soup": SoupConfig,
+    "best_of": BestOfConfig,
     "evaluate": EvaluateConfig,
     "report": ReportConfig,
 }
 
-TRAINS_POLICY = ("sft", "ift", "wbc", "gold", "alol", "dpo", "modpo", "ppo", "rloo", "grpo", "distill", "soup")
-"""Stages after which the run has another model."""
+TRAINS_POLICY = (
+    "sft",
+    "ift",
+    "wbc",
+    "gold",
+    "alol",
+    "dpo",
+    "modpo",
+    "ppo",
+    "rloo",
+    "grpo",
+    "distill",
+    "soup",
+    "best_of",
+)
+"""Stages after which the run has another model, or answers with it in another way."""
 
 LIKELIHOOD = ("sft", "ift")
 """Stages whose model may be the arm `ml`, which others are compared with; the first that there is."""

@@ -97,12 +97,22 @@ def rank(tables: Mapping[str, Table], key: str, *, seed: int, resamples: int = R
     return [list(tables)[i] for i in made.order], made
 
 
-def front(tables: Mapping[str, Table], keys: Sequence[str], *, seed: int, resamples: int = RESAMPLES) -> Covered:
-    """Which arms no other beats in all of the metrics, and what they cover, over the prompts that all have all of.
+def front(
+    tables: Mapping[str, Table],
+    keys: Sequence[str],
+    *,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> Covered:
+    """Which arms no other beats in all of the metrics, and what they and groups of them cover, over the prompts that
+    all have all of.
 
     A metric of which less is better counts with the other sign. Raises ValueError as `rank`.
     """
-    return covered(*_over_common_prompts(tables, keys, seed=seed, resamples=resamples))
+    arms = list(tables)
+    places = {name: [arms.index(arm) for arm in members] for name, members in (groups or {}).items()}
+    return covered(*_over_common_prompts(tables, keys, seed=seed, resamples=resamples), places)
 
 
 def _over_common_prompts(

@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -18,27 +20,52 @@ from homestretch.metrics.base import Floats
 from homestretch.metrics.stats import percentile_interval
 
 
-class Covered(NamedTuple):
-    """`members` (M,) are True on the front; the hypervolume is that above `reference` (K,), with its interval."""
+class Volume(NamedTuple):
+    """A hypervolume with its 95 % interval."""
 
-    members: list[bool]
-    reference: list[float]
-    hypervolume: float
+    value: float
     low: float
     high: float
 
 
-def covered(value_MK: Floats, draws_RMK: Floats) -> Covered:
-    """The front of M points in K objectives, with R bootstrap samples of the same.
+class Covered(NamedTuple):
+    """`members` (M,) are True on the front; the volumes are those above `reference` (K,): of all points, of those of
+    each group, and of each group minus each other one."""
+
+    members: list[bool]
+    reference: list[float]
+    volume: Volume
+    groups: dict[str, Volume]
+    differences: dict[tuple[str, str], Volume]
+
+
+def covered(value_MK: Floats, draws_RMK: Floats, groups: Mapping[str, Sequence[int]] | None = None) -> Covered:
+    """The front of M points in K objectives, with R bootstrap samples of the same; groups are indices of points.
 
     The reference point is the least value of each objective among the points, so that the volume compares sets of
     points only where that point is the same.
     """
     reference_K = value_MK.min(0)
-    volumes = np.array([hypervolume(draw_MK, reference_K) for draw_MK in draws_RMK])
-    low, high = percentile_interval(volumes)
-    members = nondominated(value_MK).tolist()
-    return Covered(members, reference_K.tolist(), hypervolume(value_MK, reference_K), float(low), float(high))
+
+    def volumes(points: Sequence[int]) -> tuple[float, Floats]:
+        at = list(points)
+        drawn_R = np.array([hypervolume(draw_MK[at], reference_K) for draw_MK in draws_RMK])
+        return hypervolume(value_MK[at], reference_K), drawn_R
+
+    def with_interval(value: float, drawn_R: Floats) -> Volume:
+        low, high = percentile_interval(drawn_R)
+        return Volume(value, float(low), float(high))
+
+    made = {name: volumes(points) for name, points in (groups or {}).items()}
+    return Covered(
+        members=nondominated(value_MK).tolist(),
+        reference=reference_K.tolist(),
+        volume=with_interval(*volumes(range(len(value_MK)))),
+        groups={name: with_interval(*volume) for name, volume in made.items()},
+        differences={
+            (a, b): with_interval(made[a][0] - made[b][0], made[a][1] - made[b][1]) for a, b in combinations(made, 2)
+        },
+    )
 
 
 def nondominated(value_MK: Floats) -> np.ndarray:

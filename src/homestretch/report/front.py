@@ -24,14 +24,28 @@ def sentence(record: Compared) -> str:
     left = (
         f"{_quoted(beaten)} {'is' if len(beaten) == 1 else 'are'} beaten in everything by another. " if beaten else ""
     )
-    volume = front.hypervolume
-    digits = decimals([volume.value, volume.low, volume.high])
-    values = [number(value, digits) for value in (volume.value, volume.low, volume.high)]
     corner = listed([f"{metric_label(k)} {number(v, decimals([v]))}" for k, v in front.reference.items()])
     return (
-        f"On the front of {objectives}: {_quoted(front.members)}. {left}The hypervolume above {corner} is {values[0]} "
-        f"(95 % interval {values[1]} to {values[2]})."
-    )
+        f"On the front of {objectives}: {_quoted(front.members)}. {left}The hypervolume above {corner} is "
+        f"{_with_interval(front.hypervolume)}."
+    ) + _of_families(front)
+
+
+def _of_families(front: Front) -> str:
+    """What each recipe's methods cover alone, and where that tells two recipes apart."""
+    if not front.families:
+        return ""
+    alone = listed([f"`{name}` {_with_interval(family.hypervolume)}" for name, family in front.families.items()])
+    larger = [(d.a, d.b) if d.low > 0 else (d.b, d.a) for d in front.differences if d.low > 0 or d.high < 0]
+    apart = listed([f"`{a}` than `{b}`" for a, b in larger])
+    told = f"It is larger of {apart}" if larger else "The intervals of all differences include zero"
+    return f" Alone above that corner: {alone}. {told}."
+
+
+def _with_interval(volume: Measured) -> str:
+    digits = decimals([volume.value, volume.low, volume.high])
+    value, low, high = (number(v, digits) for v in (volume.value, volume.low, volume.high))
+    return f"{value} (95 % interval {low} to {high})"
 
 
 def front_table(record: Compared) -> Rows:
@@ -64,16 +78,23 @@ def _chart(
     record: Compared, front: Front, across: str, up: str, series_of: Callable[[Compared, str], int]
 ) -> Chart | None:
     names = [name for name in record.arms if "@" not in name]
-    spots = []
+    families = list(front.families)
+    family_of = {method: name for name, family in front.families.items() for method in family.methods}
+    spots, keys = [], {}
     for name in names:
         x, y = _measured(record, name, across), _measured(record, name, up)
         if x and y:
-            spots.append(charts.Spot(name, x, y, series_of(record, name), hollow=name not in front.members))
+            family = family_of.get(name)
+            # One colour a recipe, and only the weight beside its points: five names of five recipes hide each other.
+            series = series_of(record, name) if family is None else 1 + families.index(family) % (charts.SERIES - 1)
+            label = name if family is None else name.removeprefix(f"{family}-")
+            spots.append(charts.Spot(label, x, y, series, hollow=name not in front.members))
+            keys[family or name] = series
     title = f"{metric_label(up)} against {metric_label(across)}"
     svg = charts.scatter_chart(
         spots, label=f"{title}, with 95 % intervals", x_label=metric_label(across), y_label=metric_label(up)
     )
-    return Chart(title, svg, [Key(spot.label, spot.series) for spot in spots]) if spots else None
+    return Chart(title, svg, [Key(*key) for key in keys.items()]) if spots else None
 
 
 def _measured(record: Compared, name: str, key: str) -> Measured | None:

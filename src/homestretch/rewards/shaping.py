@@ -1,6 +1,6 @@
 """From a reward model's score to the reward that is optimised  (sheet of Solway, 2024, arXiv:2408.16753, section 2.4)
 
-    r = clip(score, +-c_max) - LP(y) - c_eos 1[no end marker]                                            (1)
+    r = w clip(score, +-c_max) - LP(y) - c_eos 1[no end marker]                                          (1)
 
     ratio       LP = c max(0, len(y) / len(ref) - 1)                                                     (2)
     deviation   LP = c |len(y) / len(ref) - 1|                                                           (3)
@@ -58,6 +58,7 @@ def shaped_reward(
     *,
     reward_clip_range: float | None,
     missing_eos_penalty: float,
+    weight: float = 1.0,
 ) -> Tensor:
     """(B,) rewards of eq. 1, constant.
 
@@ -66,8 +67,9 @@ def shaped_reward(
     terminated_B          (B,) True where the response ends in an end marker
     reward_clip_range     c_max > 0; scores are cut to [-c_max, c_max], the penalties are not; None does not cut
     missing_eos_penalty   c_eos >= 0, subtracted where there is no end marker
+    weight                w, of the score beside other rewards
     """
     clipped_B = score_B.detach()
     if reward_clip_range is not None:
         clipped_B = clipped_B.clamp(-reward_clip_range, reward_clip_range)
-    return clipped_B - penalty_B.detach() - missing_eos_penalty * (~terminated_B.bool()).to(clipped_B.dtype)
+    return weight * clipped_B - penalty_B.detach() - missing_eos_penalty * (~terminated_B.bool()).to(clipped_B.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from homestretch.config.best_of import BestOfConfig
 from homestretch.config.evaluate import EvaluateConfig
 from homestretch.config.recipe import Recipe, Stage
 from homestretch.config.rewards import MODEL, RewardTerm
@@ -67,7 +68,8 @@ def check_rewards(stage: Stage, made: set[str], examples: Sequence[Example]) -> 
         features: list[RewardTerm] = []
         if term.features is not None:
             features = list(read_features(term.features)[0].features.values())
-            if isinstance(stage.config, RolloutConfig | EvaluateConfig) and any(f.column for f in features):
+            of_samples = isinstance(stage.config, RolloutConfig | EvaluateConfig | BestOfConfig)
+            if of_samples and any(f.column for f in features):
                 raise RecipeError(
                     f"The stage `{stage.name}`: the reward `{name}` has features that are columns of the data, which "
                     "say nothing about what a model writes; fit one on rewards that read the text."

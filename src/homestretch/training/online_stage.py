@@ -22,12 +22,14 @@ from homestretch.generation.vllm_engine import VLLMEngine
 from homestretch.policies.load import end_ids, resolve
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
+from homestretch.progress import say
 from homestretch.rewards.model import RewardModel
 from homestretch.seeds import fold
 from homestretch.training.context import ROLE, Context
 from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
-from homestretch.training.terminal_reward import terminal_reward
+from homestretch.training.precomputed import once
+from homestretch.training.terminal_reward import spreads, terminal_reward
 
 
 def train_online(
@@ -54,12 +56,15 @@ def train_online(
     policy = learner.policy.at(config.temperature)
     reference_trunk = trunk if config.use_peft else context.load_trunk()
     rows = context.tokens(context.splits.train, is_encoder_decoder=trunk.is_encoder_decoder)
+    sample = sampler(context, policy, config, head if own_value is None else None)
+    prompts = prompts_of(rows, config, context.recipe.seed)
+    scales = scales_of(context, config, reward, folder, lambda: sample(prompts(0), 0)) if config.standardise else None
     models = Models(
         policy=policy,
         reference=context.policy(reference_trunk, None, config).at(config.temperature),
         value=own_value,
-        sample=sampler(context, policy, config, head if own_value is None else None),
-        reward=terminal_reward(context, reward, config, rows),
+        sample=sample,
+        reward=terminal_reward(context, reward, config, rows, scales),
         potential=potential(reward),
         candidates=None if head is None else lambda batch, k: candidates(policy, batch, k),
     )
@@ -70,12 +75,27 @@ def train_online(
         learner,
         algorithm,
         models,
-        batch_of=prompts_of(rows, config, context.recipe.seed),
+        batch_of=prompts,
         rounds=config.rounds(math.ceil(len(rows) * config.num_generations / config.rollout_batch_size)),
         head=head,
         beside=own_value.adapter if own_value else None,
         keep_start=True,
     )
+
+
+def scales_of(
+    context: Context,
+    config: RolloutConfig,
+    reward: RewardModel | None,
+    folder: Path,
+    sample: Callable[[], SequenceBatch],
+) -> dict[str, float]:
+    """Standard deviations of the rewards over samples of the start, computed once and kept in `scales/`."""
+    found = once(folder / "scales", lambda: spreads(context, reward, config, sample()))
+    scales = {name: float(value) for name, value in found.items()}
+    for name, scale in scales.items():
+        say(f"{kind_of(config)}: `{name}` is divided by {scale:.4g}, its standard deviation over samples of the start.")
+    return scales
 
 
 def judge(context: Context, config: RolloutConfig, trunk: Trunk) -> RewardModel | None:

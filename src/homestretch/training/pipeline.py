@@ -17,6 +17,7 @@ import torch
 from homestretch import ranks
 from homestretch.collectives import from_first, wait
 from homestretch.config.distill import DistillConfig
+from homestretch.config.objectives import ObjectiveTerm
 from homestretch.config.recipe import Recipe, Stage, dump, load_recipe
 from homestretch.config.stages import TRAINS_POLICY
 from homestretch.data.sources import Splits, load
@@ -36,6 +37,7 @@ from homestretch.training.needs import check_needs, row_check
 from homestretch.training.publish import check_token, publish
 from homestretch.training.stages import (
     alol,
+    best_of,
     distill,
     dpo,
     evaluate,
@@ -70,6 +72,7 @@ STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "grpo": grpo.run,
     "distill": distill.run,
     "soup": soup.run,
+    "best_of": best_of.run,
     "evaluate": evaluate.run,
     "report": report.run,
 }
@@ -177,7 +180,8 @@ def outside(stage: Stage, seed: int) -> list[str]:
     terms = getattr(stage.config, "rewards", {}).values()
     functions = [source_key(term.function) for term in terms if term.function is not None]
     folders = [term.features for term in terms if term.features is not None]
-    folders += [model.format(seed=seed) for model in getattr(stage.config, "models", {})]
+    policies = [term.policy for term in terms if isinstance(term, ObjectiveTerm) and term.policy is not None]
+    folders += [model.format(seed=seed) for model in [*policies, *getattr(stage.config, "models", {})]]
     folders += [stage.config.teacher_name_or_path] if isinstance(stage.config, DistillConfig) else []
     return functions + [model_key(folder) for folder in folders]
 

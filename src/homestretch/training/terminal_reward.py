@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from homestretch.batch import SequenceBatch
+from homestretch.config.rewards import MODEL
 from homestretch.config.rollouts import RolloutConfig
 from homestretch.data.tokenize import TokenizedExample
+from homestretch.ops.best_of import spread
 from homestretch.rewards.model import RewardModel
 from homestretch.rewards.named import NamedReward, of_samples
 from homestretch.rewards.shaping import length_penalty, shaped_reward
@@ -20,15 +23,26 @@ BUDGET_OF_MEDIAN = 1.2
 
 
 def terminal_reward(
-    context: Context, reward: RewardModel | None, config: RolloutConfig, rows: list[TokenizedExample]
+    context: Context,
+    reward: RewardModel | None,
+    config: RolloutConfig,
+    rows: list[TokenizedExample],
+    scales: Mapping[str, float] | None = None,
 ) -> Callable[[SequenceBatch], tuple[Tensor, dict[str, Tensor]]]:
     """The shaped reward of responses (sheet 2.4) and its parts for the log; without a model its score is 0.
 
-    The rewards `golden` are logged and not part of it.
+    The rewards `golden` are logged and not part of it. `scales` is what the score (`model`) and the named rewards are
+    divided by.
     """
+    divided = scales or {}
+    own = config.rewards[MODEL].weight if MODEL in config.rewards else 1.0
     coef = LENGTH_COEF[config.length_penalty] if config.length_coef is None else config.length_coef
     budget = config.length_budget or BUDGET_OF_MEDIAN * statistics.median(row.ref_length for row in rows)
-    named, golden = context.named_rewards(config.rewards), context.named_rewards(config.golden)
+    terms = {
+        name: term.model_copy(update={"weight": term.weight / divided.get(name, 1.0)})
+        for name, term in config.rewards.items()
+    }
+    named, golden = context.named_rewards(terms), context.named_rewards(config.golden)
 
     def score(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
         score_B = responses.mask_BT.new_zeros(len(responses)).float() if reward is None else reward.score_ids(responses)
@@ -44,11 +58,25 @@ def terminal_reward(
             responses.terminated_B,
             reward_clip_range=config.reward_clip_range,
             missing_eos_penalty=config.missing_eos_penalty,
+            weight=own / divided.get(MODEL, 1.0),
         )
         scores = {} if reward is None else {"scores": score_B}
         return sum(parts.values(), shaped_B), scores | {"length_penalty": penalty_B, **parts, **held_out}
 
     return score
+
+
+def spreads(
+    context: Context, reward: RewardModel | None, config: RolloutConfig, responses: SequenceBatch
+) -> dict[str, Tensor]:
+    """Standard deviation of the reward model's score (`model`) and of each named reward over samples, scalars; 1 where
+    all are worth the same. What is clipped is clipped first."""
+    terms = {name: term.model_copy(update={"weight": 1.0}) for name, term in config.rewards.items()}
+    found = of_samples(context.named_rewards(terms), context.splits.train, responses, context.tokenizer)
+    if reward is not None:
+        limit = config.reward_clip_range or torch.inf
+        found[MODEL] = reward.score_ids(responses).clamp(-limit, limit)
+    return {name: spread(part_B.float().cpu()) for name, part_B in found.items()}
 
 
 def by_name(context: Context, responses: SequenceBatch, rewards: Sequence[NamedReward]) -> dict[str, Tensor]:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from homestretch import ranks
-from homestretch.compared import Compared, ComparisonFolder, Front, Place
+from homestretch.compared import Compared, ComparisonFolder, Family, Front, Place, VolumeDifference
 from homestretch.config.evaluate import EvaluateConfig
 from homestretch.config.methods import Method, Source, load_methods, parse_budget
 from homestretch.errors import HomestretchError, InputError, PeerLost
 from homestretch.evaluate import evaluate_rows, front_rows, rank_rows, read_rows
 from homestretch.metrics import better
+from homestretch.metrics.front import Volume
 from homestretch.metrics.scorers import available_scorers
 from homestretch.progress import progress
 from homestretch.report.advice import advice
@@ -33,13 +34,15 @@ def compare(
     seeds: Sequence[int] = (0, 1, 2),
     budget: str | None = None,
     objectives: Sequence[str] = (),
+    families: Mapping[str, Sequence[str]] | None = None,
     overrides: Overrides = (),
 ) -> Compared:
     """Train every recipe with every seed, evaluate them alike, rank them, and write `comparison.json` and the page.
 
     `recipes`: files or names of shipped ones, or a mapping of names to these, to Recipes or to their values. `budget`:
     `tokens=N`, `samples=N` or `seconds=N` for the stage that each recipe is about; None leaves each its own length.
-    `objectives`: two or more metrics, `rewards/NAME` or `failures/NAME`, whose front is computed and drawn.
+    `objectives`: two or more metrics, `rewards/NAME` or `failures/NAME`, whose front is computed and drawn; `families`:
+    names for groups of methods, whose hypervolumes are compared.
     Stages that recipes share run once a seed. A method that fails is recorded as failed and the others go on; called
     again with the same arguments, what has finished is kept and what failed is tried again.
 
@@ -58,7 +61,7 @@ def compare(
     )
     record.write(folder.record)
     errors = _train(folder, methods, seeds)
-    record = _measured(record, folder, methods, evaluation, errors, objectives)
+    record = _measured(record, folder, methods, evaluation, errors, objectives, families or {})
     record.write(folder.record)
     write_page(record, folder.report)
     if len(errors) == len(methods):
@@ -119,6 +122,7 @@ def _measured(
     evaluation: EvaluateConfig,
     errors: Mapping[str, str],
     objectives: Sequence[str],
+    families: Mapping[str, Sequence[str]],
 ) -> Compared:
     """The record with everything that the finished runs say."""
     finished = {m.name: [folder.run(m.name, seed) for seed in record.seeds] for m in methods if m.name not in errors}
@@ -133,7 +137,8 @@ def _measured(
     if rows:
         record = record.model_copy(update=_statistics(rows, evaluation, _dataset(finished)))
         if objectives:
-            record = record.model_copy(update={"front": _front(rows, objectives, evaluation)})
+            groups = {name: [m for m in there if m in finished] for name, there in families.items()}
+            record = record.model_copy(update={"front": _front(rows, objectives, groups, evaluation)})
     return record.model_copy(update={"advice": advice(record)})
 
 
@@ -159,17 +164,37 @@ def _statistics(rows: list[dict[str, Any]], evaluation: EvaluateConfig, dataset:
     return update | {"ranking": places, "p_order": made.p_order}
 
 
-def _front(rows: list[dict[str, Any]], objectives: Sequence[str], evaluation: EvaluateConfig) -> Front:
+def _front(
+    rows: list[dict[str, Any]],
+    objectives: Sequence[str],
+    families: Mapping[str, Sequence[str]],
+    evaluation: EvaluateConfig,
+) -> Front:
     greedy = [row for row in rows if not is_sampled(row["arm"])]
     scorers = available_scorers(evaluation.metrics, bleurt_checkpoint=evaluation.bleurt_checkpoint)
-    names, made = front_rows(greedy, objectives, la_rouge=evaluation.la_rouge, seed=evaluation.seed, learned=scorers)
+    groups = {name: there for name, there in families.items() if there}
+    names, made = front_rows(
+        greedy, objectives, groups=groups, la_rouge=evaluation.la_rouge, seed=evaluation.seed, learned=scorers
+    )
     signs = [-1 if better(key) is False else 1 for key in objectives]
     prompts = len({row["id"] for row in greedy})
+
+    def measured(volume: Volume) -> Measured:
+        return Measured(**volume._asdict(), n=prompts, higher_is_better=True)
+
     return Front(
         objectives=list(objectives),
         members=[name for name, there in zip(names, made.members, strict=True) if there],
         reference={key: sign * value for key, sign, value in zip(objectives, signs, made.reference, strict=True)},
-        hypervolume=Measured(value=made.hypervolume, low=made.low, high=made.high, n=prompts, higher_is_better=True),
+        hypervolume=measured(made.volume),
+        families={
+            name: Family(methods=list(groups[name]), hypervolume=measured(volume))
+            for name, volume in made.groups.items()
+        },
+        differences=[
+            VolumeDifference(a=a, b=b, difference=volume.value, low=volume.low, high=volume.high)
+            for (a, b), volume in made.differences.items()
+        ],
     )
 
 

@@ -1,15 +1,15 @@
-"""One recipe of several objectives at several weights: a family of models, and the front of what they reach."""
+"""Recipes of several objectives at several weights: families of models, and the front of what they reach."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from homestretch.compared import Compared
-from homestretch.config.front import at_weights, evaluation_of, objectives_of
-from homestretch.config.recipe import Recipe, load_recipe
-from homestretch.config.shipped import find_recipe
+from homestretch.config.front import at_weights, evaluation_of, judged, objectives_of, swept
+from homestretch.config.methods import Source, loaded, named_files
+from homestretch.config.recipe import Recipe
+from homestretch.errors import RecipeError
 from homestretch.verbs.compare import compare
 from homestretch.verbs.run import Overrides, as_texts
 
@@ -18,7 +18,7 @@ HEADLINE = "la_rougeL"
 
 
 def front(
-    recipe: str | Path | Recipe | dict[str, Any],
+    recipes: Source | Sequence[str | Path] | Mapping[str, Source],
     *,
     out: str | Path,
     weights: Sequence[float] = WEIGHTS,
@@ -26,23 +26,60 @@ def front(
     seeds: Sequence[int] = (0,),
     overrides: Overrides = (),
 ) -> Compared:
-    """Train the recipe's stage `modpo` at each weight, evaluate all on the same prompts, and write the front.
+    """Train a recipe at each weight of its first objective, evaluate all on the same prompts, and write the front.
 
-    `weights`: shares of the objective by which the pairs are ordered, 0.01 to 1. `objectives`: metrics that stand for
-    the objectives; by default the reward model's score (or la-ROUGE-L) and the other rewards. Everything before
-    `modpo`, and the reference's log-probabilities, are computed once a seed. The folder is a comparison of methods
-    `w0.1`, `w0.3`, ...; the model of a weight and seed is `OUT/w0.3/0/model`. Raises RecipeError and InputError.
+    `recipes`: one, or several to compare: the last stage of each that has the weights of several objectives gets them
+    (`modpo`, `dpo`, `ppo`, `rloo`, `grpo`, `best_of`, `soup`). `weights`: shares of the first objective, 0 to 1 (of
+    `modpo` 0.01 to 1). `objectives`: metrics that stand for the objectives; by default the reward model's score (or
+    la-ROUGE-L) and the other rewards. What the models have in common is computed once a seed. The folder is a
+    comparison of methods `w0.1`, `w0.3`, ..., of several recipes `modpo-w0.1`, ...; the model of a weight and seed is
+    `OUT/w0.1/0/model`. Raises RecipeError and InputError.
     """
     texts = as_texts(overrides)
     ours = [text for text in texts if text.partition("=")[0].split(".")[0].strip() == "evaluate"]
-    given = recipe if isinstance(recipe, Recipe | dict) else find_recipe(recipe)
-    values = given.model_dump(mode="json") if isinstance(given, Recipe) else given
-    loaded = load_recipe(values, [text for text in texts if text not in ours])
-    metrics = list(objectives) or objectives_of(loaded, HEADLINE)
+    families = families_of(recipes, [text for text in texts if text not in ours])
+    metrics = list(objectives) or common_objectives(families)
+    methods = {
+        name: {f"{name}-{weight}" if name else weight: at for weight, at in at_weights(recipe, weights).items()}
+        for name, recipe in families.items()
+    }
     return compare(
-        at_weights(loaded, weights),
+        {method: recipe for family in methods.values() for method, recipe in family.items()},
         out=out,
         seeds=seeds,
         objectives=metrics,
-        overrides=[*evaluation_of(loaded), f"evaluate.metric_for_verdict={metrics[0]}", *ours],
+        families={name: list(family) for name, family in methods.items() if name},
+        overrides=[*evaluation_of(list(families.values())), f"evaluate.metric_for_verdict={metrics[0]}", *ours],
     )
+
+
+def families_of(
+    recipes: Source | Sequence[str | Path] | Mapping[str, Source], overrides: Sequence[str]
+) -> dict[str, Recipe]:
+    """The recipes by name: of one none, of several files that of the stage with the weights where it tells them
+    apart, else that of the file. Raises RecipeError."""
+    if isinstance(recipes, str | Path | Recipe) or (isinstance(recipes, Mapping) and "stages" in recipes):
+        return loaded({"": recipes}, overrides)
+    if isinstance(recipes, Mapping):
+        return loaded(recipes, overrides)
+    if len(recipes) == 1:
+        return loaded({"": recipes[0]}, overrides)
+    found = loaded(named_files(recipes), overrides)
+    stages = [swept(recipe).name for recipe in found.values()]
+    return dict(zip(stages if len(set(stages)) == len(stages) else found, found.values(), strict=True))
+
+
+def common_objectives(families: Mapping[str, Recipe]) -> list[str]:
+    """The metrics that stand for the objectives of all. Raises RecipeError where recipes trade other things off."""
+    asked = judged(list(families.values()))
+    # A soup of models does not say what they are good at; others beside it do.
+    telling = {name: r for name, r in families.items() if swept(r).kind != "soup"} or families
+    found = {name: objectives_of(recipe, HEADLINE, judged=asked) for name, recipe in telling.items()}
+    (first, metrics), *others = found.items()
+    for name, theirs in others:
+        if theirs != metrics:
+            raise RecipeError(
+                f"`{first}` trades off {' and '.join(metrics)}, `{name}` {' and '.join(theirs)}; name the rewards "
+                "alike and in the same order, or say with `--objectives` by which metrics to draw the front."
+            )
+    return metrics

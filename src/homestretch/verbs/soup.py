@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from homestretch.compared import Compared, ComparisonFolder
-from homestretch.config.front import STAGE
-from homestretch.config.modpo import MODPOConfig
+from homestretch.config.front import share_of, swept
 from homestretch.config.recipe import Recipe, Stage, load_recipe
 from homestretch.config.soup import SoupConfig
 from homestretch.errors import InputError
 from homestretch.verbs.compare import compare
 
 
-def soup(front: str | Path, *, weight: float) -> Compared:
+def soup(front: str | Path, *, weight: float, of: str | None = None) -> Compared:
     """Add the soup `soupW` of the front's outermost models to its folder, evaluated like them, with a new page.
 
     Its share of either is such that their weights average to `weight`. Called for another weight, earlier soups stay.
-    Raises InputError: no front in the folder, or a weight that is not between its outermost ones.
+    Of a front of several recipes, `of` names the one whose models are mixed, and the soup is called `OF-soupW`.
+    Raises InputError: no front in the folder, no such recipe, or a weight that is not between its outermost ones.
     """
     folder = ComparisonFolder(front)
     record = Compared.read(folder.record)
@@ -28,10 +29,7 @@ def soup(front: str | Path, *, weight: float) -> Compared:
         for name, method in record.methods.items()
         if method.status == "done" and not method.baseline
     }
-    configs = {name: recipe.find(STAGE) for name, recipe in recipes.items()}
-    trained = {name: config.weight for name, config in configs.items() if isinstance(config, MODPOConfig)}
-    if record.front is None or len(trained) < 2:
-        raise InputError(f"{folder.path} holds no front of two models at least; make one with `homestretch front`.")
+    trained = _trained(record, recipes, folder, of)
     low, high = min(trained, key=trained.__getitem__), max(trained, key=trained.__getitem__)
     if not trained[low] < weight < trained[high]:
         raise InputError(
@@ -41,17 +39,41 @@ def soup(front: str | Path, *, weight: float) -> Compared:
     share = (weight - trained[low]) / (trained[high] - trained[low])
     models = {str(folder.path / name / "{seed}" / "model"): part for name, part in ((low, 1 - share), (high, share))}
     evaluation = recipes[low].find("evaluate")
-    assert evaluation is not None
+    assert evaluation is not None and record.front is not None
     settings = evaluation.model_dump(mode="json")
+    name = f"{of}-soup{weight:g}" if of else f"soup{weight:g}"
     return compare(
-        recipes | {f"soup{weight:g}": _instead_of_training(recipes[low], SoupConfig(models=models))},
+        recipes | {name: _instead_of_training(recipes[low], SoupConfig(models=models))},
         out=front,
         seeds=record.seeds,
         objectives=record.front.objectives,
+        families={name: family.methods for name, family in record.front.families.items()},
         overrides=[f"evaluate.{key}={json.dumps(value)}" for key, value in settings.items()],
     )
 
 
+def _trained(
+    record: Compared, recipes: Mapping[str, Recipe], folder: ComparisonFolder, of: str | None
+) -> dict[str, float]:
+    """The models that may be mixed, with their weights. Raises InputError."""
+    families = record.front.families if record.front is not None else {}
+    if of is None and families:
+        raise InputError(f"{folder.path} has models of {', '.join(families)}; say with --of whose are to be mixed.")
+    if of is not None and of not in families:
+        there = f"there are {', '.join(families)}" if families else "it is of one recipe, so leave --of out"
+        raise InputError(f"{folder.path}: `{of}` is none of the front's recipes; {there}.")
+    names = families[of].methods if of is not None else list(recipes)
+    trained = {
+        name: share_of(stage.config)
+        for name in names
+        if name in recipes and (stage := swept(recipes[name])).kind not in ("soup", "best_of")
+    }
+    if record.front is None or len(trained) < 2:
+        raise InputError(f"{folder.path} holds no front of two models at least; make one with `homestretch front`.")
+    return trained
+
+
 def _instead_of_training(recipe: Recipe, config: SoupConfig) -> Recipe:
-    stages = [Stage(name="soup", config=config) if stage.kind == STAGE else stage for stage in recipe.stages]
+    old = swept(recipe)
+    stages = [Stage(name="soup", config=config) if stage is old else stage for stage in recipe.stages]
     return recipe.model_copy(update={"stages": stages})

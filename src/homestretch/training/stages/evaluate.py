@@ -8,21 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from homestretch import ranks
+from homestretch.config.best_of import BestOfConfig
 from homestretch.config.evaluate import EvaluateConfig
 from homestretch.config.stages import LIKELIHOOD, TRAINS_POLICY
 from homestretch.data.collate import collate
 from homestretch.data.records import Example, prompt_text
+from homestretch.data.tokenize import TokenizedExample
 from homestretch.evaluate import evaluate_rows
-from homestretch.generation.engine import generate
+from homestretch.generation.engine import Sample, generate
 from homestretch.generation.rollout import with_responses
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.metrics.postprocess import postprocess_row
 from homestretch.metrics.scorers import available_scorers
+from homestretch.ops.best_of import best_of_kl
 from homestretch.policies.load import end_ids
+from homestretch.policies.policy import Policy
 from homestretch.progress import progress
 from homestretch.results import RewardMode, Selection, StageRecord, Timing
 from homestretch.seeds import fold
 from homestretch.training import checkpoint
+from homestretch.training.best_of import best_samples, samples_of
 from homestretch.training.context import Context
 from homestretch.training.output_scores import divergences, output_rewards, weighted_sum
 from homestretch.training.stages.negatives import AUDIT
@@ -38,7 +43,10 @@ def run(context: Context, config: EvaluateConfig, folder: Path) -> None:
     start = dict(compared).get("ml")
     reference = str(context.folders[start] / "model") if start else context.recipe.model_name_or_path
     for short, stage in compared if config.baseline else compared[-1:]:
-        rows += arm_rows(context, config, examples, context.folders[stage] / "model", short, reference)
+        best_of = context.recipe.find(stage) if stage == "best_of" else None
+        assert best_of is None or isinstance(best_of, BestOfConfig)
+        model = context.folders[stage] / "model"
+        rows += arm_rows(context, config, examples, model, short, reference, folder, best_of=best_of)
     if ranks.is_first():
         with ranks.alone():
             write_results(context, config, rows)
@@ -79,28 +87,39 @@ def arms(finished: Collection[str]) -> dict[str, str]:
 
 
 def arm_rows(
-    context: Context, config: EvaluateConfig, examples: list[Example], model: Path, short: str, reference: str
+    context: Context,
+    config: EvaluateConfig,
+    examples: list[Example],
+    model: Path,
+    short: str,
+    reference: str,
+    folder: Path,
+    *,
+    best_of: BestOfConfig | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of one model: greedy and sampled, raw and post-processed. `reference` is the model that `kl` is from."""
+    """Rows of one model: greedy and sampled, raw and post-processed; of `best_of` the best samples stand for both.
+
+    `reference` is the model that `kl` is from, `folder` that of the stage.
+    """
     trunk = context.load_trunk(model)
     policy = context.policy(trunk, None)
     tokens = context.tokens(examples, is_encoder_decoder=trunk.is_encoder_decoder)
     rows = []
     for suffix, temperature in (("", 0.0), ("@t1", 1.0)) if config.sampled else (("", 0.0),):
-        longest = context.recipe.dataset.max_completion_length
-        with progress(len(examples), f"{short}_raw{suffix}", "prompt") as bar:
-            made = generate(
-                policy,
-                [t.prompt_ids for t in tokens],
-                eos_ids=end_ids(trunk.lm, context.tokenizer),
-                sampling=SamplingConfig(temperature=temperature, max_new_tokens=longest),
-                seed=fold("evaluate", config.seed),
-                on_done=lambda count, new_tokens: bar.advance(count, tokens=new_tokens),
-            )
-        samples = [sample for (sample,) in made]
+        if best_of is None:
+            seed = fold("evaluate", config.seed)
+            samples = one_each(context, policy, tokens, temperature, seed=seed, arm=f"{short}_raw{suffix}")
+        else:
+            samples = best_samples(context, best_of, policy, examples, tokens, folder, model=model, seed=config.seed)
         responses = with_responses(collate(tokens), samples)
         rewards = output_rewards(context, config.rewards, examples, responses)
-        kl = divergences(context, policy, reference, responses) if config.score_kl and temperature else None
+        kl = None
+        if config.score_kl and temperature:
+            kl = (
+                [best_of_kl(samples_of(best_of))] * len(samples)
+                if best_of is not None
+                else divergences(context, policy, reference, responses)
+            )
         for i, (example, row, sample) in enumerate(zip(examples, tokens, samples, strict=True)):
             raw = {
                 "id": example.id,
@@ -118,6 +137,23 @@ def arm_rows(
             }
             rows += [raw, postprocess_row(raw, arm=f"{short}_post{suffix}", steps=config.postprocess)]
     return rows
+
+
+def one_each(
+    context: Context, policy: Policy, tokens: list[TokenizedExample], temperature: float, *, seed: int, arm: str
+) -> list[Sample]:
+    """A response to each prompt."""
+    longest = context.recipe.dataset.max_completion_length
+    with progress(len(tokens), arm, "prompt") as bar:
+        made = generate(
+            policy,
+            [row.prompt_ids for row in tokens],
+            eos_ids=end_ids(policy.trunk.lm, context.tokenizer),
+            sampling=SamplingConfig(temperature=temperature, max_new_tokens=longest),
+            seed=seed,
+            on_done=lambda count, new_tokens: bar.advance(count, tokens=new_tokens),
+        )
+    return [sample for (sample,) in made]
 
 
 def reward_modes(context: Context) -> dict[str, RewardMode]:

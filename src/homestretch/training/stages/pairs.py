@@ -12,8 +12,7 @@ from torch import Tensor
 
 from homestretch.algorithms.base import Algorithm, Models
 from homestretch.batch import PairBatch
-from homestretch.config.dpo import DPOConfig
-from homestretch.config.modpo import MODPOConfig
+from homestretch.config.objectives import ObjectivesConfig
 from homestretch.config.stages import kind_of
 from homestretch.data.collate import collate_pairs
 from homestretch.data.records import Example
@@ -40,7 +39,7 @@ class Pairs:
 
 def train_on_pairs(
     context: Context,
-    config: DPOConfig | MODPOConfig,
+    config: ObjectivesConfig,
     folder: Path,
     algorithm: Algorithm,
     *,
@@ -84,7 +83,7 @@ def train_on_pairs(
     )
 
 
-def pairs_of(context: Context, config: DPOConfig | MODPOConfig) -> list[Example]:
+def pairs_of(context: Context, config: ObjectivesConfig) -> list[Example]:
     """The data's own pairs, or else the run's negatives, of the chosen failure modes. Raises DataError for none."""
     examples = context.splits.train
     if any("rejected" not in e.columns for e in examples):
