@@ -178,7 +178,8 @@ def outside(stage: Stage, seed: int) -> list[str]:
     functions = [source_key(term.function) for term in terms if term.function is not None]
     folders = [term.features for term in terms if term.features is not None]
     folders += [model.format(seed=seed) for model in getattr(stage.config, "models", {})]
-    folders += [stage.config.teacher_name_or_path] if isinstance(stage.config, DistillConfig) else []
+    if isinstance(stage.config, DistillConfig):
+        folders += [stage.config.teacher_name_or_path, *filter(None, [stage.config.oracle_name_or_path])]
     return functions + [model_key(folder) for folder in folders]
 
 
