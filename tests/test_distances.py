@@ -96,6 +96,7 @@ def test_a_stage_logs_them_on_texts_that_stay(tmp_path: Path) -> None:
         assert [r["step"] for r in rows] == [0, 1, 2, 3, 4]
         assert all(r["eval/proxy"] > 0 and r["eval/golden_jsd"] < r["eval/golden"] for r in rows)
         assert rows[-1]["eval/proxy"] < rows[0]["eval/proxy"], f"{name}: it comes nearer to the teacher"
+    assert [r["eval/golden"] for r in log(run, STAGE) if "eval/golden" in r] == [r["eval/golden"] for r in rows]
     known = json.loads((run.path / "stages" / STAGE / "distances.json").read_text())
     assert known["teacher"]["golden"] > 0.01 and known["texts"]["oracle"]["count"] == 4
     other = run_recipe(asked, tmp_path / "other", others=[run])
