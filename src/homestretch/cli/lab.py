@@ -28,7 +28,7 @@ def teacher_hacking(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="Sizes and stages, e.g. lab.epochs=20 oracle.max_steps=200 sft.max_steps=100 distill.learning_rate=1e-3",
+            help="Sizes and stages, e.g. lab.epochs=20 oracle.max_steps=200 sft.max_steps=100 distill.beta=0.3",
         ),
     ] = None,
     oracle: Annotated[str | None, typer.Option("--oracle", help="Model that stands for the truth.")] = None,

@@ -46,7 +46,9 @@ class Bench:
 
     def dataset_of(self, part: str) -> dict[str, Any]:
         """Settings of a data set that the lab has written."""
-        return {"name": str(self.folder.data / part), **self.dataset.model_dump(include=set(KEPT))}
+        # A sampled text may have more tokens than it was sampled with once it is read again.
+        own = {"name": str(self.folder.data / part), "on_bad_row": "skip"}
+        return own | self.dataset.model_dump(include=set(KEPT))
 
     @property
     def device(self) -> list[str]:
