@@ -38,9 +38,10 @@ FULL = [
 ]
 QUICK = [
     *SHORT, "lab.oracle_prompts=48", "lab.distill_prompts=64", "lab.validation_prompts=8", "lab.epochs=6",
-    "lab.evaluations=4", "lab.vocabulary=400", "lab.widths=[48, 32, 32]", "lab.layers=[1, 1, 1]", "dataset.max_train=600",
-    "dataset.max_prompt_length=80", "dataset.max_completion_length=48", "oracle.max_steps=60", "oracle.eval_steps=60",
-    "oracle.eval_examples=4", "sft.max_steps=20", "sft.eval_steps=20", "sft.eval_examples=4",
+    "lab.evaluations=4", "lab.vocabulary=400", "lab.widths=[48, 32, 32]", "lab.layers=[1, 1, 1]",
+    "dataset.max_train=600", "dataset.max_prompt_length=80", "dataset.max_completion_length=48",
+    "oracle.max_steps=60", "oracle.eval_steps=60", "oracle.eval_examples=4",
+    "sft.max_steps=20", "sft.eval_steps=20", "sft.eval_examples=4",
 ]  # fmt: skip
 
 
@@ -89,9 +90,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of the lab")
     args = parser.parse_args()
     if not args.data.exists():
-        sys.exit(
-            f"{args.data}: there are no pairs here; put WebNLG's train, validation and test.jsonl there, or give --data."
-        )
+        sys.exit(f"{args.data}: there are no pairs here; put the three files of WebNLG there, or give --data.")
     out = args.out.with_name(f"{args.out.name}_quick") if args.quick else args.out
     record = teacher_hacking(
         args.data,
