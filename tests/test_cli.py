@@ -21,7 +21,8 @@ from homestretch.errors import CheckpointError, InputError, TrainingDiverged
 COMMANDS = [
     [], ["quickstart"], ["run"], ["train"], ["negatives"], ["negatives", "make"], ["negatives", "audit"], ["reward"],
     ["reward", "fit"], ["reward", "score"], ["generate"], ["evaluate"], ["audit"], ["report"], ["recipes"],
-    ["recipes", "ls"], ["recipes", "cat"], ["recipes", "cp"], ["recipes", "check"], ["doctor"],
+    ["recipes", "ls"], ["recipes", "cat"], ["recipes", "cp"], ["recipes", "check"], ["doctor"], ["lab"],
+    ["lab", "teacher-hacking"],
 ]  # fmt: skip
 HEAVY = {"torch", "transformers", "numpy", "yaml", "scipy", "matplotlib", "datasets"}
 PAIR = '{"prompt": "a b", "completion": "c"}\n'

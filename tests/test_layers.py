@@ -18,7 +18,7 @@ FLOORS = [
     ["training.pipeline", "training.stages", "evaluate"],
     ["training"],
     ["algorithms", "policies", "generation", "rewards", "negatives", "data", "metrics", "report"],
-    ["ops", "batch", "config", "results", "compared"],
+    ["ops", "batch", "config", "results", "compared", "lab"],
     ["errors"],
 ]
 
@@ -31,8 +31,9 @@ ONLY = {
     "results": ["writing", "errors"],
     "writing": ["ranks", "errors"],
     "compared": ["results", "errors"],
+    "lab": ["results", "errors"],
     "algorithms": ["ops", "batch", "config", "errors"],
-    "report": ["results", "writing", "compared", "errors"],
+    "report": ["results", "writing", "compared", "lab", "errors"],
     "alarms": [],
     "rewards.shaping": [],
 }
@@ -42,7 +43,7 @@ MODEL_PARTS = ["training", "policies", "generation", "rewards", "data", "metrics
 HOMES = {"transformers": MODEL_PARTS, "peft": MODEL_PARTS, "accelerate": MODEL_PARTS}
 
 # Never torch, neither directly, nor in a function, nor through anything that is imported.
-NO_TORCH = ["errors", "config", "costs", "alarms", "results", "compared", "report", "negatives", "data.records"]
+NO_TORCH = ["errors", "config", "costs", "alarms", "results", "compared", "lab", "report", "negatives", "data.records"]
 NO_TORCH += ["metrics.text", "metrics.stats", "metrics.failures"]
 
 # No torch when imported; a function may load it when work starts. "" is `import homestretch`.

@@ -23,6 +23,7 @@ from homestretch.cli import (
     evaluate,
     front,
     generate,
+    lab,
     negatives,
     quickstart,
     recipes,
@@ -49,6 +50,7 @@ app.command("train")(train.train)
 app.command("compare")(compare.compare)
 app.command("front")(front.front)
 app.command("soup")(soup.soup)
+app.add_typer(lab.app, name="lab")
 app.add_typer(negatives.app, name="negatives")
 app.add_typer(reward.app, name="reward")
 app.command("generate")(generate.generate)

@@ -50,6 +50,9 @@ class DistillConfig(TrainingConfig):
     """Texts of one optimiser step. Origin: paper."""
     teacher_name_or_path: str = Field(min_length=1)
     """The teacher: a folder in Hugging Face format or a name on the Hub, of the tokenizer of the recipe's model."""
+    oracle_name_or_path: str | None = None
+    """The model that the teacher was made from, of the same tokenizer. The distances of student to oracle and teacher
+    on fixed texts of theirs are then logged at each validation; the student does not learn from it. Origin: paper."""
     divergence: Literal["forward_kl", "reverse_kl", "jeffreys", "jsd", "sequence"] = "forward_kl"
     """How far the student's law of the next token is from the teacher's; `sequence` is the negative log-likelihood of
     the teacher's texts instead. Origin: paper (forward_kl)."""

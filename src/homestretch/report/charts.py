@@ -26,8 +26,8 @@ from homestretch.results import Measured
 
 WIDTH = 340
 SERIES = 7
-_INK, _GRID, _WARN = "#010101", "#010102", "#010103"
-_STYLE: Any = {
+INK, _GRID, WARN = "#010101", "#010102", "#010103"
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "homestretch",
     "font.size": 11,
@@ -35,12 +35,12 @@ _STYLE: Any = {
     "text.parse_math": False,
     "axes.unicode_minus": True,
     "axes.edgecolor": _GRID,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
     "xtick.color": _GRID,
     "ytick.color": _GRID,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
     "grid.color": _GRID,
     "axes.linewidth": 0.8,
 }
@@ -85,8 +85,8 @@ def series(index: int) -> str:
 def interval_chart(rows: Sequence[Dot], *, digits: int, label: str) -> Markup:
     """A dot and its interval for every row; hollow dots are sampled arms."""
     left = min(150, 14 + 6.4 * max(len(row.label) for row in rows))
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes(height=34 + 26 * len(rows), left=left, right=52, bottom=28, top=6)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_axes(height=34 + 26 * len(rows), left=left, right=52, bottom=28, top=6)
         for y, row in enumerate(rows):
             m, colour = row.measured, series(row.series)
             axes.plot([m.low, m.high], [y, y], color=colour, linewidth=2.2, solid_capstyle="round")
@@ -95,10 +95,10 @@ def interval_chart(rows: Sequence[Dot], *, digits: int, label: str) -> Markup:
             where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center"}
             axes.annotate(number(m.value, digits), (1.03, y), annotation_clip=False, **where)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_yticks(range(len(rows)), [_short(row.label, 24) for row in rows])
+        axes.set_yticks(range(len(rows)), [shortened(row.label, 24) for row in rows])
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid(axis="x", linewidth=0.6)
-        return _svg(figure, label)
+        return to_svg(figure, label)
 
 
 def rate_chart(
@@ -111,22 +111,22 @@ def rate_chart(
     step = 22 + 15 * len(arms)
     top = max((m.high for group in pairs for m in group if m), default=0.0)
     scale = 1.0 / max(top, 0.02)
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes(height=step * len(names) + 6, left=2, right=46, bottom=2, top=4)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_axes(height=step * len(names) + 6, left=2, right=46, bottom=2, top=4)
         for i, (name, group) in enumerate(zip(names, pairs, strict=True)):
-            axes.text(0, i * step + 9, _short(name, 44), va="center")
+            axes.text(0, i * step + 9, shortened(name, 44), va="center")
             for j, m in enumerate(group):
                 y = i * step + 25 + 15 * j
                 if m is None:
                     continue
                 colour = series(arms[j][1])
                 axes.barh(y, m.value * scale, height=9, color=colour)
-                axes.plot([m.low * scale, m.high * scale], [y, y], color=_INK, linewidth=0.9)
+                axes.plot([m.low * scale, m.high * scale], [y, y], color=INK, linewidth=0.9)
                 axes.text(max(m.high, m.value) * scale + 0.02, y, percent(m.value), va="center", fontsize=10)
         axes.set_xlim(0, 1)
         axes.set_ylim(step * len(names), 0)
         axes.axis("off")
-        return _svg(figure, label)
+        return to_svg(figure, label)
 
 
 def histogram(groups: Sequence[tuple[str, Sequence[int], int]], *, label: str, x_label: str) -> Markup:
@@ -134,8 +134,8 @@ def histogram(groups: Sequence[tuple[str, Sequence[int], int]], *, label: str, x
     top = max(max(values) for _, values, _ in groups)
     width = max(1, math.ceil((top + 1) / 24))
     edges = list(range(0, top + width + 1, width))
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes(height=170, left=38, right=8, bottom=40, top=8)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_axes(height=170, left=38, right=8, bottom=40, top=8)
         for order, (_, values, colour) in enumerate(groups):
             shares = [0.0] * (len(edges) - 1)
             for value in values:
@@ -150,7 +150,7 @@ def histogram(groups: Sequence[tuple[str, Sequence[int], int]], *, label: str, x
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0f} %")
         axes.set_ylim(bottom=0)
         axes.set_xlim(0, edges[-1])
-        return _svg(figure, label)
+        return to_svg(figure, label)
 
 
 def curve_chart(
@@ -162,9 +162,9 @@ def curve_chart(
     x_label: str = "",
 ) -> Markup:
     """Curves over training steps, or what `x_label` says; `best` is the kept checkpoint."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         room = 16 if x_label else 0
-        figure, axes = _axes(height=150 + room, left=44, right=10, bottom=24 + room, top=16)
+        figure, axes = new_axes(height=150 + room, left=44, right=10, bottom=24 + room, top=16)
         axes.set_xlabel(x_label)
         for line in lines:
             marker = "o" if line.dots or len(line.xs) == 1 else None
@@ -174,16 +174,16 @@ def curve_chart(
             if min(steps) <= mark.step <= max(steps):
                 _draw_mark(axes, mark)
         if best:
-            axes.plot(*best, "o", markersize=10, markerfacecolor="none", markeredgecolor=_INK, markeredgewidth=1.3)
+            axes.plot(*best, "o", markersize=10, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.3)
         _finish(axes)
         axes.margins(x=0.03, y=0.12)
-        return _svg(figure, label)
+        return to_svg(figure, label)
 
 
 def _draw_mark(axes: Axes, mark: Mark) -> None:
-    where: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "color": _WARN, "annotation_clip": False}
+    where: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "color": WARN, "annotation_clip": False}
     style = (0, (3, 2)) if mark.alarm is None else "solid"
-    axes.axvline(mark.step, color=_WARN, linewidth=1.1 if mark.alarm is None else 1.8, linestyle=style)
+    axes.axvline(mark.step, color=WARN, linewidth=1.1 if mark.alarm is None else 1.8, linestyle=style)
     axes.annotate(str(mark.number), (mark.step, 1.02), ha="center", va="bottom", fontsize=10, **where)
     if mark.alarm is not None:
         axes.annotate(mark.alarm, (mark.step, 0.98), ha="right", va="top", rotation=90, fontsize=9, **where)
@@ -202,8 +202,8 @@ class Spot:
 
 def scatter_chart(spots: Sequence[Spot], *, label: str, x_label: str, y_label: str) -> Markup:
     """Points with intervals in both directions, each with its name beside it."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes(height=250, left=52, right=14, bottom=44, top=26)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_axes(height=250, left=52, right=14, bottom=44, top=26)
         for spot in spots:
             colour = series(spot.series)
             axes.plot([spot.x.low, spot.x.high], [spot.y.value] * 2, color=colour, linewidth=1.1, alpha=0.6)
@@ -211,17 +211,18 @@ def scatter_chart(spots: Sequence[Spot], *, label: str, x_label: str, y_label: s
             face = "none" if spot.hollow else colour
             axes.plot([spot.x.value], [spot.y.value], "o", markersize=7, markerfacecolor=face, markeredgecolor=colour)
             beside: dict[str, Any] = {"xytext": (6, 5), "textcoords": "offset points", "fontsize": 10}
-            axes.annotate(_short(spot.label, 16), (spot.x.value, spot.y.value), **beside)
+            axes.annotate(shortened(spot.label, 16), (spot.x.value, spot.y.value), **beside)
         axes.set_xlabel(x_label)
         axes.text(0, 1.03, y_label, transform=axes.transAxes, va="bottom")
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.grid(linewidth=0.6)
         axes.margins(0.12)
-        return _svg(figure, label)
+        return to_svg(figure, label)
 
 
-def _axes(*, height: float, left: float, right: float, bottom: float, top: float) -> tuple[Figure, Axes]:
+def new_axes(*, height: float, left: float, right: float, bottom: float, top: float) -> tuple[Figure, Axes]:
+    """A figure of the common width with axes inside margins, all in points; to be used in `STYLE`."""
     figure = Figure(figsize=(WIDTH / 72, height / 72))
     box = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, (height - bottom - top) / height)
     axes = figure.add_axes(box)
@@ -241,11 +242,12 @@ def _finish(axes: Axes) -> None:
     axes.grid(axis="y", linewidth=0.6)
 
 
-def _short(text: str, limit: int) -> str:
+def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _svg(figure: Figure, label: str) -> Markup:
+def to_svg(figure: Figure, label: str) -> Markup:
+    """The figure as inline SVG, `label` for those who do not see it."""
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     buffer = io.StringIO()
     with warnings.catch_warnings():

@@ -23,6 +23,10 @@ METRICS = {
     "length_ratio": "length ratio",
     "reward": "reward",
     "kl": "KL to the start, nats",
+    "golden": "golden distance (to the oracle), nats a text",
+    "proxy": "proxy distance (to the teacher), nats a text",
+    "golden_jsd": "golden Jensen-Shannon divergence, nats a text",
+    "proxy_jsd": "proxy Jensen-Shannon divergence, nats a text",
     "nll": "negative log-likelihood, nats a token",
 }
 ARMS = {"ml": "maximum likelihood", "rl": "reinforcement learning"}

@@ -15,6 +15,7 @@ from homestretch.alarms.divergence import diverged, scatter
 from homestretch.alarms.gap import widened
 from homestretch.alarms.overoptimisation import turned
 from homestretch.alarms.power_law import Break, blocks, left_law
+from homestretch.config.distill import DistillConfig
 from homestretch.config.rollouts import RolloutConfig
 from homestretch.config.stages import kind_of
 from homestretch.config.training import TrainingConfig
@@ -86,7 +87,11 @@ def watched(config: TrainingConfig, *, held_out: str | None = None) -> Watched:
     if kind == "reward" and held_out is not None:
         advice = "lower num_train_epochs, or add classes to `negatives`: it learns the marks of the trained modes"
         goldens = [Golden("eval/auroc", f"eval/auroc/{held_out}", advice, least=0.03)]
-    return Watched(CURVES.get(kind, ()), GAPS.get(kind), tuple(goldens))
+    curves = CURVES.get(kind, ())
+    if isinstance(config, DistillConfig) and config.oracle_name_or_path is not None:
+        goldens.insert(0, Golden("eval/proxy", "eval/golden", advice, sign=-1.0, proxy_sign=-1.0))
+        curves += ("eval/proxy", "eval/golden")
+    return Watched(curves, GAPS.get(kind), tuple(goldens))
 
 
 def power_law(rows: list[Row], seen: Watched) -> str | None:

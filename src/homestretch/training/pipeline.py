@@ -182,7 +182,8 @@ def outside(stage: Stage, seed: int) -> list[str]:
     folders = [term.features for term in terms if term.features is not None]
     policies = [term.policy for term in terms if isinstance(term, ObjectiveTerm) and term.policy is not None]
     folders += [model.format(seed=seed) for model in [*policies, *getattr(stage.config, "models", {})]]
-    folders += [stage.config.teacher_name_or_path] if isinstance(stage.config, DistillConfig) else []
+    if isinstance(stage.config, DistillConfig):
+        folders += [stage.config.teacher_name_or_path, *filter(None, [stage.config.oracle_name_or_path])]
     return functions + [model_key(folder) for folder in folders]
 
 

@@ -13,7 +13,7 @@ from homestretch.training.context import Context, Learner
 from homestretch.training.doctor import watcher
 from homestretch.training.export import save_model
 from homestretch.training.loop import Plan, Progress, fit
-from homestretch.training.validation import Validator
+from homestretch.training.validation import SMALLER_IS_BETTER, Validator
 
 
 def train_policy(
@@ -29,13 +29,15 @@ def train_policy(
     head: str | None = None,
     beside: str | None = None,
     keep_start: bool = False,
+    measure: Callable[[], dict[str, float]] | None = None,
 ) -> Progress:
     """Train the learner's adapter or weights, keep the best checkpoint, and save its model in `folder/model`.
 
     `batch_of` gives the batch of a round as a function of its number alone. A `head` of that name is trained too, and
-    so is an adapter `beside` the learner's. With `keep_start` the model as it was is one of the checkpoints. The
-    run doctor watches.
+    so is an adapter `beside` the learner's. With `keep_start` the model as it was is one of the checkpoints.
+    `measure` adds metrics of its own to those of a validation. The run doctor watches.
     """
+    validator = Validator(context, learner.policy, config.eval_examples)
     plan = Plan(
         label=kind_of(config),
         folder=folder,
@@ -45,7 +47,8 @@ def train_policy(
         parameters=learner.parameters(head, beside=beside),
         seed=context.recipe.seed,
         budget=context.budget(config),
-        validate=Validator(context, learner.policy, config.eval_examples).metrics,
+        validate=lambda number: validator.metrics(number) | (measure() if measure else {}),
+        greater_is_better=config.metric_for_best_model not in SMALLER_IS_BETTER,
         keep_start=keep_start,
         watch=watcher(config),
     )

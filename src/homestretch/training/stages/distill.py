@@ -27,8 +27,10 @@ from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.load import end_ids, load_config, load_tokenizer
 from homestretch.policies.memory import release
 from homestretch.policies.policy import Policy
+from homestretch.rewards.cache import model_key
 from homestretch.seeds import fold
 from homestretch.training.context import ROLE, Context
+from homestretch.training.distances import fixed_distances
 from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
 from homestretch.training.teacher import batches, stored_laws, stored_texts
@@ -37,11 +39,18 @@ from homestretch.training.teacher import batches, stored_laws, stored_texts
 def run(context: Context, config: DistillConfig, folder: Path) -> Progress:
     """Train the current model to follow the teacher, keep the best checkpoint, and save its model."""
     check_teacher(context, config.teacher_name_or_path)
+    if config.oracle_name_or_path is not None:
+        check_oracle(context, config, config.oracle_name_or_path)
     trunk = context.load_trunk(config.teacher_name_or_path, whole=True)
     trunk.requires_grad_(False)
     teacher: Policy | None = context.policy(trunk, None, config)
     learner = context.learner(config, "distill", ROLE)
     vocabulary = shared_vocabulary(learner.policy, teacher, config)
+    far = (
+        None
+        if config.oracle_name_or_path is None
+        else fixed_distances(context, config, teacher, learner.policy, folder, vocabulary=vocabulary)
+    )
     rows = context.tokens(context.splits.train, is_encoder_decoder=learner.trunk.is_encoder_decoder)
     texts = stored_texts(context, config, teacher, rows, folder)
     laws = stored_laws(context, config, teacher, texts, folder, vocabulary=vocabulary)
@@ -63,32 +72,46 @@ def run(context: Context, config: DistillConfig, folder: Path) -> Progress:
         batch_of=batches(config, texts, laws, seed=context.recipe.seed, source_of=sources_of(context, config)),
         rounds=config.rounds(math.ceil(len(texts["data"]) / config.train_batch_size)),
         keep_start=True,
+        measure=far and far.metrics,
     )
 
 
-def check_teacher(context: Context, teacher: str) -> None:
-    """Raise InputError unless the teacher's probabilities are of the same tokens, in the same kind of model."""
+def check_oracle(context: Context, config: DistillConfig, oracle: str) -> None:
+    """Raise InputError unless the oracle fits as a teacher must, and is another model than the teacher."""
+    check_teacher(context, oracle, role="oracle")
+    if model_key(oracle) == model_key(config.teacher_name_or_path):
+        raise InputError(
+            f"The oracle `{oracle}` is the teacher itself, so that no student can be nearer to one of them than to the "
+            "other: name as the teacher a model that was trained on samples of the oracle."
+        )
+
+
+def check_teacher(context: Context, teacher: str, *, role: str = "teacher") -> None:
+    """Raise InputError unless the teacher's probabilities are of the same tokens, in the same kind of model.
+
+    `role` is what the message calls it.
+    """
     ours = context.tokenizer
     theirs = load_tokenizer(teacher, trust_remote_code=context.recipe.trust_remote_code)
     here, there = ours.get_vocab(), theirs.get_vocab()
     if here != there:
         token = min((t for t in here.keys() | there.keys() if here.get(t) != there.get(t)), key=str)
         raise InputError(
-            f"The teacher `{teacher}` has another vocabulary than the recipe's model ({len(there):,} and {len(here):,} "
+            f"The {role} `{teacher}` has another vocabulary than the recipe's model ({len(there):,} and {len(here):,} "
             f"tokens; `{token}` has the id {there.get(token)} there and {here.get(token)} here), so that its "
-            "probabilities are of other tokens: name a teacher of the same tokenizer, or let it write texts with "
+            "probabilities are of other tokens: name one of the same tokenizer, or let it write texts with "
             "`homestretch generate` and put the stage `sft`."
         )
     if ours.eos_token_id != theirs.eos_token_id:
         raise InputError(
-            f"The teacher `{teacher}` ends a text with `{theirs.eos_token}` and the recipe's model with "
+            f"The {role} `{teacher}` ends a text with `{theirs.eos_token}` and the recipe's model with "
             f"`{ours.eos_token}`: set the same `eos_token` in both files tokenizer_config.json."
         )
     config = load_config(teacher, trust_remote_code=context.recipe.trust_remote_code)
     if bool(config.is_encoder_decoder) != bool(context.config.is_encoder_decoder):
         raise InputError(
-            f"Of the teacher `{teacher}` and the recipe's model one has an encoder and the other has none, so that "
-            "they do not read prompts alike: name a teacher of the same kind."
+            f"Of the {role} `{teacher}` and the recipe's model one has an encoder and the other has none, so that "
+            "they do not read prompts alike: name one of the same kind."
         )
 
 

@@ -1,0 +1,56 @@
+"""The experiment on teacher hacking: what it concludes from a record, and that it ends with one object."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from offline_runs import data
+from scripts import loaded
+from test_lab_page import case, record
+
+from homestretch.results import Measured
+
+FILE = Path(__file__).resolve().parent.parent / "experiments" / "teacher_hacking" / "run.py"
+
+
+@pytest.fixture(scope="module")
+def experiment() -> ModuleType:
+    return loaded("teacher_hacking", "teacher_hacking/run.py")
+
+
+def test_checks_are_those_of_the_sheet(experiment: ModuleType) -> None:
+    found = experiment.checks(record())
+    assert {name: check["holds"] for name, check in found.items()} == {
+        "offline_turns_up": True,
+        "online_student_does_not": True,
+    }
+    more = {name: case({0: 5}, "prompts") for name in ("prompts_half", "prompts_fifth")}
+    values = {"prompts_half": 0.4, "prompts_fifth": 0.9}
+    rises = {name: Measured(value=value, low=value, high=value, n=1) for name, value in values.items()}
+    more = {name: each.model_copy(update={"rise": rises[name]}) for name, each in more.items()}
+    wider = record().model_copy(update={"cases": {**record().cases, **more}})
+    assert experiment.checks(wider)["fewer_prompts_are_worse"] == {"holds": False, "rises": [0.5, 0.4, 0.9]}
+    flat = record().cases["offline"].model_copy(update={"rise": Measured(value=0.1, low=0.0, high=0.2, n=2)})
+    healthy = record().model_copy(update={"cases": {"offline": flat}})
+    assert not experiment.checks(healthy)["offline_turns_up"]["holds"]
+
+
+def test_absent_data_are_said_in_one_sentence(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, FILE, "--data", tmp_path / "none"], capture_output=True, text=True)
+    assert done.returncode == 1 and "there are no pairs here" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_quick_run_ends_with_one_object(tmp_path: Path) -> None:
+    small = ["lab.oracle_prompts=8", "lab.distill_prompts=16", "lab.epochs=8", "lab.validation_prompts=3"]
+    small += ["oracle.learning_rate=0.02", "oracle.max_steps=120", "sft.max_steps=3", "distill.train_batch_size=8"]
+    command = [sys.executable, FILE, "--quick", "--data", data(tmp_path), "--out", tmp_path / "lab", *small]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["name"] == "teacher_hacking" and last["quick"] and set(last["hacked"]) == set(last["cases"])
+    assert (tmp_path / "lab_quick" / "lab.html").is_file()
