@@ -42,14 +42,16 @@ def test_checks_are_those_of_the_sheet(experiment: ModuleType) -> None:
 
 def test_absent_data_are_said_in_one_sentence(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, FILE, "--data", tmp_path / "none"], capture_output=True, text=True)
-    assert done.returncode == 1 and "there are no pairs here" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 1 and "there is no such folder" in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
 def test_a_quick_run_ends_with_one_object(tmp_path: Path) -> None:
     small = ["lab.oracle_prompts=8", "lab.distill_prompts=16", "lab.epochs=8", "lab.validation_prompts=3"]
     small += ["oracle.learning_rate=0.02", "oracle.max_steps=120", "sft.max_steps=3", "distill.train_batch_size=8"]
-    command = [sys.executable, FILE, "--quick", "--data", data(tmp_path), "--out", tmp_path / "lab", *small]
+    (tmp_path / "webnlg").mkdir()
+    Path(data(tmp_path)).rename(tmp_path / "webnlg" / "train.jsonl")
+    command = [sys.executable, FILE, "--quick", "--data", tmp_path, "--out", tmp_path / "lab", *small]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["name"] == "teacher_hacking" and last["quick"] and set(last["hacked"]) == set(last["cases"])

@@ -25,7 +25,6 @@ from homestretch.report.lab_page import alarm_table, case_table
 from homestretch.verbs.lab import teacher_hacking
 from homestretch.verbs.lab_record import measured
 
-DATA = Path("data/webnlg")
 SWEEPS = ["sources", "prompts", "generations", "loss"]
 # Triples of one fact, the shortest of the data, so that an epoch is cheap.
 SHORT = ["device=cpu", "dataset.max_prompt_length=56", "dataset.max_completion_length=36"]
@@ -83,17 +82,18 @@ def main() -> None:
     """Run the lab and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, three sources, tiny models, few steps")
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of WebNLG, or pairs in any format")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with webnlg/")
     parser.add_argument("--out", type=Path, default=Path("runs/teacher_hacking"), help="folder of the lab")
     parser.add_argument("--seeds", default=None, metavar="N,N,...", help="seeds of each case")
     parser.add_argument("--sweep", default=None, metavar="S,S,...", help=f"of {', '.join(SWEEPS)}")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of the lab")
     args = parser.parse_args()
-    if not args.data.exists():
-        sys.exit(f"{args.data}: there are no pairs here; put the three files of WebNLG there, or give --data.")
+    data = args.data / "webnlg"
+    if not data.is_dir():
+        sys.exit(f"{data}: there is no such folder; put the three files of WebNLG there, or give --data.")
     out = args.out.with_name(f"{args.out.name}_quick") if args.quick else args.out
     record = teacher_hacking(
-        args.data,
+        data,
         out=out,
         sweeps=args.sweep.replace(",", " ").split() if args.sweep else ["sources"] if args.quick else SWEEPS,
         seeds=numbers(args.seeds or ("0" if args.quick else "0,1,2")),

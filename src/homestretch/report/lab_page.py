@@ -189,5 +189,6 @@ def _share(measured: Measured | None, *, sign: bool = False) -> str:
     if measured is None:
         return NOTHING
     write = signed if sign else number
-    ends = f"{number(100 * measured.low, 1)} to {number(100 * measured.high, 1)}"
-    return f"{write(100 * measured.value, 1)} % ({ends})"
+    said = f"{write(100 * measured.value, 1)} %"
+    ends = f" ({number(100 * measured.low, 1)} to {number(100 * measured.high, 1)})"
+    return said + (ends if measured.n > 1 else "")  # one seed has no interval
