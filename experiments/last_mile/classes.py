@@ -116,7 +116,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with scitldr/ and webnlg/")
     parser.add_argument("--out", type=Path, default=Path("runs/last_mile"))
-    parser.add_argument("--quick", action="store_true", help="a few minutes, to see that it works")
+    parser.add_argument("--classes", nargs="+", default=None, metavar="CLASS", help="those to leave out; default all")
+    parser.add_argument("--quick", action="store_true", help="two classes in a few minutes, to see that it works")
     parser.add_argument("--small", action="store_true", help="the budget of that name in run.py")
     args = parser.parse_args()
     name, budget = ("quick", QUICK) if args.quick else ("small", SMALL[args.task]) if args.small else ("", [])
@@ -134,7 +135,8 @@ def main() -> None:
     classes = write_pairs(run, pairs, recipe.find("negatives").held_out, prompts)
     rows = sampled(recipe, model, test, folder / "prompts.jsonl", samples)
     arms, modes = list(rows), {}
-    for left_out in (NONE, *(c for c in classes if not args.quick or c in QUICK_CLASSES)):
+    chosen = args.classes or (QUICK_CLASSES if args.quick else classes)
+    for left_out in (NONE, *(name for name in classes if name in chosen)):
         fitted = reward_without(recipe, model, pairs, left_out, folder / left_out)
         modes[left_out] = json.loads((fitted.stage(2, "reward").path / "reward_model.json").read_text())
         rewards = [row["reward"] for row in score_rows(fitted.path, samples)]
