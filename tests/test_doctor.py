@@ -107,6 +107,13 @@ def test_samples_that_mostly_do_not_end_are_named_even_if_it_was_always_so() -> 
     assert "60% of the samples do not end (at first 60%)" in sentence
 
 
+def test_where_nothing_is_rewarded_no_setting_of_rewards_is_named() -> None:
+    unrewarded = [{k: v for k, v in row(completions__clipped_ratio=0.6).items() if k != "reward"}] * RECENT
+    longer = [one | {"completions/mean_length": 90.0} for one in unrewarded]
+    (sentence,) = sentences(unrewarded + longer)
+    assert sentence.endswith("raise max_completion_length if references are longer.")
+
+
 def test_shrinking_samples_get_the_other_advice() -> None:
     (sentence,) = sentences([row()] * RECENT + [row(completions__mean_length=11.0)] * RECENT)
     assert "0.6 times" in sentence and "lower length_coef" in sentence

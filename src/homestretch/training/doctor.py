@@ -86,17 +86,18 @@ def missing_ends(rows: list[Row], metric: str) -> str | None:
     """The share of samples without an end marker grows by 10 points or stands above 50 %."""
     share = series(rows, "completions/clipped_ratio")
     if len(share) >= RECENT and (_mean(share[-RECENT:]) > share[0] + 0.1 or _mean(share[-RECENT:]) > 0.5):
+        knob = "missing_eos_penalty, or " if series(rows, "reward") else ""  # `distill` samples and rewards nothing
         return (
             f"{_mean(share[-RECENT:]):.0%} of the samples do not end (at first {share[0]:.0%}): raise "
-            "missing_eos_penalty, or max_completion_length if references are longer."
+            f"{knob}max_completion_length if references are longer."
         )
     return None
 
 
 def length_drift(rows: list[Row], metric: str) -> str | None:
-    """Mean length leaves the interval [0.6, 1.5] times that of the first round."""
+    """Mean length of samples that are rewarded leaves the interval [0.6, 1.5] times that of the first round."""
     length = series(rows, "completions/mean_length")
-    if len(length) < 2 * RECENT:
+    if len(length) < 2 * RECENT or not series(rows, "reward"):
         return None
     share = _mean(length[-RECENT:]) / max(_mean(length[:RECENT]), 1e-9)
     if share > 1.5:
