@@ -85,7 +85,7 @@ MUTANTS = [
     *of(
         "training/pipeline",
         "test_distill_stage",
-        ("    folders += [stage.config.teacher_name_or_path] if isinstance(stage.config, DistillConfig) else []\n", ""),
+        ("folders += [stage.config.teacher_name_or_path, *filter(", "folders += [*filter("),
     ),
     *of(
         "generation/rollout",

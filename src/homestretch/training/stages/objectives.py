@@ -42,15 +42,15 @@ def objectives(context: Context, config: ObjectivesConfig, pairs: Pairs, folder:
     rows = [getattr(pair, name) for name in SIDES for pair in pairs.rows]
 
     def rewards(name: str, term: ObjectiveTerm) -> Tensor:
-        if term.policy is None:
-            given_N = stated_rewards(context, name, term, examples, rows)
+        if term.policy is not None:
+            policy = term.policy.format(seed=context.recipe.seed)
+            return policy_rewards(context, config, pairs, rows, folder / f"policy-{name}", policy)
+        given_N = stated_rewards(context, name, term, examples, rows)
         nowhere_N = given_N.isnan()
         if count := int(nowhere_N.sum()) // 2:
             where = f"{count:,} of {len(pairs.rows):,} pairs"
             say(f"{kind_of(config)}: `{name}` does not apply to {where}; it counts 0 there.")
         return given_N.masked_fill(nowhere_N, 0.0)
-        policy = term.policy.format(seed=context.recipe.seed)
-        return policy_rewards(context, config, pairs, rows, folder / f"policy-{name}", policy)
 
     given = [rewards(name, term) for name, term in config.rewards.items()]
     reward_NM = torch.stack(given, dim=1) if given else torch.zeros(len(rows), 0)
