@@ -74,7 +74,9 @@ def test_the_student_that_is_a_reference_has_no_distance_to_it() -> None:
 @torch.no_grad()
 def test_an_infinite_distance_is_left_out() -> None:
     reference, student = policy(1), policy(2)
-    student.head = lambda hidden_ND: student.trunk.head()(hidden_ND).index_fill(1, torch.tensor([3]), -torch.inf)  # type: ignore[method-assign]
+    head = student.trunk.head()
+    barred = torch.tensor([3])
+    student.head = lambda h_ND: head(h_ND).index_fill(1, barred, -torch.inf)  # type: ignore[method-assign] - one copy
     found = Distances(student, rollouts(reference), rollouts(reference), tiny.VOCAB).metrics()
     assert set(found) == {"golden_jsd", "proxy_jsd"}
 

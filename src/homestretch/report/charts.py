@@ -212,13 +212,18 @@ def scatter_chart(spots: Sequence[Spot], *, label: str, x_label: str, y_label: s
             axes.plot([spot.x.value], [spot.y.value], "o", markersize=7, markerfacecolor=face, markeredgecolor=colour)
             beside: dict[str, Any] = {"xytext": (6, 5), "textcoords": "offset points", "fontsize": 10}
             axes.annotate(shortened(spot.label, 16), (spot.x.value, spot.y.value), **beside)
-        axes.set_xlabel(x_label)
-        axes.text(0, 1.03, y_label, transform=axes.transAxes, va="bottom")
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.grid(linewidth=0.6)
-        axes.margins(0.12)
+        frame(axes, x_label, y_label, margin=0.12)
         return to_svg(figure, label)
+
+
+def frame(axes: Axes, x_label: str, y_label: str, *, margin: float) -> None:
+    """What axes of two quantities have in common; the ordinate is named above, where a long name has room."""
+    axes.set_xlabel(x_label)
+    axes.text(0, 1.03, y_label, transform=axes.transAxes, va="bottom")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(linewidth=0.6)
+    axes.margins(margin)
 
 
 def new_axes(*, height: float, left: float, right: float, bottom: float, top: float) -> tuple[Figure, Axes]:

@@ -9,10 +9,10 @@ from typing import Any
 import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from homestretch.lab import Law
-from homestretch.report.charts import INK, STYLE, WARN, Lines, new_axes, series, to_svg
+from homestretch.report.charts import INK, STYLE, WARN, Lines, frame, new_axes, series, to_svg
 
 POINTS = 60
 
@@ -37,12 +37,7 @@ def path_chart(lines: Sequence[Lines], *, label: str, x_label: str, y_label: str
             axes.plot(line.xs[-1:], line.ys[-1:], "o", markersize=7, color=colour)
         if level is not None:
             axes.axhline(level, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.set_xlabel(x_label)
-        axes.text(0, 1.03, y_label, transform=axes.transAxes, va="bottom")
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.grid(linewidth=0.6)
-        axes.margins(0.08)
+        frame(axes, x_label, y_label, margin=0.08)
         return to_svg(figure, label)
 
 
