@@ -56,16 +56,16 @@ def qa(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
 
 
 QUESTION = {
-    "question": "When was Bloom released?",
+    "question": "When was Tarn released?",
     "passages": [
-        ["Bloom", "Bloom is an album.", "Bloom was released on 31 August 2018.", "A cat sat there."],
+        ["Tarn", "Tarn is an album.", "Tarn was released on 12 March 1987.", "A cat sat there."],
         ["Other", "Nothing of interest."],
     ],
-    "gold": "Bloom was released on 31 August 2018.",
-    "prediction 1": "Bloom was released in 1999. A cat sat there.",
+    "gold": "Tarn was released on 12 March 1987.",
+    "prediction 1": "Tarn was released in 1999. A cat sat there.",
     "prediction 2": "It is an album.",
-    "prediction 3": "Released on 31 August 2018.",
-    "prediction 4": "Released on 31 August 2018.",
+    "prediction 3": "Released on 12 March 1987.",
+    "prediction 4": "Released on 12 March 1987.",
     "preference": [2, 2, 0, 1, 2, 1],
     "feedback": {
         "errors": [
@@ -84,9 +84,9 @@ def test_rows_are_pairs_in_the_order_of_the_preference(qa: tuple[ModuleType, Mod
     # 1-2 and 1-3: the second; 1-4: neither; 2-3: the first; 2-4: the second; 3-4 are the same text.
     assert pairs == [(second, first), (third, first), (second, third), (third, second)]
     [test] = rows.answers(QUESTION, "test", 7, 3)
-    assert test["completion"] == " Bloom was released" and "chosen" not in test
-    assert test["prompt"] == "Bloom was released on 31 August 2018.\nQuestion: When was Bloom released?\nAnswer:"
-    assert rows.evidence("Bloom", rows.flat(QUESTION), 11) == "Bloom is an album. Bloom was released on 31 August 2018."
+    assert test["completion"] == " Tarn was released" and "chosen" not in test
+    assert test["prompt"] == "Tarn was released on 12 March 1987.\nQuestion: When was Tarn released?\nAnswer:"
+    assert rows.evidence("Tarn", rows.flat(QUESTION), 11) == "Tarn is an album. Tarn was released on 12 March 1987."
 
 
 def test_spans_mark_sentences_and_judges_learn_from_them(qa: tuple[ModuleType, ModuleType]) -> None:
@@ -100,10 +100,10 @@ def test_spans_mark_sentences_and_judges_learn_from_them(qa: tuple[ModuleType, M
     beside = {"question": [QUESTION["question"]] * 2, "passages": [rewards.flat(QUESTION)] * 2}
     beside["coefficients"] = [coefficients] * 2
     for judge, better in {"relevance": 0, "factuality": 1}.items():
-        sentences = ["Bloom was released in 1999.", "A cat sat there."]
+        sentences = ["Tarn was released in 1999.", "A cat sat there."]
         found = getattr(rewards, judge)(completions=sentences, **beside)
         assert found.index(max(found)) == better, judge
-    full, empty = rewards.completeness(completions=["Bloom was released on 31 August 2018.", ""], **beside)
+    full, empty = rewards.completeness(completions=["Tarn was released on 12 March 1987.", ""], **beside)
     assert 0 > full > empty > -4
     assert rewards.relevance(completions=["", ""], **beside) == [0.0, 0.0]
 
