@@ -147,6 +147,6 @@ MUTANTS = [
     *of(
         "policies/trunk",
         "test_prompt_value",
-        ("(hidden_UPD, mask_UP)[inverse_B]", "(hidden_UPD, mask_UP)"),
+        ("(hidden_UPD, mask_UP), inverse_B)", "(hidden_UPD, mask_UP), inverse_B * 0)"),
     ),
 ]

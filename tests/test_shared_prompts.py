@@ -68,6 +68,27 @@ def test_scores_and_gradients_are_those_of_single_rows(monkeypatch, name, left, 
         torch.testing.assert_close(grad[key], grad_alone[key], atol=max(1e-3 * scale, 2e-4), rtol=1e-3)
 
 
+def steps_back(tensor: torch.Tensor) -> set[str]:
+    """Names of the operations through which a gradient goes."""
+    seen, ahead = set(), [tensor.grad_fn]
+    while ahead:
+        if (node := ahead.pop()) is not None and node not in seen:
+            seen.add(node)
+            ahead += [before for before, _ in node.next_functions]
+    return {node.name() for node in seen}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_no_gradient_waits_for_whichever_thread_comes_first(name):
+    """With several threads that of `x[rows]` adds rows that are named twice in the order of the scheduler."""
+    trunk = trunk_of(name)
+    trunk.add_prompt_head(r_max=1.0)
+    batch = batch_of(PROMPTS, RESPONSES, left=True, junk=2)
+    scored = Policy(trunk, "policy", budget=10_000).score(batch, want={"hidden", "prompt_value"})
+    for made in (scored.hidden_BSD, scored.prompt_value_B):
+        assert not [step for step in steps_back(made) if step.startswith("IndexBackward")]
+
+
 def tokens_read(trunk: Trunk, batch) -> int:
     """Tokens that the first layer of a Llama was given in one scoring pass."""
     trunk.lm.set_attn_implementation("eager")  # as short rows are read

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from homestretch.batch import SequenceBatch
 from homestretch.ops.packing import pack
-from homestretch.policies.rows import decoder_of, joined_hidden
+from homestretch.policies.rows import decoder_of, joined_hidden, shared_rows
 
 TAKES_MASKS = ("eager", "sdpa")
 """Attention implementations that take any mask; the others know causal ones alone."""
@@ -57,7 +57,8 @@ def packed_hidden(lm: PreTrainedModel, batch: SequenceBatch) -> Tensor:
         position_ids=packed.position_UL,
         use_cache=False,
     ).last_hidden_state
-    return hidden_ULD[packed.row_B[:, None], packed.state_BS]
+    place_BS = packed.row_B[:, None] * hidden_ULD.shape[1] + packed.state_BS
+    return shared_rows(hidden_ULD.flatten(0, 1), place_BS.flatten()).unflatten(0, place_BS.shape)
 
 
 def attention_masks(lm: PreTrainedModel, visible: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:

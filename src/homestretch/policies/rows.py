@@ -1,4 +1,4 @@
-"""Hidden states of a causal model, one row for each response."""
+"""Hidden states of a causal model, one row for each response, and rows that several responses share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ from homestretch.ops.masks import compact, response_states
 def decoder_of(lm: PreTrainedModel) -> nn.Module:
     """The stack below the LM head."""
     return getattr(lm, lm.base_model_prefix)
+
+
+def shared_rows(x_UX: Tensor, row_B: Tensor) -> Tensor:
+    """Rows of `x_UX` (U, ...) as often as `row_B` (B,) names them, (B, ...).
+
+    Not `x_UX[row_B]`: with several threads on a CPU the gradients of a row are then added in the order in which the
+    threads come to it, and the last bits of two equal runs differ where other processes hold one up.
+    """
+    return x_UX.index_select(0, row_B)
 
 
 def joined_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Tensor | None = None) -> Tensor:

@@ -12,6 +12,7 @@ from homestretch.batch import SequenceBatch
 from homestretch.ops.masks import right_padded
 from homestretch.policies import caches
 from homestretch.policies.cache import growing_cache
+from homestretch.policies.rows import shared_rows
 
 TOLERANCE = 1e-3
 _JOINS: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
@@ -42,7 +43,7 @@ def response_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Te
     inputs = {"input_ids": ids_BS} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
     out = lm.get_decoder()(
         **inputs,
-        encoder_hidden_states=encoded_UPD[inverse_B],
+        encoder_hidden_states=shared_rows(encoded_UPD, inverse_B),
         encoder_attention_mask=prompt_mask_UP[inverse_B],
         use_cache=False,
     )

@@ -19,6 +19,7 @@ from homestretch.policies.adapters import activate, copy_adapter, without_noise
 from homestretch.policies.attention import plain_if_short
 from homestretch.policies.heads import PooledValueHead, ScalarHead, lm_head
 from homestretch.policies.prompt_states import prompt_hidden
+from homestretch.policies.rows import shared_rows
 
 CHUNK_LOGITS, CHUNK_LOGITS_CPU = 1 << 26, 1 << 23
 """Logits that exist at one time, so that memory does not grow with the vocabulary."""
@@ -166,7 +167,7 @@ class Trunk(nn.Module):
     def _prompt_value(self, batch: SequenceBatch, adapter: str | None, *, heads_only: bool) -> Tensor:
         with self.using(adapter), torch.set_grad_enabled(torch.is_grad_enabled() and not heads_only):
             hidden_UPD, mask_UP, inverse_B = prompt_hidden(self.lm, batch)
-        return self.heads["prompt_value"](hidden_UPD, mask_UP)[inverse_B]
+        return shared_rows(self.heads["prompt_value"](hidden_UPD, mask_UP), inverse_B)
 
     def _response_hidden(self, batch: SequenceBatch, inputs_embeds: Tensor | None) -> Tensor:
         module = seq2seq if self.is_encoder_decoder else causal
@@ -176,7 +177,7 @@ class Trunk(nn.Module):
         if len(first_U) == len(batch):
             return module.response_hidden(self.lm, batch)
         hidden_USD = module.response_hidden(self.lm, batch.rows(first_U))
-        return hidden_USD[inverse_B]
+        return shared_rows(hidden_USD, inverse_B)
 
     def head(self, temperature: float = 1.0) -> Head:
         """The map (n, D) -> (n, V) from last hidden states to logits at a temperature."""
