@@ -6,7 +6,7 @@ Batches of 8 pairs, SmolLM2-135M, LoRA of rank 16 on all linear layers. The pair
 both: the reference of an abstract is better than that of the next one. homestretch scores the reference model once,
 before its first step; that time is not counted, and TRL scores it in every step, as both do by default. Time runs from
 the end of the first step to the end of the last. Float32 is compared with float32; `bf16` is both under mixed
-precision. Each way runs in a process of its own.
+precision. Each round of a way is a process of its own.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
         switches = ["--bf16"] if precision == "bf16" else []
         sizes = ["--steps", str(steps), "--batch", str(BATCH)]
         peer = Worker(trl, "trl_dpo.py", str(smollm2()), str(pairs), *sizes, *switches)
-        cases.append(against_trl(f"lora, {precision}", "pairs/s", mine, peer, rounds=rounds))
+        cases += against_trl("pairs/s", {f"lora, {precision}": mine}, peer, rounds=rounds)
     finish("dpo", cases)
 
 

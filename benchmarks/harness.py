@@ -1,7 +1,8 @@
 """What the benchmarks share: ways that are timed in turn, a table, and one JSON object as the last line.
 
 A way is a function that does one round of work and returns its rate, in units a second. Rounds of the ways alternate,
-so that whatever else the machine does strikes all of them; the first round of each is a warm-up and is not counted.
+so that whatever else the machine does strikes all of them. The first round of each is a warm-up and is not counted,
+except where a round is a process of its own (`Worker`), which leaves its own first step out.
 Ratios are taken round by round: `ratio` is their median, `low` and `high` the 2.5 and 97.5 percentiles of the median
 of resampled rounds.
 """
@@ -30,18 +31,18 @@ WORKERS = Path(__file__).parent / "workers"
 def arguments(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
     """A parser with what every benchmark takes: `--rounds` and `--quick`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=rounds, help="measured rounds of each way, after one warm-up")
+    parser.add_argument("--rounds", type=int, default=rounds, help="measured rounds of each way")
     parser.add_argument("--quick", action="store_true", help="the same in small, under two minutes")
     return parser
 
 
-def interleaved(ways: Ways, *, rounds: int) -> dict[str, list[float]]:
-    """Rates of each way, `rounds` of them, one round of each in turn."""
+def interleaved(ways: Ways, *, rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
+    """Rates of each way, `rounds` of them, one round of each in turn, after `warm_up` that are not counted."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
+    for number in range(rounds + warm_up):
         for name, way in ways.items():
             rate = way()
-            if number:
+            if number >= warm_up:
                 rates[name].append(rate)
     return rates
 
@@ -99,42 +100,37 @@ def _cpuinfo() -> list[str]:
 
 
 class Worker:
-    """A way that lives in a process of its own (`workers/`), in its own environment.
+    """A way whose every round is a new process (`workers/`), in its own environment, so that no round has the memory of
+    another.
 
-    `peak_bytes` is the process's peak memory after the last round.
+    `peak_bytes` is the largest peak of the rounds so far.
     """
 
     def __init__(self, python: Path | str, script: str, *arguments: str) -> None:
-        command = [str(python), str(WORKERS / script), *arguments]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.command = [str(python), str(WORKERS / script), *arguments]
         self.peak_bytes = 0
 
     def __call__(self) -> float:
-        """One round; its rate. Raises RuntimeError where the process has died."""
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"{' '.join(map(str, self.process.args))} ended; its last words are above.")
-        found = json.loads(answer)
-        self.peak_bytes = found["peak_bytes"]
+        """One round; its rate. Raises RuntimeError where the process fails."""
+        done = subprocess.run(self.command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(self.command)} ended with {done.returncode}; its last words are above.")
+        found = json.loads(done.stdout)
+        self.peak_bytes = max(self.peak_bytes, found["peak_bytes"])
         return float(found["rate"])
 
-    def stop(self) -> None:
-        """End the process."""
-        self.process.communicate()
 
-
-def against_trl(case: str, unit: str, ours: Worker, peer: Worker, *, rounds: int) -> dict[str, Any]:
-    """Time two workers in turn and end them; the case with the peak memory of each."""
-    rates = interleaved({"homestretch": ours, "TRL": peer}, rounds=rounds)
-    memory = {"homestretch": ours.peak_bytes, "TRL": peer.peak_bytes}
-    print(f"\npeak memory: {ours.peak_bytes / 1e9:.1f} GB against {peer.peak_bytes / 1e9:.1f} GB", end="")
-    ours.stop()
-    peer.stop()
-    ratio = ours.peak_bytes / peer.peak_bytes
-    return result(case, unit, rates, ours="homestretch", peer="TRL", peak_bytes=memory, memory_ratio=ratio)
+def against_trl(unit: str, ours: Mapping[str, Worker], peer: Worker, *, rounds: int) -> list[dict[str, Any]]:
+    """Time `ours`, a worker for each case, and one of TRL in turn; the cases with the peak memory of each."""
+    rates = interleaved({**ours, "TRL": peer}, rounds=rounds, warm_up=0)
+    cases = []
+    for case, worker in ours.items():
+        memory = {"homestretch": worker.peak_bytes, "TRL": peer.peak_bytes}
+        print(f"\npeak memory: {worker.peak_bytes / 1e9:.1f} GB against {peer.peak_bytes / 1e9:.1f} GB", end="")
+        measured = {"homestretch": rates[case], "TRL": rates["TRL"]}
+        more = {"peak_bytes": memory, "memory_ratio": worker.peak_bytes / peer.peak_bytes}
+        cases.append(result(case, unit, measured, ours="homestretch", peer="TRL", **more))
+    return cases
 
 
 def environment(name: str) -> Path:

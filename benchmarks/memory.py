@@ -3,8 +3,8 @@
     python benchmarks/memory.py
 
 A Llama of four layers, 256 wide, with LoRA and tied embeddings, four rows, half of each the response; what the pass
-needs on top of the weights. `ratio` is whole logits / homestretch at the largest size; `growth` is the exponent of
-memory against the vocabulary at the longest rows, 0 where it does not matter, 1 where it is proportional. Each
+needs on top of the weights, in MB. `ratio` is whole logits / homestretch at the largest size; `growth` is the exponent
+of memory against the vocabulary at the longest rows, 0 where it does not matter, 1 where it is proportional. Each
 measurement is the first pass of a process of its own.
 """
 
@@ -18,14 +18,6 @@ from harness import Worker, arguments, finish, interleaved, result
 VOCABULARIES, LENGTHS = (32_000, 64_000, 152_000), (128, 512, 1024)
 
 
-def first_pass(way: str, vocabulary: int, length: int) -> float:
-    """Bytes of the first pass of a new process."""
-    worker = Worker(sys.executable, "memory_pass.py", way, str(vocabulary), str(length))
-    found = worker()
-    worker.stop()
-    return found
-
-
 def main() -> None:
     """Measure and print."""
     args = arguments(__doc__, rounds=3).parse_args()
@@ -35,9 +27,10 @@ def main() -> None:
     for length in lengths:
         for vocabulary in vocabularies:
             ways = {
-                way: lambda way=way, v=vocabulary, n=length: first_pass(way, v, n) / 1e6 for way in ("naive", "ours")
+                way: Worker(sys.executable, "memory_pass.py", way, str(vocabulary), str(length))
+                for way in ("naive", "ours")
             }
-            rates = interleaved(ways, rounds=rounds)
+            rates = interleaved(ways, rounds=rounds, warm_up=0)
             case = f"vocabulary {vocabulary}, rows of {length}"
             cases.append(result(case, "MB", rates, ours="naive", peer="ours", vocabulary=vocabulary, length=length))
             medians[length, vocabulary] = cases[-1]["medians"]

@@ -6,7 +6,7 @@ SmolLM2-135M with LoRA, batches of 8 responses (DPO: of 8 pairs), the same rows 
 the reference's log-probabilities before the clock starts; A-LoL is timed in the form whose weight is the reward, and
 whose steps cost what those of the other forms with a reference do. Tokens are real ones, prompts included. Ratios are
 to SFT, with goals of 0.9 (A-LoL, tokens), 0.65 (IFT, tokens) and 0.45 (DPO, pairs against sequences); the memory of
-A-LoL and IFT should stay within a tenth of SFT's. Rounds of all ways alternate, each in a process of its own.
+A-LoL and IFT should stay within a tenth of SFT's. Rounds of all ways alternate, each a process of its own.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
     ways |= {name: (method, unit) for name, (method, unit, _) in CASES.items()}
     lengths = ["dataset.max_prompt_length=40", "dataset.max_completion_length=24"] if args.quick else []
     workers = {name: worker(method, unit, args.data, steps, lengths) for name, (method, unit) in ways.items()}
-    rates = interleaved(workers, rounds=rounds)
+    rates = interleaved(workers, rounds=rounds, warm_up=0)
     cases = []
     for name, (_, unit, goal) in CASES.items():
         peer = f"SFT, {unit}"
@@ -62,8 +62,6 @@ def main() -> None:
         measured = {way: rates[way] for way in (name, peer)}
         more = {"goal": goal, "peak_bytes": memory, "memory_ratio": ratio}
         cases.append(result(name, unit, measured, ours=name, peer=peer, **more))
-    for one in workers.values():
-        one.stop()
     finish("offline", cases)
 
 

@@ -5,7 +5,7 @@
 SmolLM2-135M with LoRA, a reward model of that size, updates of 32 samples of at most 48 tokens, one pass over each,
 float32. The first case is like for like: one sample a prompt. In the second homestretch draws eight of each, as it
 does unless told otherwise. Time runs from the end of the first update to the end of the last; its reward model is made
-before. Each way runs in a process of its own.
+before. Each round of a way is a process of its own.
 """
 
 from __future__ import annotations
@@ -45,15 +45,13 @@ def main() -> None:
         "one sample a prompt": [],
         "eight samples a prompt": ["ppo.num_generations=8", "ppo.reward_baseline=prompt"],
     }
-    cases = []
+    ours = {}
     for case, overrides in each.items():
         settings = [data, f"ppo.max_steps={steps}", "ppo.bf16=false", *overrides]
-        ours = Worker(
-            sys.executable, "ours.py", "ppo", "step", str(RECIPE), *settings, *("--each", "32", "--start", str(start))
-        )
-        peer = Worker(trl, "trl_ppo.py", str(smollm2()), str(args.data / "train.jsonl"), "--steps", str(steps))
-        cases.append(against_trl(case, "samples/s", ours, peer, rounds=rounds))
-    finish("ppo", cases)
+        sizes = ["--each", "32", "--start", str(start)]
+        ours[case] = Worker(sys.executable, "ours.py", "ppo", "step", str(RECIPE), *settings, *sizes)
+    peer = Worker(trl, "trl_ppo.py", str(smollm2()), str(args.data / "train.jsonl"), "--steps", str(steps))
+    finish("ppo", against_trl("samples/s", ours, peer, rounds=rounds))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 SmolLM2-135M with LoRA, updates of 32 samples, four of a prompt, of at most 48 tokens, one pass over each, float32. No
 model gives the reward: homestretch compares samples with their references (ROUGE-L), which costs more than what TRL's
 side pays for, their length, and little beside decoding. Time runs from the end of the first update to the end of the
-last. Each way runs in a process of its own.
+last. Each round of a way is a process of its own.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ def main() -> None:
     mine = ours(args.data, steps)
     data = str(args.data / "train.jsonl")
     peer = Worker(environment("trl"), "trl_rloo.py", str(smollm2()), data, "--steps", str(steps))
-    found = against_trl("four samples a prompt", "samples/s", mine, peer, rounds=rounds)
-    finish("rloo", [found])
+    finish("rloo", against_trl("samples/s", {"four samples a prompt": mine}, peer, rounds=rounds))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 Batches of 8 rows, SmolLM2-135M, LoRA of rank 16 on all linear layers and full fine-tuning. Tokens are real ones,
 prompts included, by each trainer's own count, from the end of the first step to the end of the last. Float32 is
-compared with float32; `bf16` is both under mixed precision. Each way runs in a process of its own.
+compared with float32; `bf16` is both under mixed precision. Each round of a way is a process of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
         )  # fmt: skip
         switches = [s for s, on in (("--full", kind == "full"), ("--bf16", precision == "bf16")) if on]
         peer = Worker(trl, "trl_sft.py", str(model), str(args.data / "train.jsonl"), "--steps", str(steps), *switches)
-        cases.append(against_trl(f"{kind}, {precision}", "tokens/s", ours, peer, rounds=rounds))
+        cases += against_trl("tokens/s", {f"{kind}, {precision}": ours}, peer, rounds=rounds)
     finish("sft", cases)
 
 

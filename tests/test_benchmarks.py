@@ -40,20 +40,23 @@ def test_ratios_are_taken_round_by_round():
     assert 3.0 <= found["low"] <= found["ratio"] <= found["high"] <= 3.3
 
 
-def test_a_worker_answers_and_its_death_is_told(tmp_path, monkeypatch):
+def test_rounds_that_leave_out_their_own_first_step_are_all_counted():
+    assert harness.interleaved({"a": iter([5.0, 6.0]).__next__}, rounds=2, warm_up=0) == {"a": [5.0, 6.0]}
+
+
+def test_every_round_of_a_worker_is_a_new_process_and_its_failure_is_told(tmp_path, monkeypatch):
     protocol = FOLDER / "workers" / "protocol.py"
     (tmp_path / "protocol.py").write_text(protocol.read_text())
     (tmp_path / "counts.py").write_text(
-        "import sys\nfrom protocol import serve\nleft = [2.5]\n"
-        "def work():\n    print('noise')\n    return left.pop() * float(sys.argv[1])\nserve(work)\n"
+        "import sys\nfrom protocol import answer\nleft = [2.5]\n"
+        "def work():\n    print('noise')\n    return left.pop() * float(sys.argv[1])\nanswer(work)\n"
     )
     monkeypatch.setattr(harness, "WORKERS", tmp_path)
     worker = harness.Worker(sys.executable, "counts.py", "2")
-    assert worker() == 5.0
+    assert [worker(), worker()] == [5.0, 5.0]
     assert worker.peak_bytes > 1 << 20
-    with pytest.raises(RuntimeError, match="ended"):
-        worker()
-    worker.stop()
+    with pytest.raises(RuntimeError, match="ended with 1"):
+        harness.Worker(sys.executable, "counts.py", "two")()
 
 
 def test_the_steady_rate_leaves_out_what_came_before_the_first_step():
@@ -137,19 +140,20 @@ def test_the_worse_response_of_a_pair_is_the_reference_of_the_next_prompt(monkey
     ]
 
 
-def test_two_workers_are_timed_in_turn_and_ended(capsys):
+def test_the_cases_of_one_peer_are_timed_in_turn_with_it(capsys):
+    order: list[str] = []
+
     class Fixed:
-        def __init__(self, rate: float, peak_bytes: int) -> None:
-            self.rate, self.peak_bytes, self.stopped = rate, peak_bytes, 0
+        def __init__(self, name: str, rate: float, peak_bytes: int) -> None:
+            self.name, self.rate, self.peak_bytes = name, rate, peak_bytes
 
         def __call__(self) -> float:
+            order.append(self.name)
             return self.rate
 
-        def stop(self) -> None:
-            self.stopped += 1
-
-    ours, peer = Fixed(30.0, 2_000_000_000), Fixed(10.0, 8_000_000_000)
-    found = harness.against_trl("lora", "rows/s", ours, peer, rounds=2)
-    assert (found["case"], found["ratio"], found["rounds"], found["peer"]) == ("lora", pytest.approx(3.0), 2, "TRL")
-    assert found["memory_ratio"] == 0.25 and (ours.stopped, peer.stopped) == (1, 1)
+    ours = {"lora": Fixed("lora", 30.0, 2_000_000_000), "full": Fixed("full", 20.0, 4_000_000_000)}
+    lora, full = harness.against_trl("rows/s", ours, Fixed("TRL", 10.0, 8_000_000_000), rounds=2)
+    assert order == ["lora", "full", "TRL"] * 2
+    assert (lora["case"], lora["ratio"], lora["rounds"], lora["peer"]) == ("lora", pytest.approx(3.0), 2, "TRL")
+    assert (lora["memory_ratio"], full["memory_ratio"], full["ratio"]) == (0.25, 0.5, pytest.approx(2.0))
     assert "peak memory: 2.0 GB against 8.0 GB" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from protocol import serve
+from protocol import answer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from homestretch import Policy
@@ -75,7 +75,7 @@ def naive(trunk: Trunk, batch: SequenceBatch) -> torch.Tensor:
 
 
 def main() -> None:
-    """Serve rounds; the rate is the memory."""
+    """Do a round; the rate is the memory in MB."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("way", choices=["ours", "naive"])
     parser.add_argument("vocabulary", type=int)
@@ -106,9 +106,9 @@ def main() -> None:
         with Peak() as peak:
             way(trunk, batch).backward()
             trunk.zero_grad(set_to_none=True)
-        return float(peak.bytes)
+        return peak.bytes / 1e6
 
-    serve(work)
+    answer(work)
 
 
 if __name__ == "__main__":

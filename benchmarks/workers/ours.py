@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from protocol import serve, steady_rate
+from protocol import answer, steady_rate
 
 from homestretch import load_recipe
 from homestretch.config.recipe import dump
@@ -17,7 +17,7 @@ from homestretch.training.pipeline import run_recipe
 
 
 def main() -> None:
-    """Serve rounds."""
+    """Do a round."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage")
     parser.add_argument("unit", help="the key of metrics.jsonl that counts, such as num_tokens")
@@ -40,7 +40,7 @@ def main() -> None:
         steps = [row for row in rows if args.unit in row and "seconds" in row]
         return steady_rate([args.each * row[args.unit] for row in steps], [row["seconds"] for row in steps])
 
-    serve(work)
+    answer(work)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A way of a benchmark in a process and an environment of its own: it works when told to, and answers in JSON."""
+"""A round of a benchmark in a process and an environment of its own, which answers in JSON."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import sys
 from collections.abc import Callable
 
 
-def serve(work: Callable[[], float]) -> None:
-    """For every line on standard input: one round of `work`, and its rate with the process's peak memory so far."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # what the libraries print must not be taken for an answer
-    for _ in sys.stdin:
-        rate = work()
-        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"rate": rate, "peak_bytes": peak_bytes}), file=answers, flush=True)
+def answer(work: Callable[[], float]) -> None:
+    """Do `work` once and print its rate with the process's peak memory."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # what the libraries print must not be taken for the answer
+    rate = work()
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"rate": rate, "peak_bytes": peak_bytes}), file=answers, flush=True)
 
 
 def steady_rate(counts: list[float], seconds: list[float]) -> float:

@@ -9,7 +9,7 @@ import time
 import torch
 from datasets import load_dataset
 from peft import LoraConfig
-from protocol import serve, steady_rate
+from protocol import answer, steady_rate
 from transformers import TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
@@ -26,7 +26,7 @@ class Watch(TrainerCallback):
 
 
 def main() -> None:
-    """Serve rounds."""
+    """Do a round."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("data", help="JSONL with prompt, chosen and rejected")
@@ -56,7 +56,7 @@ def main() -> None:
             DPOTrainer(args.model, args=config, train_dataset=rows, peft_config=lora, callbacks=[watch]).train()
         return steady_rate([args.batch * n for n in range(len(watch.seconds))], watch.seconds)
 
-    serve(work)
+    answer(work)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import time
 import torch
 from datasets import load_dataset
 from peft import LoraConfig
-from protocol import serve, steady_rate
+from protocol import answer, steady_rate
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
@@ -26,7 +26,7 @@ class Watch(TrainerCallback):
 
 
 def main() -> None:
-    """Serve rounds."""
+    """Do a round."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("data")
@@ -77,7 +77,7 @@ def main() -> None:
             trainer.train()
         return steady_rate([args.batch * n for n in range(len(watch.seconds))], watch.seconds)
 
-    serve(work)
+    answer(work)
 
 
 if __name__ == "__main__":

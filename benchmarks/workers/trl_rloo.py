@@ -9,7 +9,7 @@ import time
 import torch
 from datasets import load_dataset
 from peft import LoraConfig
-from protocol import serve, steady_rate
+from protocol import answer, steady_rate
 from transformers import TrainerCallback
 from trl import RLOOConfig, RLOOTrainer
 
@@ -31,7 +31,7 @@ def brevity(completions: list[str], **_: object) -> list[float]:
 
 
 def main() -> None:
-    """Serve rounds."""
+    """Do a round."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("data")
@@ -68,7 +68,7 @@ def main() -> None:
             trainer.train()
         return steady_rate([args.batch * n for n in range(len(watch.seconds))], watch.seconds)
 
-    serve(work)
+    answer(work)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import time
 import torch
 from datasets import load_dataset
 from peft import LoraConfig
-from protocol import serve, steady_rate
+from protocol import answer, steady_rate
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -32,7 +32,7 @@ class Watch(TrainerCallback):
 
 
 def main() -> None:
-    """Serve rounds."""
+    """Do a round."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("data")
@@ -66,7 +66,7 @@ def main() -> None:
             SFTTrainer(args.model, config, train_dataset=rows, peft_config=peft_config, callbacks=[watch]).train()
         return steady_rate(watch.tokens, watch.seconds)
 
-    serve(work)
+    answer(work)
 
 
 if __name__ == "__main__":
