@@ -1,16 +1,15 @@
 """A-LoL and its neighbours at equal optimiser tokens, from one fine-tuned reference and one value for each seed.
 
-    python experiments/a_lol/run.py --task hh_helpful --seeds 0 1 2 --data ../shared/data
-    python experiments/a_lol/run.py --task hh_helpful --side rejected --seeds 0 1 2
-    python experiments/a_lol/run.py --task docstrings --seeds 0 1 2
+    python experiments/a_lol/run.py --seeds 0 1 2 --data ../shared/data
+    python experiments/a_lol/run.py --side rejected --seeds 0 1 2
 
 Every variant takes as many optimiser steps of as many responses (`dpo` half as many pairs) as the others, with their
-learning rate; `nll` goes on with fine-tuning. The stages before them are run once a seed and shared. On `hh_helpful`
-rewards are stored, rows are split by prompt, the same way for all seeds, and outputs are scored by `scorer.py`; with
-`--side rejected` reference, value and variants see the worse responses only. On `docstrings` the run's own reward
-model scores, and `ppo` has as many steps on samples of its own. Outputs are greedy.
+learning rate; `nll` goes on with fine-tuning. The stages before them are run once a seed and shared. Rewards are those
+that the helpful dialogues come with, rows are split by prompt, the same way for all seeds, and outputs are scored by
+`scorer.py`; with `--side rejected` reference, value and variants see the worse responses only. Outputs are greedy. The
+same forms with a reward model of the run's own, beside PPO, are in `experiments/compare`.
 
-Runs lie in `--out/TASK-SIDE/SEED/VARIANT` and go on where they were killed; weights are deleted once outputs are there.
+Runs lie in `--out/SIDE/SEED/VARIANT` and go on where they were killed; weights are deleted once outputs are there.
 `--small` is a budget for one CPU core, `--quick` shows in two minutes that it works. The last line is one JSON object;
 `table.py` makes tables out of such lines.
 """
@@ -29,7 +28,7 @@ from typing import Any
 from prepare import prepared
 from scorer import Scorer, fit_scorer
 
-from homestretch import RunFolder, evaluate_rows, load_recipe, load_reward
+from homestretch import RunFolder, evaluate_rows, load_recipe
 from homestretch.config.recipe import Recipe, dump
 from homestretch.config.shipped import find_recipe
 from homestretch.config.yaml import load_file
@@ -50,7 +49,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "a_lol_seq": ("alol", {"variant": "a_lol_seq"}),
     "a_lol_kl": ("alol", {"variant": "a_lol_kl"}),
     "dpo": ("dpo", {}),
-    "ppo": ("ppo", {}),
 }
 OF_REWARDS = ("wbc", "gold", "r_lol")
 """Variants that read rewards themselves, not the advantages of the stage `value`."""
@@ -72,26 +70,18 @@ REJECTED_VARIANTS = ("nll", "a_lol")
 QUICK_VARIANTS = ("nll", "a_lol", "dpo")
 
 
-def recipe_of(
-    task: str, side: str, variant: str | None, seed: int, data: Path | None, budget: dict[str, Any]
-) -> Recipe:
-    """The task's shipped recipe of A-LoL up to the stage `value`, and the variant's stage, if any."""
-    name = f"alol/{task}" if side == "chosen" else f"alol/{task}_{side}"
+def recipe_of(side: str, variant: str | None, seed: int, data: Path, budget: dict[str, Any]) -> Recipe:
+    """The shipped recipe of A-LoL up to the stage `value`, and the variant's stage, if any."""
+    name = "alol/hh_helpful" if side == "chosen" else f"alol/hh_helpful_{side}"
     values = copy.deepcopy(load_file(find_recipe(name)).values)
     before = values["stages"][: next(i for i, stage in enumerate(values["stages"]) if "alol" in stage)]
     values["stages"] = before + ([] if variant is None else [stage_of(variant, before, budget)])
     values["dataset"].pop("split", None)
     overrides = [f"seed={seed}", f"sft.max_steps={budget['sft']}", "sft.eval_steps=1000", "sft.eval_examples=1"]
-    overrides.append(f"sft.train_batch_size={budget['batch']}")
-    if budget["train"]:
-        overrides += [f"dataset.max_train={budget['train']}", f"dataset.max_test={budget['test']}"]
-    if data is not None:
-        overrides += [f"dataset.name={data}", f"dataset.max_prompt_length={budget['prompt']}"]
-        overrides.append(f"dataset.max_completion_length={budget['completion']}")
-    elif budget["steps"] == 1:
-        overrides += ["dataset.max_validation=8", "reward.max_steps=2", "negatives.mined.max_prompts=4"]
-        overrides += ["value.num_generations=1", "negatives.classes_per_example=2"]
-    return load_recipe(values, overrides)
+    overrides += [f"sft.train_batch_size={budget['batch']}", f"dataset.name={data}"]
+    limits = {"prompt_length": budget["prompt"], "completion_length": budget["completion"]}
+    limits |= {key: budget[key] for key in ("train", "test") if budget[key]}
+    return load_recipe(values, [*overrides, *(f"dataset.max_{key}={value}" for key, value in limits.items())])
 
 
 def stage_of(variant: str, before: list[dict[str, Any]], budget: dict[str, Any]) -> dict[str, Any]:
@@ -102,10 +92,8 @@ def stage_of(variant: str, before: list[dict[str, Any]], budget: dict[str, Any])
     common |= {"metric_for_best_model": "none", "eval_steps": 1000, "eval_examples": 1}
     if variant == "dpo":
         common["train_batch_size"] = batch // 2
-    if variant == "ppo":
-        common |= {"rollout_batch_size": batch, "num_generations": 4, "value_warmup_steps": 0}
     (value,) = [stage["value"] for stage in before if "value" in stage]
-    rewards = {"rewards": value["rewards"]} if variant in OF_REWARDS and "rewards" in value else {}
+    rewards = {"rewards": value["rewards"]} if variant in OF_REWARDS else {}
     return {name: common | settings | rewards}
 
 
@@ -117,16 +105,14 @@ def run_one(recipe: Recipe, folder: Path, shared: Path | None) -> RunFolder:
     return run_recipe(recipe, folder)
 
 
-def outputs(
-    run: RunFolder, arm: str, data: Path | None, budget: dict[str, Any], scorer: Scorer | None
-) -> list[dict[str, Any]]:
+def outputs(run: RunFolder, arm: str, data: Path, budget: dict[str, Any], scorer: Scorer) -> list[dict[str, Any]]:
     """Greedy outputs for the test prompts with their rewards, kept beside the run."""
     file = run.path / "outputs.jsonl"
     if not file.is_file():
         dataset = load_recipe(run.recipe).dataset
         rows = generate(
             run.model,
-            data or dataset.name,
+            data,
             split="test",
             max_examples=budget["test"],
             prompt_suffix=dataset.prompt_suffix,
@@ -134,28 +120,20 @@ def outputs(
             max_new_tokens=dataset.max_completion_length,
             arm=arm,
         )
-        prompts, texts = [row["prompt"] for row in rows], [row["text"] for row in rows]
-        if scorer is None:
-            (folder,) = [s.model for s in run.stage_folders() if s.path.name.endswith("-reward")]
-            rewards = load_reward(folder)(prompts, texts, terminated=[row["terminated"] for row in rows])
-        else:
-            rewards = scorer(prompts, texts)
-        rows = [row | {"reward": reward} for row, reward in zip(rows, rewards, strict=True)]
-        write_rows(file, rows)
+        rewards = scorer([row["prompt"] for row in rows], [row["text"] for row in rows])
+        write_rows(file, [row | {"reward": reward} for row, reward in zip(rows, rewards, strict=True)])
     return read_rows(file)
 
 
-def one_seed(
-    args: argparse.Namespace, seed: int, data: Path | None, budget: dict[str, Any], scorer: Scorer | None
-) -> dict[str, Any]:
+def one_seed(args: argparse.Namespace, seed: int, data: Path, budget: dict[str, Any], scorer: Scorer) -> dict[str, Any]:
     """Rows of every variant, its tokens, and the share of responses that beat the reference's expectation."""
-    root = args.out / f"{args.task}-{args.side}" / str(seed)
-    shared = run_one(recipe_of(args.task, args.side, None, seed, data, budget), root / REFERENCE, None)
+    root = args.out / args.side / str(seed)
+    shared = run_one(recipe_of(args.side, None, seed, data, budget), root / REFERENCE, None)
     rows, tokens = outputs(shared, REFERENCE, data, budget, scorer), {}
     for variant in args.variants:
         folder = root / variant
         if not (folder / "outputs.jsonl").is_file():
-            run_one(recipe_of(args.task, args.side, variant, seed, data, budget), folder, shared.path)
+            run_one(recipe_of(args.side, variant, seed, data, budget), folder, shared.path)
         run = RunFolder(folder)
         rows = rows + outputs(run, variant, data, budget, scorer)
         tokens[variant] = StageRecord.read(run.stage_folders()[-1].record).tokens
@@ -183,9 +161,10 @@ def pooled(seeds: list[dict[str, Any]], variants: list[str]) -> dict[str, Any]:
 def main() -> None:
     """Run, pool and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=("hh_helpful", "docstrings"), default="hh_helpful")
-    parser.add_argument("--side", choices=("chosen", "rejected"), default="chosen", help="what hh_helpful trains on")
-    parser.add_argument("--variants", choices=VARIANTS, nargs="+", help="all that the task has, if not given")
+    parser.add_argument("--side", choices=("chosen", "rejected"), default="chosen", help="responses to train on")
+    parser.add_argument(
+        "--variants", choices=VARIANTS, nargs="+", help="all of them, if not given; two of the rejected side"
+    )
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with hh_helpful/")
     parser.add_argument("--out", type=Path, default=Path("runs/a_lol"))
@@ -195,18 +174,14 @@ def main() -> None:
     name = "quick" if args.quick else "small" if args.small else ""
     budget, args.out = BUDGETS[name], args.out / name
     args.seeds = args.seeds or ([0] if args.quick else [0, 1, 2])
-    there = [v for v in VARIANTS if v != "ppo" or args.task == "docstrings"]
-    if args.side == "rejected":
-        there = list(REJECTED_VARIANTS)
+    there = list(VARIANTS) if args.side == "chosen" else list(REJECTED_VARIANTS)
     args.variants = args.variants or [v for v in there if not args.quick or v in QUICK_VARIANTS]
-    data = scorer = None
-    if args.task == "hh_helpful":
-        data = args.out / "data"
-        splits = prepared(args.data / "hh_helpful", data, budget["prompt"], budget["completion"])
-        scorer = fit_scorer(splits["train"][: SCORER_ROWS[name]], splits["test"], data)
+    data = args.out / "data"
+    splits = prepared(args.data / "hh_helpful", data, budget["prompt"], budget["completion"])
+    scorer = fit_scorer(splits["train"][: SCORER_ROWS[name]], splits["test"], data)
     seeds = [one_seed(args, seed, data, budget, scorer) for seed in args.seeds]
-    task = ", ".join([args.task, *([f"{name} budget"] if name else [])])
-    line = {"task": task, "side": args.side, "seeds": args.seeds, "scorer": scorer.quality if scorer else None}
+    task = f"hh_helpful, {name} budget" if name else "hh_helpful"
+    line = {"task": task, "side": args.side, "seeds": args.seeds, "scorer": scorer.quality}
     print(json.dumps(line | pooled(seeds, args.variants)))
 
 

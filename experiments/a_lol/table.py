@@ -61,8 +61,7 @@ def main() -> None:
     """Print the tables of every line."""
     for line in map(json.loads, Path(sys.argv[1]).read_text().splitlines()):
         print(f"## {line['task']}, {line['side']} responses, seeds {', '.join(map(str, line['seeds']))}\n")
-        if line["scorer"]:
-            print("Scorer:", ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in line["scorer"].items()), "\n")
+        print("Scorer:", ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in line["scorer"].items()), "\n")
         for table in (arms, comparisons, value):
             print(table(line), "\n", sep="")
 
