@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32, help="samples of an update, one a prompt")
-    parser.add_argument("--micro-batch", type=int, default=8, help="samples of a pass")
+    parser.add_argument("--micro-batch", type=int, default=4, help="samples of a pass; 8 need more than 24 GB")
     parser.add_argument("--new", type=int, default=48)
     args = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(args.model, padding_side="left")
