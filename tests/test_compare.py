@@ -23,7 +23,6 @@ from homestretch.results import StageRecord
 from homestretch.training import pipeline
 from homestretch.training.context import same_model
 from homestretch.training.loop import Progress
-from homestretch.training.stages import stage_function
 from homestretch.verbs.compare import compare
 
 pytestmark = pytest.mark.slow
@@ -61,14 +60,15 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each kind of stage really ran."""
     counts: Counter[str] = Counter()
 
-    def counted(kind: str) -> Any:
+    def counted(kind: str, inner: Any) -> Any:
         def run(*arguments: Any) -> Progress | None:
             counts[kind] += 1
-            return stage_function(kind)(*arguments)
+            return inner(*arguments)
 
         return run
 
-    monkeypatch.setattr(pipeline, "stage_function", counted)
+    functions = {kind: counted(kind, inner) for kind, inner in pipeline.STAGE_FUNCTIONS.items()}
+    monkeypatch.setattr(pipeline, "STAGE_FUNCTIONS", functions)
     return counts
 
 
@@ -130,12 +130,12 @@ def test_a_method_that_fails_is_reported_and_the_others_finish(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], executed: Counter[str]
 ) -> None:
     made = recipes(tmp_path, wbc=[SFT, {"wbc": SMALL}], ift=[{"ift": SMALL}], dpo=[SFT, {"dpo": SMALL}])
-    working = pipeline.stage_function
+    functions = dict(pipeline.STAGE_FUNCTIONS)
 
     def bug(*_: Any) -> None:
         raise ZeroDivisionError("by <script>zero</script>")
 
-    monkeypatch.setattr(pipeline, "stage_function", lambda kind: bug if kind == "wbc" else working(kind))
+    monkeypatch.setattr(pipeline, "STAGE_FUNCTIONS", functions | {"wbc": bug})
     out = tmp_path / "out"
     record = compare(made, out=out, seeds=[0, 1], overrides=QUICK)
     assert {n: m.status for n, m in record.methods.items()} == {
@@ -150,7 +150,7 @@ def test_a_method_that_fails_is_reported_and_the_others_finish(
     assert "by &lt;script&gt;zero&lt;/script&gt;" in page and "<script" not in page
     assert "Traceback" in capsys.readouterr().err, "a bug is shown in full"
     assert not ComparisonFolder(out).run("wbc", 1).path.exists(), "a failed method is not tried with later seeds"
-    monkeypatch.setattr(pipeline, "stage_function", working)
+    monkeypatch.setattr(pipeline, "STAGE_FUNCTIONS", functions)
     executed.clear()
     again = compare(made, out=out, seeds=[0, 1], overrides=QUICK)
     assert again.methods["wbc"].status == "done" and executed == Counter(wbc=2, evaluate=2)

@@ -24,7 +24,7 @@ from homestretch.config.stages import STAGES
 from homestretch.config.yaml import load_text
 from homestretch.metrics import METRICS
 from homestretch.negatives import CORRUPTIONS
-from homestretch.training.stages import MODULES, stage_function
+from homestretch.training.pipeline import STAGE_FUNCTIONS
 
 PARTS = {"reference": "reference", "rollouts": "sample", "rewards": "reward", "teacher": "teacher"}
 """Which of its models an algorithm cannot do without, by what it needs."""
@@ -120,13 +120,13 @@ def documented_fields(cls: type[Config]) -> dict[str, str | None]:
 
 
 def test_every_stage_can_be_run():
-    assert MODULES.keys() == STAGES.keys()
+    assert STAGE_FUNCTIONS.keys() == STAGES.keys()
     assert len(STAGES) == 18
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_is_documented(name):
-    function = stage_function(name)
+    function = STAGE_FUNCTIONS[name]
     assert list(inspect.signature(function).parameters) == ["context", "config", "folder"]
     assert function.__doc__ and inspect.getmodule(function).__doc__
     tree = ast.parse(inspect.getsource(inspect.getmodule(STAGES[name])))

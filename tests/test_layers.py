@@ -175,6 +175,14 @@ def test_importing_them_loads_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_run_that_plots_nothing_does_not_wait_for_plotting() -> None:
+    slow = "('sklearn', 'pandas', 'matplotlib')"
+    program = f"import sys, homestretch.training.pipeline; sys.exit(str([m for m in {slow} if m in sys.modules] or ''))"
+    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stderr.strip() == ""
+
+
 def test_files_and_functions_are_small() -> None:
     paths = [*SRC.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
     lengths = {path.relative_to(ROOT): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}

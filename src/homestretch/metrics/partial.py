@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 SHARES = tuple(tenth / 10 for tenth in range(11))
 
@@ -27,6 +26,8 @@ def partial_auroc(
     values: Sequence[Sequence[float]], good: Sequence[bool], *, shares: Sequence[float] = SHARES
 ) -> dict[float, float]:
     """Eq. 1 at each share. `values` are one list a response, none of them empty; some must be good and some not."""
+    from sklearn.metrics import roc_auc_score  # two seconds to import
+
     return {share: float(roc_auc_score(good, [row[token_at(share, len(row))] for row in values])) for share in shares}
 
 

@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,47 @@ from homestretch.training.export import link_tree
 from homestretch.training.loop import Progress
 from homestretch.training.needs import check_needs, row_check
 from homestretch.training.publish import check_token, publish
-from homestretch.training.stages import stage_function
+from homestretch.training.stages import (
+    alol,
+    best_of,
+    distill,
+    dpo,
+    evaluate,
+    grpo,
+    likelihood,
+    modpo,
+    negatives,
+    ppo,
+    report,
+    reward,
+    rloo,
+    soup,
+    value,
+    weighted,
+)
 from homestretch.training.tracking import check_tracker
 from homestretch.writing import write_text
 
+STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
+    "sft": likelihood.run,
+    "ift": likelihood.run,
+    "negatives": negatives.run,
+    "reward": reward.run,
+    "wbc": weighted.run,
+    "gold": weighted.run,
+    "value": value.run,
+    "alol": alol.run,
+    "dpo": dpo.run,
+    "modpo": modpo.run,
+    "ppo": ppo.run,
+    "rloo": rloo.run,
+    "grpo": grpo.run,
+    "distill": distill.run,
+    "soup": soup.run,
+    "best_of": best_of.run,
+    "evaluate": evaluate.run,
+    "report": report.run,
+}
 EMPTY = Splits(train=[], validation=[], test=[], description="")
 PACKAGES = ("homestretch", "torch", "transformers", "accelerate", "peft", "datasets", "safetensors")
 
@@ -187,7 +224,7 @@ def _execute(context: Context, stage: Stage, folder: StageFolder, inputs: str) -
     start_peak(context.device)
     started = time.monotonic()
     try:
-        progress: Progress | None = stage_function(stage.kind)(context, stage.config, folder.path)
+        progress = STAGE_FUNCTIONS[stage.kind](context, stage.config, folder.path)
     except Exception as error:
         StageRecord(**common, status="failed", error=str(error)).write(folder.record)
         raise

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from homestretch import ranks
 from homestretch.config.evaluate import ReportConfig
-from homestretch.report.page import write_report
 from homestretch.training.context import Context
 
 
 def run(context: Context, config: ReportConfig, folder: Path) -> None:
     """Write `report.html`."""
+    from homestretch.report.page import write_report  # plotting takes a second to import
+
     if ranks.is_first():
         write_report([context.run.path], context.run.report, max_samples=config.max_samples)

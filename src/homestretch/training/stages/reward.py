@@ -9,7 +9,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
-from sklearn.metrics import roc_auc_score
 
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.reward_model import ContrastBatch, RewardModelling
@@ -147,6 +146,8 @@ def measure(policy: Policy, rows: list[TokenizedPair], held_out_mode: str | None
 
 
 def _mode(chosen_b: torch.Tensor, rejected_b: torch.Tensor, held_out: bool) -> RewardMode:
+    from sklearn.metrics import roc_auc_score  # two seconds to import
+
     labels = [1] * len(chosen_b) + [0] * len(rejected_b)
     auroc = roc_auc_score(labels, torch.cat([chosen_b, rejected_b]).float().cpu().numpy())
     accuracy = float((chosen_b > rejected_b).float().mean())
