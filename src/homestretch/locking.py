@@ -47,7 +47,7 @@ def _taken(folder: Path) -> int:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise InputError(
-            f"{folder}: nothing can be written there ({error.strerror}); choose another folder with --out, or make room."
+            f"{folder}: cannot be written ({error.strerror}); choose another folder with --out, or make room."
         ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
