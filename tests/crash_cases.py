@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from homestretch.cli.main import main
-from homestretch.data.sources import load
+from homestretch.data.sources import Splits, load
 from homestretch.errors import HomestretchError
 
 WHO = "homestretch: "
@@ -120,26 +120,28 @@ def check_rows(table: Table, line: list[str], tally: Tally) -> None:
     """The readers themselves lose no row; a command that reads the file ends well."""
     with tempfile.TemporaryDirectory() as name:
         path, rejected = file_of(table, Path(name)), Path(name) / "rejected.jsonl"
-        places = rf"{re.escape(str(path))}(:\d+)?: "
-        try:
-            kept = load(path, on_bad_row="skip", rejected=rejected)
-        except HomestretchError as error:
-            assert re.match(places, str(error)), f"no place: {error}"
-            kept = None
+        kept = loaded(path, on_bad_row="skip", rejected=rejected)
         lines = rejected.read_text(encoding="utf-8").splitlines() if rejected.exists() else None
         count(table, kept, lines, tally)
-        try:
-            strict = load(path)
-        except HomestretchError as error:
-            assert re.match(places, str(error)), f"no place: {error}"
-        else:
+        strict = loaded(path)
+        if strict is not None:
             assert kept is not None
             assert not lines
             assert [e.where for e in strict.train] == [e.where for e in kept.train]
     judged([*line, f"rows{table.ending}"], lambda folder: file_of(table, folder), tally)
 
 
-def count(table: Table, kept: Any, lines: list[str] | None, tally: Tally) -> None:
+def loaded(path: Path, **how: Any) -> Splits | None:
+    """What the readers make of a file; None where they refuse it, and say at which place."""
+    try:
+        return load(path, **how)
+    except HomestretchError as error:
+        said = str(error)
+    assert re.match(rf"{re.escape(str(path))}(:\d+)?: ", said), f"no place: {said}"
+    return None
+
+
+def count(table: Table, kept: Splits | None, lines: list[str] | None, tally: Tally) -> None:
     """Rows in = rows kept + rows rejected, each of which is JSON with a line and a reason."""
     entries = [json.loads(line) for line in lines or []]
     assert all(entry["line"] >= 1 and entry["reason"] and "row" in entry for entry in entries)
