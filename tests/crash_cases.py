@@ -9,10 +9,12 @@ import contextlib
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,11 +62,15 @@ def called(line: list[str], folder: Path) -> tuple[int, str]:
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace", write_through=True)
     code: Any = None
-    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
+    handler = signal.getsignal(signal.SIGTERM)
+    redirected = contextlib.redirect_stdout(out), contextlib.redirect_stderr(said)
+    with warnings.catch_warnings(), contextlib.chdir(folder), redirected[0], redirected[1]:
         try:
             main(line)
         except SystemExit as end:
             code = end.code
+        finally:
+            signal.signal(signal.SIGTERM, handler)
     return code, said.buffer.getvalue().decode()
 
 

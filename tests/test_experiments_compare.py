@@ -27,9 +27,7 @@ def table() -> ModuleType:
 def test_all_methods_but_ift_go_on_from_one_start_with_one_budget(script: ModuleType, name: str) -> None:
     budget = script.BUDGETS[name]
     names = [*script.SHIPPED, "sft_on", *script.ALOL]
-    made, _ = load_methods(
-        script.recipes(names, budget), script.overrides(name, budget), {"tokens": budget["tokens"]}
-    )
+    made, _ = load_methods(script.recipes(names, budget), script.overrides(name, budget), {"tokens": budget["tokens"]})
     start, *methods = made
     assert start.baseline and [m.name for m in methods] == names
     shared: dict[str, set[str]] = {}

@@ -58,9 +58,9 @@ def test_only_the_first_of_several_processes_holds_it(tmp_path: Path, monkeypatc
 
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file/run: cannot be written \(Not a directory\); choose another folder"):
-        with alone_in(tmp_path / "file" / "run"):
-            pass
+    refused = pytest.raises(InputError, match=r"file/run: cannot be written \(Not a directory\); choose another folder")
+    with refused, alone_in(tmp_path / "file" / "run"):
+        pass
 
 
 def test_a_file_system_without_locks_is_named(
