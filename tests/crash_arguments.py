@@ -6,6 +6,7 @@ None of them finds a model, so that none begins to train.
 from __future__ import annotations
 
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +108,11 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 def _value(draw: st.DrawFn, part: Any) -> str:
     if part.name in ("out", "to"):
         return draw(st.sampled_from(OUT))
-    choices = getattr(part.type, "choices", None)
+    kind = part.bare_type
+    choices = typing.get_args(kind)
     fitting = st.sampled_from([str(choice) for choice in choices]) if choices else st.sampled_from(THERE)
     if part.name in ("settings", "arguments"):
         fitting = fitting | overrides
-    if "int" in part.type.name or "float" in part.type.name:
+    if kind in (int, float):
         fitting = st.integers(-2, 5).map(str) | st.floats().map(str)
     return draw(st.one_of(fitting, fitting, arguments))

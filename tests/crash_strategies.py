@@ -189,15 +189,22 @@ SNIPPETS = (
 )  # fmt: skip
 
 
+LISTS = (
+    ["sft", "evaluate", "report"], ["sft", "negatives", "reward", "ppo", "evaluate"], ["negatives", "reward", "rloo"],
+    ["ift", "dpo"], ["wbc", "gold"], ["negatives", "reward", "value", "alol"], ["sft", "grpo-2"], ["modpo"],
+    ["distill"], ["soup"], ["best_of", "evaluate"], [],
+)  # fmt: skip
+
+
 @st.composite
 def recipes(draw: st.DrawFn) -> bytes:
     """A recipe as bytes: a possible one with a few settings of any kind, its text perhaps damaged; or anything."""
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode(errors="surrogatepass")))
-    shared = draw(st.dictionaries(st.sampled_from([*Recipe.model_fields, "sed"]), setting, max_size=2))
+    shared = draw(_settings(Recipe, "sed"))
     if draw(st.booleans()):
-        shared["dataset"] = draw(st.dictionaries(st.sampled_from([*DatasetConfig.model_fields, "nme"]), setting))
-    shared["stages"] = [draw(stages()) for _ in range(draw(st.integers(0, 4)))]
+        shared["dataset"] = draw(_settings(DatasetConfig, "nme"))
+    shared["stages"] = [draw(_stage(name)) for name in draw(st.sampled_from(LISTS))]
     text = yaml.safe_dump(shared, allow_unicode=True)
     if draw(st.integers(0, 2)) == 0:
         at = draw(st.integers(0, len(text)))
@@ -205,16 +212,27 @@ def recipes(draw: st.DrawFn) -> bytes:
     return text.encode(errors="surrogatepass")
 
 
-setting = scalars | st.sampled_from(["builtin/docstrings", "auto", "sft", "evaluate", "all"]) | values
+anything = scalars | st.sampled_from(["builtin/docstrings", "auto", "sft", "evaluate", "all"]) | values
 
 
 @st.composite
-def stages(draw: st.DrawFn) -> Any:
-    """A stage with up to two settings of its own."""
-    name = draw(st.sampled_from([*STAGES, "sft-2", "sfd", ""]))
-    fields = [*getattr(STAGES.get(name.split("-")[0]), "model_fields", {}), "lerning_rate"]
-    settings = draw(st.dictionaries(st.sampled_from(fields), setting, max_size=2))
-    return draw(st.sampled_from([{name: settings}, {name: settings}, name, {name: None}, {name: 3}]))
+def _settings(draw: st.DrawFn, kind: Any, unknown: str) -> dict[str, Any]:
+    """None, one or two settings of a class: mostly such as it has by default."""
+    names = [*getattr(kind, "model_fields", {})]
+    found = {}
+    for name in draw(st.lists(st.sampled_from([*names, *names, unknown]), max_size=2)):
+        usual = kind.model_fields[name].get_default(call_default_factory=True) if name in names else None
+        known = isinstance(usual, bool | int | float | str | list | dict) and draw(st.integers(0, 3)) > 0
+        found[name] = usual if known else draw(anything)
+    return json.loads(json.dumps(found, default=str))
+
+
+@st.composite
+def _stage(draw: st.DrawFn, name: str) -> Any:
+    """A stage, mostly as it may be written."""
+    settings = draw(_settings(STAGES[name.split("-")[0]], "lerning_rate"))
+    named = draw(st.sampled_from([name] * 12 + ["sfd", ""]))
+    return draw(st.sampled_from([{named: settings}] * 4 + [named] * 4 + [{named: None}, {named: 3}]))
 
 
 def _is_argument(text: str) -> bool:

@@ -155,7 +155,7 @@ def test_a_row_that_is_lost_is_noticed(tmp_path: Path) -> None:
         count(Table(".jsonl", b"", 1), kept, None, tally)
 
 
-def test_a_case_that_goes_wrong_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_case_that_goes_wrong_is_described() -> None:
     def check(number: int, tally: Tally) -> None:
         tally.cases += 1
         assert number < 100, "too large"

@@ -12,7 +12,7 @@ import pytest
 
 from homestretch.data.files import parse_json, read_file
 from homestretch.data.sources import load
-from homestretch.errors import DataError
+from homestretch.errors import DataError, InputError
 
 GOOD = {"prompt": "a", "completion": "b"}
 
@@ -74,10 +74,14 @@ def test_of_rows_on_one_line_the_right_one_is_rejected(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "r" / "r.jsonl").read_text())["row"] == rows[0]
 
 
-def test_a_saved_split_without_rows_is_one_sentence(tmp_path: Path) -> None:
-    from datasets import Dataset, DatasetDict
+def test_a_saved_split_without_rows_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
 
-    rows = Dataset.from_list([GOOD, GOOD])
-    DatasetDict(train=rows.select([]), test=rows).save_to_disk(tmp_path / "saved")
-    with pytest.raises(DataError, match=r"saved: the split `train` has no rows; give it at least one"):
+    rows = datasets.Dataset.from_list([GOOD, GOOD])
+    empty = datasets.DatasetDict(train=rows.select([]), test=rows)
+    empty.save_to_disk(tmp_path / "saved")
+    with pytest.raises(InputError, match=r"saved: the saved data set cannot be read \(.*\); save it again"):
+        load(tmp_path / "saved")
+    monkeypatch.setattr(datasets, "load_from_disk", lambda folder: empty)  # as other versions may
+    with pytest.raises(InputError, match=r"saved: the split `train` has no rows; give it at least one"):
         load(tmp_path / "saved")

@@ -15,6 +15,7 @@ from homestretch.errors import InputError
 
 PART = ".part"
 
+
 def write_text(path: Path, text: str) -> None:
     """Write beside and rename, so that `path` is never half written; of several processes only the first does.
 

@@ -81,7 +81,7 @@ def read_saved(folder: Path) -> dict[str, Reader]:
 
     try:
         return of_dataset(datasets.load_from_disk(str(folder)), str(folder))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, IndexError) as error:  # an empty split is one of them
         raise InputError(f"{folder}: the saved data set cannot be read ({_short(error)}); save it again.") from None
 
 

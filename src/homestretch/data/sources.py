@@ -80,7 +80,7 @@ def load(
             write_rejected(rejected or Path("rejected.jsonl"), skipped)
         if not splits["train"]:
             if not left_out:
-                raise DataError(f"{name}: the split `train` has no rows; give it at least one.")
+                raise InputError(f"{name}: the split `train` has no rows; give it at least one.")
             raise DataError(f"{left_out[0].reason.rstrip('.')} (no other training row was good either).")
         splits = cut(splits, dict(zip(SPLITS[1:], shares, strict=True)))
         description = _describe(name, splits, left_out)
