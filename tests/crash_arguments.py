@@ -5,6 +5,7 @@ None of them finds a model, so that none begins to train.
 
 from __future__ import annotations
 
+import functools
 import json
 import typing
 from pathlib import Path
@@ -75,6 +76,7 @@ def workplace(folder: Path) -> None:
     (folder / "binary.jsonl").write_bytes(bytes(range(256)))
 
 
+@functools.cache
 def commands() -> dict[tuple[str, ...], Any]:
     """Every command that does something, by its words."""
     found, rest = {}, [((), typer.main.get_command(app))]
@@ -108,11 +110,11 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 def _value(draw: st.DrawFn, part: Any) -> str:
     if part.name in ("out", "to"):
         return draw(st.sampled_from(OUT))
-    kind = part.bare_type
+    kind = getattr(getattr(part, "type_descriptor", None), "annotation", None)
     choices = typing.get_args(kind)
     fitting = st.sampled_from([str(choice) for choice in choices]) if choices else st.sampled_from(THERE)
     if part.name in ("settings", "arguments"):
-        fitting = fitting | overrides
+        fitting = st.one_of(*[fitting] * 4, overrides)
     if kind in (int, float):
         fitting = st.integers(-2, 5).map(str) | st.floats().map(str)
-    return draw(st.one_of(fitting, fitting, arguments))
+    return draw(st.one_of(*[fitting] * 6, arguments))

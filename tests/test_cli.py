@@ -90,6 +90,7 @@ def test_without_arguments_and_with_version() -> None:
         (["quickstart", "sed=1"], "did you mean `seed`?"),
         (["recipes", "check", "text", "ppo.cliprange=0"], "`cliprange` = 0 cannot be used"),
         (["recipes", "cp", "text", "/proc/recipe.yaml"], "/proc/recipe.yaml: cannot be written"),
+        (["generate", "model", "data.jsonl", "--out", "."], ".: cannot be written (Is a directory)"),
         (["report", "absent"], "absent: there is no such folder"),
         (["evaluate", "absent.jsonl"], "absent.jsonl: cannot be read"),
     ],

@@ -57,16 +57,17 @@ def clear_parts(folder: Path) -> None:
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """The name of a file beside `path`, which is gone at the end of the block; its errors become an InputError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
+        beside = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+        try:
+            yield beside
+        finally:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror}); choose another output folder or make room."
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
