@@ -110,9 +110,9 @@ def undisturbed(course: Course, folder: Path, launch: Launch) -> tuple[dict[str,
     if (code, ended) != (0, 0):
         found.failures.append(f"{course.name}: undisturbed runs end with {code} and {ended}: {_last(again)}")
         return dict.fromkeys(course.places, 0.0), found
-    _judge(found, course, reference, twin)
     records = {stage: json.loads(_record(twin / "run", stage).read_text()) for stage in course.stages}
     seconds = {stage: record["seconds"] for stage, record in records.items()}
+    _judge(found, course, reference, twin)
     return {START: before / 1e9, END: AFTER_THE_LAST, **seconds}, found
 
 
