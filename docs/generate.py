@@ -114,7 +114,7 @@ def reliability_page() -> str:
 
 def crash_counts(found: dict[str, Any] | None) -> str:
     """Counts of the crash campaign; a sentence where it has not run."""
-    if found is None:
+    if found is None or not {"kills", "cases", "events"} <= found.keys():
         return "No counts are kept yet: `python tests/crash.py --save` writes them to `benchmarks/results/crash.json`."
     kills, families, events = found["kills"], found["cases"]["families"], found["events"]["events"]
     total = sum(tally["cases"] for tally in families.values())

@@ -3,7 +3,7 @@
     python tests/crash.py                               100 kill points, 10,000 cases, all events
     python tests/crash.py --points 10 --cases 500       less of it
     python tests/crash.py --only events                 one part: kills, cases or events
-    python tests/crash.py --save                        keeps the counts for docs/reliability.md
+    python tests/crash.py --save                        keeps the counts of the parts for docs/reliability.md
 
 Prints what it does and then its counts; exits with 1 where anything went wrong. The same seed makes the same points
 and cases.
@@ -114,7 +114,8 @@ def main() -> int:
         counts[part]["seconds"] = round(time.monotonic() - started)
     print(table(counts))
     if options.save:
-        KEPT.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+        others = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
+        KEPT.write_text(json.dumps(others | counts, indent=1) + "\n", encoding="utf-8")
     return 1 if any(counts.get(part, {}).get("wrong") for part in PARTS) else 0
 
 

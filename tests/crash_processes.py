@@ -67,7 +67,7 @@ class Started:
 
 
 Launch = Callable[..., Started]
-"""Starts `homestretch ARGUMENTS` in a folder, whose part `cache` is its cache."""
+"""Starts `homestretch ARGUMENTS` in a folder, whose part `cache` is its cache; the log may stand elsewhere."""
 
 
 def fresh(
@@ -103,10 +103,14 @@ def server() -> Iterator[Launch]:
     with subprocess.Popen(command, env={**os.environ, **SETTINGS}, **pipes) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        answers = process.stdout
+        answers, last = process.stdout, list[Started]()
 
-        def launch(arguments: list[str], folder: Path) -> Started:
-            log, code = _new_log(folder), list[int]()
+        def launch(arguments: list[str], folder: Path, *, logs: Path | None = None) -> Started:
+            for other in last:  # whoever started it has given up on it
+                if other.wait(0) is None:
+                    other.kill()
+                    other.end()
+            log, code = _new_log(logs or folder), list[int]()
             asked, began = {"arguments": arguments, "folder": str(folder), "log": str(log)}, time.time_ns()
             process.stdin.write(json.dumps(asked).encode() + b"\n")
 
@@ -115,7 +119,8 @@ def server() -> Iterator[Launch]:
                     code.append(int(answers.readline()))
                 return code[0] if code else None
 
-            return Started(int(answers.readline()), log, wait, began)
+            last[:] = [Started(int(answers.readline()), log, wait, began)]
+            return last[0]
 
         try:
             yield launch

@@ -13,10 +13,11 @@ from typing import Any
 import crash
 import pytest
 from crash_arguments import THERE, commands
+from crash_bench import Wrong
+from crash_bench import sentence as ending
 from crash_cases import Tally, check_line, check_rows, count, explore, really_called, sentence
 from crash_compare import contents, differences
-from crash_events import Wrong, damage
-from crash_events import sentence as ending
+from crash_damage import damage
 from crash_kills import TRIES, Kills, planned, where
 from crash_processes import Started, fresh, server
 from crash_recipes import END, START, Course
