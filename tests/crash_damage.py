@@ -1,4 +1,4 @@
-"""Files of a run or of a cache that are not as they were written: refused in a sentence, or made anew, and never used."""
+"""Files of a run or of a cache that are not as they were written: refused in a sentence or made anew, not believed."""
 
 from __future__ import annotations
 
