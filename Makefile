@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if $$p -c '$(NEW_ENOUGH)' 2>/dev/null; then echo $$p; break; fi; done)
 
 .DELETE_ON_ERROR:
-.PHONY: setup quickstart test test-fast test-vllm lint mutants bench docs clean
+.PHONY: setup quickstart test test-fast test-vllm lint mutants crash bench docs clean
 
 setup: $(INSTALLED)
 
@@ -46,6 +46,10 @@ test-vllm: setup
 
 mutants: setup
 	$(BIN)/python tests/mutants.py
+
+# CRASH="--points 10 --cases 500" is a quick look.
+crash: setup
+	$(BIN)/python tests/crash.py $(CRASH)
 
 # QUICK=--quick makes each take less than two minutes, and its numbers worth nothing.
 BENCHMARKS = decode decode_ragged roofline startup sft ppo rloo dpo offline memory scaling

@@ -1,6 +1,7 @@
 """Write the pages that repeat what the code says: help of every command, equations of every metric, the plan.
 
-    python docs/generate.py          writes docs/commands/*.md, docs/metrics/outputs.md and tables of docs/scaling.md
+    python docs/generate.py          writes docs/commands/*.md, docs/metrics/outputs.md, tables of docs/scaling.md and
+                                     counts of docs/reliability.md
 
 A test compares these files with `pages()`, so that a stale one is refused.
 """
@@ -21,7 +22,12 @@ NOTE = "<!-- Written by docs/generate.py; change the code instead. -->"
 
 def pages() -> dict[str, str]:
     """Text of every generated page, by its path below docs."""
-    return {**command_pages(), "metrics/outputs.md": metrics_page(), "scaling.md": scaling_page()}
+    return {
+        **command_pages(),
+        "metrics/outputs.md": metrics_page(),
+        "scaling.md": scaling_page(),
+        "reliability.md": reliability_page(),
+    }
 
 
 def command_pages() -> dict[str, str]:
@@ -97,6 +103,42 @@ def scaling_page() -> str:
     found = json.loads(saved.read_text(encoding="utf-8")) if saved.is_file() else None
     text = (DOCS / "scaling.md").read_text(encoding="utf-8")
     return filled(filled(text, "plan", _plan()), "measured", measured_tables(found))
+
+
+def reliability_page() -> str:
+    """The page as it is, with the counts that `tests/crash.py --save` kept."""
+    saved = BENCHMARKS / "results" / "crash.json"
+    found = json.loads(saved.read_text(encoding="utf-8")) if saved.is_file() else None
+    return filled((DOCS / "reliability.md").read_text(encoding="utf-8"), "counts", crash_counts(found))
+
+
+def crash_counts(found: dict[str, Any] | None) -> str:
+    """Counts of the crash campaign; a sentence where it has not run."""
+    if found is None or not {"kills", "cases", "events"} <= found.keys():
+        return "No counts are kept yet: `python tests/crash.py --save` writes them to `benchmarks/results/crash.json`."
+    kills, families, events = found["kills"], found["cases"]["families"], found["events"]["events"]
+    total = sum(tally["cases"] for tally in families.values())
+    command = f"python tests/crash.py --points {kills['points']} --cases {total} --seed {found['seed']} --save"
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    where = ", ".join(f"{place} {count}" for place, count in kills["places"].items())
+    verdicts, rows = [event["verdict"] for event in events], families["rows"]
+    wrong = sum(len(found[part]["wrong"]) for part in ("kills", "cases", "events"))
+    return "\n".join(
+        [
+            f"`{command}` on {found['machine']} ({versions}):",
+            "",
+            f"- {kills['points']} kills. Where: {where}.",
+            f"- {kills['equal']} of {kills['runs']} runs, killed or twins, ended with the bytes of an undisturbed one.",
+            *(
+                f"- {tally['cases']:,} cases of {name}: {tally['done']:,} done, {tally['refused']:,} refused in a "
+                f"sentence; {tally['real']} were given to a process of their own too."
+                for name, tally in families.items()
+            ),
+            f"- {rows['rows']:,} rows read, {rows['kept']:,} kept, {rows['rejected']:,} in `rejected.jsonl`.",
+            f"- {len(events)} events: {verdicts.count('ok')} went as promised, {verdicts.count('skipped')} skipped.",
+            f"- {wrong} of all this went wrong.",
+        ]
+    )
 
 
 def filled(text: str, name: str, table: str) -> str:

@@ -34,7 +34,7 @@ MUTANTS = [
         "rewards/cache",
         "test_reward_cache",
         ("if text not in known}", "if True}"),
-        ("WHERE scorer = ?", "WHERE scorer = ? OR 1"),
+        ("if t in wanted and digest == _digest(scorer, t, reward)", "if t in wanted"),
         ("            remember(scorer, new)", "            pass"),
         ('hashlib.file_digest(handle, "blake2b").hexdigest()', "file.stat().st_size"),
     ),

@@ -1,4 +1,5 @@
-"""Mistakes in what surrounds a run: trackers, uploads, given pairs, what is said (see mutant_table.py)."""
+"""Mistakes in what surrounds a run: trackers, uploads, given pairs, what is said, what is left when
+something breaks (see mutant_table.py)."""
 
 from __future__ import annotations
 
@@ -49,4 +50,35 @@ MUTANTS = [
         "test_progress",
         ("_Bar.live.console.print(sentence", "print(sentence"),
     ),
+    *of(
+        "locking",
+        "test_locking",
+        ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),
+        ("        os.close(descriptor)\n\n\ndef is_free", "        pass\n\n\ndef is_free"),
+        ("path.name == FILE or is_part(path)", "path.name == FILE"),
+    ),
+    *of(
+        "writing",
+        "test_locking",
+        ('path.name.startswith(".") and path.suffix == PART', "path.suffix == PART"),
+        ("        path.unlink(missing_ok=True)\n", "        pass\n"),
+    ),
+    *of(
+        "training/pipeline",
+        "test_pipeline",
+        ('if record is None or record.inputs.get("hash") != inputs:', 'if record and record.inputs["hash"] != inputs:'),
+        ("        clear_parts(run.path)\n", ""),
+        ("not is_free(run.path)", "any(run.path.iterdir())"),
+    ),
+    *of("training/loop", "test_checkpoint", ("delete=self.plan.folder)", "delete=None)")),
+    *of(
+        "data/files",
+        "test_files",
+        ("_depth(value) > _DEEPEST", "_depth(value) > 10 * _DEEPEST"),
+        ("if names.count(name) > 1", "if False"),
+    ),
+    *of("data/sources", "test_files", ("[row for _, row in pairs]", "[row for row, _ in zip(raw[k][::-1], pairs)]")),
+    *of("data/records", "test_records", ("rest += [*part, *part.values()]", "rest += [*part]")),
+    *of("data/docstrings", "test_docstrings", ("if first == _digest(lines) else None", "if first else None")),
+    *of("config/yaml", "test_yaml", ('if tag := getattr(event, "tag", None):', "if tag := None:")),
 ]

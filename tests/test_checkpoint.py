@@ -32,3 +32,15 @@ def test_a_damaged_checkpoint_is_refused_with_a_sentence(tmp_path, how):
         run(tmp_path, "weighted")
     shutil.rmtree(tmp_path / "checkpoints" / "checkpoint-2")
     assert run(tmp_path, "weighted")[1].round == 6
+
+
+def test_of_a_damaged_best_checkpoint_the_whole_stage_is_to_be_deleted(tmp_path):
+    whole, _ = run(tmp_path / "whole", "weighted")
+    with pytest.raises(Killed):
+        run(tmp_path / "run", "weighted", killed_at=5)
+    damage(tmp_path / "run" / "best", "flipped byte")
+    with pytest.raises(CheckpointError, match=rf"best: .*; delete {tmp_path / 'run'} and start the same command"):
+        run(tmp_path / "run", "weighted")
+    shutil.rmtree(tmp_path / "run")
+    again, _ = run(tmp_path / "run", "weighted")
+    assert all((again[name] == whole[name]).all() for name in whole)

@@ -90,6 +90,7 @@ def test_without_arguments_and_with_version() -> None:
         (["quickstart", "sed=1"], "did you mean `seed`?"),
         (["recipes", "check", "text", "ppo.cliprange=0"], "`cliprange` = 0 cannot be used"),
         (["recipes", "cp", "text", "/proc/recipe.yaml"], "/proc/recipe.yaml: cannot be written"),
+        (["generate", "model", "data.jsonl", "--out", "."], ".: cannot be written (Is a directory)"),
         (["report", "absent"], "absent: there is no such folder"),
         (["evaluate", "absent.jsonl"], "absent.jsonl: cannot be read"),
     ],
@@ -187,6 +188,23 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path) -> None:
     assert said == "homestretch: interrupted; start the same command again to go on from the last checkpoint.\n"
 
 
+def test_a_request_to_end_says_how_to_go_on(tmp_path: Path) -> None:
+    pipe = tmp_path / "never.jsonl"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "homestretch", "audit", pipe]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, pipe.open("w"):
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert said == "homestretch: asked to end; start the same command again to go on from the last checkpoint.\n"
+
+
+def test_what_stdout_cannot_say_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"arm": "é", "prediction": "a."}\n')
+    done = homestretch("audit", "rows.jsonl", cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "") and "\\xe9 (n = 1)" in done.stdout
+
+
 @pytest.fixture
 def probe() -> Iterator[Callable[[Exception], int]]:
     """The exit code of a command that raises an error."""
@@ -212,6 +230,12 @@ def probe() -> Iterator[Callable[[Exception], int]]:
         (PermissionError(13, "Permission denied", "/x"), 2, "homestretch: /x: permission denied"),
         (OSError(28, "No space left on device", "/x"), 2, "homestretch: /x: the disk is full"),
         (RuntimeError("write failed: No space left on device"), 2, "the disk is full"),
+        (
+            OSError(27, "File too large", "/x"),
+            2,
+            "homestretch: /x: larger than this disk or `ulimit -f` lets a file be",
+        ),
+        (OSError(36, "File name too long", "/x"), 2, "homestretch: /x: this cannot be the path of a file (File name"),
         (typer.Exit(5), 5, ""),
         (typer.Abort(), 130, "homestretch: interrupted"),
         (ZeroDivisionError("by zero"), 1, "Traceback"),

@@ -20,7 +20,7 @@ from homestretch.data.docstring_filters import (
     sentences,
 )
 from homestretch.data.docstring_harvest import harvest, pairs_of_file
-from homestretch.data.docstrings import PACKAGES, TEMPLATE, _Seen, _write, load_docstrings
+from homestretch.data.docstrings import PACKAGES, TEMPLATE, _read, _Seen, _write, load_docstrings
 from homestretch.data.records import prompt_text
 from homestretch.errors import InputError
 
@@ -131,6 +131,21 @@ def test_an_unwritable_cache_is_one_sentence(tmp_path):
     assert str(error.value) == (
         f"{tmp_path}/file: the cache cannot be written (File exists); set HOMESTRETCH_CACHE to a folder that can."
     )
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"id": "a"}\n{"id": "c"}\n'])
+def test_a_damaged_cache_is_none(tmp_path, damage):
+    file, rows = tmp_path / "d.jsonl", [{"id": "a"}, {"id": "b\u2028"}]
+    assert _read(file) is None
+    _write(file, rows)
+    assert _read(file) == rows
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-8])
+    assert _read(file) is None
+    file.write_bytes(whole.partition(b"\n")[0] + b"\n" + damage)
+    assert _read(file) is None
+    file.write_bytes(damage)
+    assert _read(file) is None
 
 
 @pytest.fixture(scope="module")

@@ -239,3 +239,19 @@ def test_rows_are_read_and_bad_ones_named(tmp_path):
         read_rows(tmp_path / "absent.jsonl")
     with pytest.raises(InputError, match="nothing to evaluate"):
         evaluate_rows([])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("references", "a"), ("references", [1]), ("source", 1), ("terminated", 1), ("tokens", "3"), ("tokens", True),
+        ("reference_tokens", [3]), ("reward", float("nan")), ("kl", 10**400), ("rewards", [1]), ("rewards", {"a": "b"}),
+    ],
+)  # fmt: skip
+def test_a_column_of_the_wrong_kind_is_named(tmp_path, name, value):
+    path, row = tmp_path / "generations.jsonl", {"arm": "a", "text": "b"}
+    path.write_text(json.dumps(row | {name: None}) + "\n" + json.dumps(row | {name: value}) + "\n")
+    with pytest.raises(DataError, match=rf"generations.jsonl:2: `{name}` is not of the kind that a generation has"):
+        read_rows(path)
+    path.write_text(json.dumps(row | {"rewards": {"a": None, "b": 1}, name: None}) + "\n")
+    assert evaluate_rows(read_rows(path)).arms["a"].metrics

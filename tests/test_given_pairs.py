@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from homestretch.data.records import Example, example_from_row
 from homestretch.errors import DataError
 from homestretch.training.needs import row_check
 from homestretch.training.stages.negatives import given_pairs
-from homestretch.training.stages.reward import split_pairs
+from homestretch.training.stages.reward import read_pairs, split_pairs
+from homestretch.writing import write_rows
 
 
 def example(number: int, **columns: Any) -> Example:
@@ -29,6 +31,15 @@ def test_a_given_pair_is_kept_with_what_is_known_of_it() -> None:
         {"prompt": "p1", "chosen": "good 1", "rejected": "bad 1", "failure_mode": "rejected", "id": "pairs.jsonl:1"},
         {"prompt": "p2", "chosen": "good 2", "rejected": "bad 2", "id": "pairs.jsonl:2", **known},
     ]
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0b", "\x1c", "\r"])
+def test_a_text_with_a_line_end_of_its_own_is_one_row(tmp_path: Path, odd: str) -> None:
+    write_rows(tmp_path / "n.jsonl", given_pairs([example(1, prompt=f"a{odd}b"), example(2)]))
+    assert [row.prompt for row in read_pairs(tmp_path / "n.jsonl")] == [f"a{odd}b", "p2"]
+    (tmp_path / "n.jsonl").write_text("")
+    with pytest.raises(DataError, match="there are no failure modes here"):
+        read_pairs(tmp_path / "n.jsonl")
 
 
 def test_pairs_of_one_prompt_are_on_one_side() -> None:

@@ -1,9 +1,10 @@
-"""The pipeline on tiny models: whole runs, exact resume after SIGKILL, nothing done twice."""
+"""The pipeline on tiny models: whole runs, exact resume after SIGKILL, nothing done twice, nothing that blocks."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,6 +146,29 @@ def test_a_run_that_failed_before_its_first_stage_does_not_claim_the_folder(tmp_
     with pytest.raises(InputError, match=r"none\.jsonl"):
         run_recipe(data, tmp_path / "run")
     assert run_recipe(first, tmp_path / "run").model.is_dir()
+
+
+def test_a_run_killed_while_it_wrote_its_recipe_does_not_block_its_folder(tmp_path):
+    made = recipe(tmp_path, "llama", [SFT])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".recipe.yaml.123.part").write_text("model_name")
+    run = run_recipe(made, tmp_path / "run")
+    assert run.model.is_dir() and not list(run.path.rglob("*.part"))
+
+
+def test_a_stage_without_a_record_is_not_gone_on_from(tmp_path):
+    """A process that was deleting the stage of another recipe may have been killed on the way."""
+    first = recipe(tmp_path, "llama", [SFT])
+    old = run_recipe(first, tmp_path / "old").stage(1, "sft").path
+    sft = {"sft": {**SFT["sft"], "learning_rate": 1e-2}}
+    other = recipe(tmp_path, "llama", [sft], model=first.model_name_or_path)
+    fresh = run_recipe(other, tmp_path / "fresh")
+    (old / "stage.json").unlink()
+    shutil.copytree(old, tmp_path / "run" / "stages" / "01-sft")
+    (tmp_path / "run" / "recipe.yaml").write_text(fresh.recipe.read_text())
+    again = run_recipe(other, tmp_path / "run")
+    ours, theirs = (load_file(run.model / "model.safetensors") for run in (fresh, again))
+    assert all((ours[k] == theirs[k]).all() for k in ours)
 
 
 SCRIPT = """

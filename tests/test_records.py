@@ -105,6 +105,19 @@ def test_bad_row(row, sentence):
     assert str(error.value) == f"train.jsonl:3: {sentence}"
 
 
+def test_a_number_that_is_too_large_is_no_number():
+    with pytest.raises(DataError, match=r":3: `reward` = 1000.* is not a finite number") as error:
+        example(prompt="p", completion="c", reward=10**400)
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("row", [{"prompt": "a\ud83d"}, {"x": [{"\udc00": 1}]}, {"rejected": "\ud83d", "chosen": "c"}])
+def test_half_of_a_character_is_named_wherever_it_stands(row):
+    with pytest.raises(DataError, match=r":3: `\\u(d83d|dc00)` is half of a character"):
+        example(**{"prompt": "p", "completion": "c", **row})
+    assert example(prompt="\U0001f600", completion="c").prompt == "😀"
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text("ab ", max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content"]), inner),

@@ -68,6 +68,18 @@ def test_a_cache_that_cannot_be_used_is_one_sentence(folder: Path) -> None:
         scored_once("m", ["a"], Asked())
 
 
+@pytest.mark.parametrize("column", ["reward", "text", "digest"])
+def test_an_entry_that_is_damaged_is_asked_for_again(folder: Path, column: str) -> None:
+    scored_once("m", ["a", "b", "c"], Asked())
+    damaged = {"reward": 7.5, "text": "c2", "digest": "0" * 32}[column]
+    with sqlite3.connect(folder / FILE) as table:
+        table.execute(f"UPDATE checked_rewards SET {column} = ? WHERE text = 'b'", (damaged,))
+    again = Asked()
+    assert scored_once("m", ["a", "b", "c", "c2"], again) == [0.0, 10.1, 20.2, None]
+    assert again.calls == [[1, 3]]
+    assert scored_once("m", ["b"], Asked()) == [10.1], "and is whole from then on"
+
+
 def test_several_connections_may_write(folder: Path) -> None:
     def asks_inside(indices: list[int]) -> list[float | None]:
         scored_once("m", ["inner"], Asked())
@@ -75,7 +87,7 @@ def test_several_connections_may_write(folder: Path) -> None:
 
     assert scored_once("m", ["outer"], asks_inside) == [1.0]
     with sqlite3.connect(folder / FILE) as table:
-        assert table.execute("SELECT count(*) FROM rewards").fetchone() == (2,)
+        assert table.execute("SELECT count(*) FROM checked_rewards").fetchone() == (2,)
 
 
 def test_the_key_of_a_model_is_its_content(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ metrics arrive as functions (`metrics.scorers.available_scorers`).
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from homestretch.config.base import nearest
+from homestretch.data.files import parse_json
+from homestretch.data.records import check_text
 from homestretch.errors import DataError, InputError, RecipeError
 from homestretch.metrics import FAILURES, METRICS, REWARDS, better
 from homestretch.metrics.base import Column, Floats, Outputs
@@ -149,11 +151,16 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
 
 def _row(line: str, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError:
         raise DataError(f"{where}: this is not JSON; write one object a line.") from None
     if not isinstance(row, dict) or not isinstance(row.get("text"), str) or not isinstance(row.get("arm"), str):
         raise DataError(f"{where}: a generation needs the strings `arm` and `text`; generate it again.")
+    row = {name: value for name, value in row.items() if value is not None}
+    wrong = next((name for name, fits in FITS.items() if name in row and not fits(row[name])), None)
+    if wrong is not None:
+        raise DataError(f"{where}: `{wrong}` is not of the kind that a generation has there; generate it again.")
+    check_text(row, where)
     return {
         "id": where,
         "references": [],
@@ -165,6 +172,25 @@ def _row(line: str, where: str) -> dict[str, Any]:
         "kl": None,
         **row,
     }
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+FITS: dict[str, Callable[[Any], bool]] = {
+    "references": lambda value: isinstance(value, list) and all(isinstance(r, str) for r in value),
+    "source": lambda value: isinstance(value, str),
+    "terminated": lambda value: isinstance(value, bool),
+    "rewards": lambda value: (
+        isinstance(value, dict) and all(number is None or _is_number(number) for number in value.values())
+    ),
+    **dict.fromkeys(("tokens", "reference_tokens", "reward", "kl"), _is_number),
+}
+"""Columns of a generation that are measured, and what they may hold."""
 
 
 def _by_arm(rows: Iterable[Row]) -> dict[str, list[Row]]:

@@ -13,6 +13,8 @@ from typing import Any
 from homestretch import ranks
 from homestretch.errors import InputError
 
+PART = ".part"
+
 
 def write_text(path: Path, text: str) -> None:
     """Write beside and rename, so that `path` is never half written; of several processes only the first does.
@@ -41,19 +43,31 @@ def check_writable(path: str | Path) -> None:
             beside.touch()
 
 
+def is_part(path: Path) -> bool:
+    """Whether this is a file that `write_text` has not renamed yet, or never will where it was killed."""
+    return path.name.startswith(".") and path.suffix == PART
+
+
+def clear_parts(folder: Path) -> None:
+    """Delete what killed processes have left half written below a folder in which no other process is at work."""
+    for path in folder.rglob(f".*{PART}"):
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """The name of a file beside `path`, which is gone at the end of the block; its errors become an InputError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
+        beside = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+        try:
+            yield beside
+        finally:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror}); choose another output folder or make room."
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)

@@ -1,17 +1,21 @@
 """The command `homestretch`, and the one place where errors become sentences and exit codes.
 
 0 done    1 a bug, or training that diverged    2 the user's input, or a full disk    130 interrupted
+143 asked to end (SIGTERM)
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import os
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import typer
 
@@ -61,6 +65,7 @@ app.add_typer(recipes.app, name="recipes")
 app.command("doctor")(doctor.doctor)
 
 _USAGE_ERROR: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_GO_ON = "start the same command again to go on from the last checkpoint."
 _QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
@@ -68,6 +73,10 @@ _QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 """What other libraries read at import; whatever the user has set wins."""
+
+
+class _Ended(KeyboardInterrupt):
+    """SIGTERM: whoever shares the machine out wants it back."""
 
 
 @app.callback(invoke_without_command=True)
@@ -84,11 +93,20 @@ def main(arguments: list[str] | None = None) -> None:
     quiet = _QUIET if sys.stderr.isatty() else {**_QUIET, "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
+    signal.signal(signal.SIGTERM, _end)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: what it cannot say must not be an error
     if not ranks.is_first():
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     if not sys.warnoptions:
         warnings.simplefilter("ignore", FutureWarning)  # between libraries; nothing that a user could act on
     sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Leave in order; a second signal ends the process at once."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise _Ended
 
 
 def run_command(arguments: list[str]) -> int:
@@ -101,8 +119,10 @@ def run_command(arguments: list[str]) -> int:
         return 0
     except typer.Exit as stop:
         return int(stop.exit_code)
+    except _Ended:
+        return _say(f"asked to end; {_GO_ON}", 128 + signal.SIGTERM)
     except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted; start the same command again to go on from the last checkpoint.", 130)
+        return _say(f"interrupted; {_GO_ON}", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; nothing is wrong
         return 0
@@ -137,7 +157,8 @@ def _usage(error: Exception) -> str:
 
 
 def _of_the_system(error: BaseException) -> str | None:
-    """A sentence for a full disk or a folder without rights, wherever in the chain of causes it stands."""
+    """A sentence for what the system refuses: a full disk, a folder without rights, a path that cannot be; wherever in
+    the chain of causes it stands."""
     for cause in _causes(error):
         number = getattr(cause, "errno", None)
         file = getattr(cause, "filename", None) or "a file of the run"
@@ -145,6 +166,10 @@ def _of_the_system(error: BaseException) -> str | None:
             return f"{file}: the disk is full; make room and start the same command again, it goes on where it stopped."
         if isinstance(cause, PermissionError) or number == errno.EROFS:
             return f"{file}: permission denied; choose a folder that you may write to, or change its rights."
+        if number == errno.EFBIG or "File too large" in str(cause):
+            return f"{file}: larger than this disk or `ulimit -f` lets a file be; choose another folder, or raise it."
+        if number in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR):
+            return f"{file}: this cannot be the path of a file ({os.strerror(number)}); check it."
     return None
 
 

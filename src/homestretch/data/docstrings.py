@@ -2,7 +2,8 @@
 
 Harvested by parsing (never importing) the Python standard library and the packages that homestretch pins, with the
 filters of `docstring_filters`. Splits are by top-level package, so nothing of a test package is ever trained on. The
-same versions give the same pairs in the same order; they are kept in the user's cache under a key of those versions.
+same versions give the same pairs in the same order; they are kept in the user's cache under a key of those versions,
+with a digest, so that a damaged file is made again.
 """
 
 from __future__ import annotations
@@ -53,11 +54,12 @@ def load_docstrings() -> tuple[dict[str, list[Example]], str]:
     HOMESTRETCH_CACHE or ~/.cache/homestretch. Raises InputError where that folder cannot be written.
     """
     path = cache_folder() / f"docstrings-{_key()}.jsonl"
-    if not path.exists():
-        _write(path, list(_rows()))
+    rows = _read(path)
+    if rows is None:
+        rows = list(_rows())
+        _write(path, rows)
     splits: dict[str, list[Example]] = {name: [] for name in ("train", "validation", "test")}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in rows:
         splits[row.pop("split")].append(example_from_row(row, where=row["id"]))
     return splits, _describe(splits)
 
@@ -115,12 +117,25 @@ def _key() -> str:
     return hashlib.sha256("\n".join(parts).encode() + b"".join(code)).hexdigest()[:16]
 
 
+def _read(path: Path) -> list[dict[str, Any]] | None:
+    """The rows of the cache; None where it is not there, or not as it was written."""
+    if not path.exists():
+        return None
+    first, _, lines = path.read_bytes().partition(b"\n")
+    return [json.loads(line) for line in lines.splitlines()] if first == _digest(lines) else None
+
+
+def _digest(lines: bytes) -> bytes:
+    return json.dumps({"sha256": hashlib.sha256(lines).hexdigest()}).encode()
+
+
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """All rows or no file: written beside and renamed."""
+    """All rows behind their digest, or no file: written beside and renamed."""
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as file:
+            file.write(_digest(lines) + b"\n" + lines)
         Path(file.name).replace(path)
     except OSError as error:
         raise InputError(

@@ -15,6 +15,8 @@ from homestretch.errors import DataError, InputError
 
 _JSON_COLUMNS = ("references", "rewards", "messages")  # a CSV cell holds them as JSON
 _BETWEEN = re.compile(r"[\s,]*")
+_DEEPEST = 100
+"""Levels of lists and objects in a row; Python itself gives up at some hundreds more."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,36 @@ def read_file(path: Path) -> list[RawRow]:
     return rows
 
 
+def parse_json(text: str) -> Any:
+    """The value of a JSON text. Raises JSONDecodeError, also where it is nested too deeply or a number is too long."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise json.JSONDecodeError("nested too deeply", text, 0) from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # of `int`
+        raise json.JSONDecodeError("a number has too many digits", text, 0) from None
+    if text.count("[") + text.count("{") > _DEEPEST and _depth(value) > _DEEPEST:
+        raise json.JSONDecodeError("nested too deeply", text, 0)
+    return value
+
+
+def _depth(value: Any) -> int:
+    level, depth = [value], 0
+    while level := [v for v in level if isinstance(v, dict | list)]:
+        level = [child for v in level for child in (v.values() if isinstance(v, dict) else v)]
+        depth += 1
+    return depth
+
+
 def read_saved(folder: Path) -> dict[str, Reader]:
     """Rows of a folder written by `save_to_disk`, by split; a single data set is all `train`."""
     import datasets
 
     try:
         return of_dataset(datasets.load_from_disk(str(folder)), str(folder))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, IndexError) as error:  # an empty split is one of them
         raise InputError(f"{folder}: the saved data set cannot be read ({_short(error)}); save it again.") from None
 
 
@@ -97,7 +122,7 @@ def _jsonl(path: Path) -> Iterator[RawRow]:
 
 def _parsed(where: str, text: str) -> RawRow:
     try:
-        return RawRow(where, json.loads(text))
+        return RawRow(where, parse_json(text))
     except json.JSONDecodeError as error:
         return RawRow(
             where, text, DataError(f"{where}: not valid JSON ({error.msg}, column {error.colno}); correct the line.")
@@ -109,7 +134,7 @@ def _json(path: Path) -> Iterator[RawRow]:
     if not text.strip():
         return
     try:
-        rows = json.loads(text)
+        rows = parse_json(text)
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}"
         raise DataError(f"{where}: not valid JSON ({error.msg}, column {error.colno}); correct the file.") from None
@@ -136,7 +161,11 @@ def _csv(path: Path) -> Iterator[RawRow]:
     rows = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
     line = 1
     try:
-        line += rows.line_num if rows.fieldnames else 0
+        names = rows.fieldnames or []
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(f"{path}:1: the header names `{twice}` twice; give each column a name of its own.")
+        line += rows.line_num if names else 0
         for row in rows:
             where = f"{path}:{line}"
             extra = row.pop(None, None)
@@ -149,7 +178,7 @@ def _csv(path: Path) -> Iterator[RawRow]:
 
 def _cells(where: str, row: dict[str, Any]) -> RawRow:
     try:
-        return RawRow(where, row | {k: json.loads(row[k]) for k in _JSON_COLUMNS if row.get(k)})
+        return RawRow(where, row | {k: parse_json(row[k]) for k in _JSON_COLUMNS if row.get(k)})
     except json.JSONDecodeError as error:
         names = ", ".join(f"`{k}`" for k in _JSON_COLUMNS)
         return RawRow(where, row, DataError(f"{where}: a cell of {names} must be JSON ({error.msg}); correct it."))
@@ -161,7 +190,7 @@ def _parquet(path: Path) -> Iterator[RawRow]:
 
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # dates, say, that Python cannot hold
         raise DataError(f"{path}:1: not valid Parquet ({_short(error)}); write the file again.") from None
     yield from (RawRow(f"{path}:{i}", row) for i, row in enumerate(rows, 1))
 

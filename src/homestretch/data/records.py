@@ -63,6 +63,7 @@ def example_from_row(row: Any, *, where: str) -> Example:
             f'{where}: a row must be an object such as {{"prompt": ..., "completion": ...}}, not {_kind(row)}.'
         )
     row = {str(k): v for k, v in row.items() if v is not None}
+    check_text(row, where)
     references = _references(row, where)
     prompt, completion = _prompt_and_completion(row, references, where)
     columns = {k: v for k, v in row.items() if k not in _CONSUMED}
@@ -83,6 +84,24 @@ def example_from_row(row: Any, *, where: str) -> Example:
         where=where,
         columns=columns,
     )
+
+
+def check_text(value: Any, where: str) -> None:
+    """Raise DataError where a text in the value, a key included, has half of a surrogate pair, which is no text."""
+    rest, texts = [value], []
+    while rest:
+        part = rest.pop()
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, Mapping):
+            rest += [*part, *part.values()]
+        elif isinstance(part, list):
+            rest += part
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise DataError(f"{where}: `{half}` is half of a character; write the other half too, or remove it.") from None
 
 
 def side(pair: Example, name: str) -> Example:
@@ -188,10 +207,10 @@ def _number(value: Any, name: str, where: str) -> float:
     """A finite number, also where a CSV file has it as text."""
     try:
         number = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise DataError(f"{where}: `{name}` = {value!r} is not a finite number; correct it, or remove the column.")
+        raise DataError(f"{where}: `{name}` = {value!r:.80} is not a finite number; correct it, or remove the column.")
     return number
 
 

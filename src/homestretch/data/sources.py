@@ -70,11 +70,17 @@ def load(
         splits = {k: [cued(e, prompt_suffix) for e in examples] for k, examples in splits.items()}
     else:
         raw = _read(name, split or {})
-        splits = {k: _checked(rows, columns or {}, prompt_suffix, check, skipped) for k, rows in raw.items()}
-        splits = refuse_leaks(splits, raw, skipped)
+        good = {k: _checked(rows, columns or {}, prompt_suffix, check, skipped) for k, rows in raw.items()}
+        splits = refuse_leaks(
+            {k: _with_own_ids([e for e, _ in pairs]) for k, pairs in good.items()},
+            {k: [row for _, row in pairs] for k, pairs in good.items()},
+            skipped,
+        )
         if skipped is not None:
             write_rejected(rejected or Path("rejected.jsonl"), skipped)
         if not splits["train"]:
+            if not left_out:
+                raise InputError(f"{name}: the split `train` has no rows; give it at least one.")
             raise DataError(f"{left_out[0].reason.rstrip('.')} (no other training row was good either).")
         splits = cut(splits, dict(zip(SPLITS[1:], shares, strict=True)))
         description = _describe(name, splits, left_out)
@@ -163,7 +169,8 @@ def _checked(
     prompt_suffix: str,
     check: Callable[[Example], None] | None,
     skipped: list[Rejected] | None,
-) -> list[Example]:
+) -> list[tuple[Example, RawRow]]:
+    """The good rows, each beside the row as it stood."""
     for ours in columns:
         if ours not in COLUMNS:
             raise InputError(f"columns: there is no column `{ours}` to map to; {nearest(ours, list(COLUMNS))}")
@@ -180,8 +187,8 @@ def _checked(
                 raise
             skipped.append(Rejected(row, str(error)))
         else:
-            examples.append(example)
-    return _with_own_ids(examples)
+            examples.append((example, row))
+    return examples
 
 
 def _mapped(row: RawRow, columns: Mapping[str, str]) -> Any:

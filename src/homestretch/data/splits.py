@@ -28,7 +28,7 @@ class Rejected:
 def refuse_leaks(
     splits: dict[str, list[Example]], raw: dict[str, list[RawRow]], left_out: list[Rejected] | None
 ) -> dict[str, list[Example]]:
-    """The splits without prompts that stand in two of them.
+    """The splits without prompts that stand in two of them. `raw` are the rows of the examples, in their order.
 
     Such a row stays where it is reported on (test before validation before train) and the other goes to `left_out`;
     DataError where that is None.
@@ -36,9 +36,8 @@ def refuse_leaks(
     first: dict[str, Example] = {}
     clean: dict[str, list[Example]] = {}
     for name in reversed([s for s in SPLITS if s in splits]):
-        rows = {row.where: row for row in raw[name]}
         clean[name] = []
-        for example in splits[name]:
+        for example, row in zip(splits[name], raw[name], strict=True):
             other = first.get(_key(example))
             if other is None:
                 clean[name].append(example)
@@ -49,7 +48,7 @@ def refuse_leaks(
             )
             if left_out is None:
                 raise DataError(reason)
-            left_out.append(Rejected(rows[example.where], reason))
+            left_out.append(Rejected(row, reason))
         for example in clean[name]:
             first.setdefault(_key(example), example)
     return clean
@@ -93,7 +92,8 @@ def write_rejected(path: Path, left_out: list[Rejected]) -> None:
         lines.append(json.dumps(entry, ensure_ascii=False, default=str) + "\n")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(lines), encoding="utf-8")
+        # Half of a surrogate pair becomes the escape that JSON has for it.
+        path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise InputError(f"{path}: rejected rows cannot be written ({error.strerror}); choose another place.") from None
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
@@ -49,6 +50,20 @@ def copy_adapter(model: PeftModel, source: str, name: str) -> None:
                 held = getattr(module, layer)
                 if source in held:
                     held[name].load_state_dict(held[source].state_dict())
+
+
+def save_adapter(model: PeftModel, folder: Path, name: str) -> None:
+    """Write an adapter in peft's format to the folder, where peft would make one of the adapter's name in it.
+
+    The same adapter gives the same bytes: peft itself writes the names of modules as their hashes fall.
+    """
+    config = model.peft_config[name]
+    if isinstance(config.target_modules, set):
+        config.target_modules = sorted(config.target_modules)
+    model.save_pretrained(folder, selected_adapters=[name])
+    for file in (folder / name).iterdir():
+        file.replace(folder / file.name)
+    (folder / name).rmdir()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate import PartialState
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -100,7 +101,7 @@ def load_lm(
         config = load_config(name_or_path, **options)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         lm = kind.from_pretrained(path, dtype=dtype, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(_no_model(name_or_path, error)) from None
     check_lm_head(lm)
     return lm.to(device).eval()
@@ -164,6 +165,9 @@ def end_ids(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int
 
 def _no_model(name: str, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    problem = f"The model `{name}` cannot be loaded ({first[:200].rstrip('. ')})"
+    if name == NAME:
+        return f"{problem}; delete {resolve(name)} and start again: it is then made anew."
     known = Path(name).exists()
     remedy = "it must be a folder in Hugging Face format" if known else "there is no such folder: check the name"
-    return f"The model `{name}` cannot be loaded ({first[:200].rstrip('. ')}); {remedy}, or use `{NAME}`."
+    return f"{problem}; {remedy}, or use `{NAME}`."

@@ -1,8 +1,9 @@
 """Rewards of text that a model has scored before: by the content of model and text, in the user's cache.
 
 One SQLite file, `rewards.sqlite` in the folder of `policies.builtin.cache_dir`, serves every run: a second method on
-the same data, another seed or a run that was killed asks the model for nothing that it has answered. Only models are
-remembered. What a function gives can hang on more than its text and its file, so it is asked again by each stage.
+the same data, another seed or a run that was killed asks the model for nothing that it has answered. Every entry has a
+digest: one that a disk has damaged is asked for again, and a file that is no database any more is refused. Only models
+are remembered. What a function gives can hang on more than its text and its file, so it is asked again by each stage.
 """
 
 from __future__ import annotations
@@ -69,15 +70,20 @@ def remembered(scorer: str, texts: Sequence[str]) -> dict[str, float | None]:
     """The rewards that are known for some of the texts. Raises InputError where the cache cannot be used."""
     wanted = set(texts)
     with _table() as table:
-        rows = table.execute("SELECT text, reward FROM rewards WHERE scorer = ?", (scorer,))
-        return {text: reward for text, reward in rows if text in wanted}
+        rows = table.execute("SELECT text, reward, digest FROM checked_rewards WHERE scorer = ?", (scorer,))
+        return {t: reward for t, reward, digest in rows if t in wanted and digest == _digest(scorer, t, reward)}
 
 
 def remember(scorer: str, rewards: Mapping[str, float | None]) -> None:
     """Keep rewards by the keys of their texts. Raises InputError where the cache cannot be used."""
     with _table() as table:
-        rows = [(scorer, text, reward) for text, reward in rewards.items()]
-        table.executemany("INSERT OR REPLACE INTO rewards VALUES (?, ?, ?)", rows)
+        rows = [(scorer, text, reward, _digest(scorer, text, reward)) for text, reward in rewards.items()]
+        table.executemany("INSERT OR REPLACE INTO checked_rewards VALUES (?, ?, ?, ?)", rows)
+
+
+def _digest(scorer: str, text: str, reward: float | None) -> str:
+    # SQLite gives 1.0 back for 1, and 0.0 for -0.0; a damaged entry may even be text.
+    return content_key(scorer, text, reward + 0.0 if isinstance(reward, int | float) else reward)
 
 
 @contextmanager
@@ -86,8 +92,8 @@ def _table() -> Iterator[sqlite3.Connection]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(file, timeout=PATIENCE)) as connection, connection:
-            columns = "scorer TEXT, text TEXT, reward REAL, PRIMARY KEY (scorer, text)"
-            connection.execute(f"CREATE TABLE IF NOT EXISTS rewards ({columns}) WITHOUT ROWID")
+            columns = "scorer TEXT, text TEXT, reward REAL, digest TEXT, PRIMARY KEY (scorer, text)"
+            connection.execute(f"CREATE TABLE IF NOT EXISTS checked_rewards ({columns}) WITHOUT ROWID")
             yield connection
     except (OSError, sqlite3.Error) as error:
         raise InputError(

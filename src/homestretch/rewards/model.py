@@ -26,7 +26,7 @@ from homestretch import ranks
 from homestretch.batch import SequenceBatch
 from homestretch.data.collate import collate_texts
 from homestretch.errors import InputError
-from homestretch.policies.adapters import activate, without_noise
+from homestretch.policies.adapters import activate, save_adapter, without_noise
 from homestretch.policies.load import load_tokenizer, load_trunk
 from homestretch.policies.policy import Policy
 from homestretch.policies.precision import autocast
@@ -81,8 +81,7 @@ def save_reward(trunk: Trunk, tokenizer: PreTrainedTokenizerBase, folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     with_adapter = isinstance(trunk.model, PeftModel)
     if with_adapter:
-        trunk.model.save_pretrained(folder, selected_adapters=[ADAPTER], safe_serialization=True)
-        _flatten(folder, ADAPTER)
+        save_adapter(trunk.model, folder, ADAPTER)
     else:
         trunk.lm.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -136,10 +135,3 @@ def add_saved_adapter(trunk: Trunk, folder: Path, name: str) -> None:
         else:
             trunk.model = PeftModel.from_pretrained(trunk.model, str(folder), adapter_name=name)
     activate(trunk.model, trunk.active)
-
-
-def _flatten(folder: Path, adapter: str) -> None:
-    # peft writes a named adapter into a subfolder; users expect its files at the top.
-    for file in (folder / adapter).iterdir():
-        file.replace(folder / file.name)
-    (folder / adapter).rmdir()

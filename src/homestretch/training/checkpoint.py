@@ -18,7 +18,6 @@ from homestretch.collectives import whole
 from homestretch.errors import CheckpointError
 
 PREFIX = "checkpoint-"
-REMEDY = "delete this folder and start the same command again."
 
 
 def save(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -47,18 +46,20 @@ def save(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> Non
     beside.rename(folder)
 
 
-def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load(folder: Path, *, delete: Path | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors (on the CPU) and plain values of a checkpoint.
 
-    Raises CheckpointError when a file is missing or does not match its digest.
+    Raises CheckpointError when a file is missing or does not match its digest; it says to delete this folder, or the
+    one that is given.
     """
+    remedy = f"delete {'this folder' if delete is None else delete} and start the same command again."
     try:
         found = json.loads((folder / "state.json").read_text())
         if found["sha256"] != _digest(folder / "tensors.safetensors", found["state"]):
-            raise CheckpointError(f"{folder}: the checkpoint is damaged (digest mismatch); {REMEDY}")
+            raise CheckpointError(f"{folder}: the checkpoint is damaged (digest mismatch); {remedy}")
         return load_file(folder / "tensors.safetensors"), found["state"]
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: the checkpoint cannot be read ({error}); {REMEDY}") from None
+        raise CheckpointError(f"{folder}: the checkpoint cannot be read ({error}); {remedy}") from None
 
 
 def latest(folder: Path) -> Path | None:

@@ -12,6 +12,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from homestretch import ranks
+from homestretch.policies.adapters import save_adapter
 from homestretch.policies.sharding import make_whole
 from homestretch.policies.trunk import Trunk
 
@@ -30,10 +31,7 @@ def save_model(trunk: Trunk, adapter: str | None, tokenizer: PreTrainedTokenizer
     beside.mkdir(parents=True)
     lm = trunk.lm
     if adapter is not None and isinstance(trunk.model, PeftModel):
-        trunk.model.save_pretrained(beside / "adapter", selected_adapters=[adapter])
-        for file in (beside / "adapter" / adapter).iterdir():
-            file.replace(beside / "adapter" / file.name)
-        (beside / "adapter" / adapter).rmdir()
+        save_adapter(trunk.model, beside / "adapter", adapter)
         trunk.model.set_adapter(adapter)
         lm = trunk.model.merge_and_unload(adapter_names=[adapter])
     with torch.no_grad():

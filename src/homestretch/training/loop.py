@@ -281,7 +281,9 @@ class _Fit:
     def _load_best(self) -> None:
         wait()  # until it is written
         if self.at.best_round is not None:
-            _assign(self.plan.parameters, checkpoint.load(self.plan.folder / "best")[0])
+            # The last checkpoint counts on it: without it the whole stage has to begin again.
+            best, _ = checkpoint.load(self.plan.folder / "best", delete=self.plan.folder)
+            _assign(self.plan.parameters, best)
 
 
 def _assign(parameters: Parameters, tensors: dict[str, torch.Tensor]) -> None:

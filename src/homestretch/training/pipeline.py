@@ -22,6 +22,7 @@ from homestretch.config.recipe import Recipe, Stage, dump, load_recipe
 from homestretch.config.stages import TRAINS_POLICY
 from homestretch.data.sources import Splits, load
 from homestretch.errors import InputError
+from homestretch.locking import alone_in, is_free
 from homestretch.policies.load import choose_device
 from homestretch.policies.memory import peak, start_peak, steady_heap
 from homestretch.progress import say
@@ -54,7 +55,7 @@ from homestretch.training.stages import (
     weighted,
 )
 from homestretch.training.tracking import check_tracker
-from homestretch.writing import write_text
+from homestretch.writing import clear_parts, write_text
 
 STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "sft": likelihood.run,
@@ -85,7 +86,7 @@ def run_recipe(recipe: Recipe, out: str | Path, *, others: Sequence[RunFolder] =
 
     Started again with the same recipe it continues where it was killed, to the same bits. A stage that one of the
     `others` has finished on the same inputs is taken over from there. Raises InputError when the folder belongs to
-    another recipe or data.
+    another recipe or data, or another process is at work in it.
     """
     run = RunFolder(out)
     device = choose_device(recipe.device)
@@ -94,8 +95,20 @@ def run_recipe(recipe: Recipe, out: str | Path, *, others: Sequence[RunFolder] =
     check_tracker(recipe.report_to)
     if recipe.push_to_hub:
         check_token()
+    if ranks.is_first() and not run.recipe.is_file() and not is_free(run.path):
+        raise InputError(f"{run.path} is not empty and holds no run; choose another folder with --out.")
+    with alone_in(run.path):
+        _run_stages(context)
+    return run
+
+
+def _run_stages(context: Context) -> None:
+    """Make the folder this recipe's, and do what is still to be done in it."""
+    recipe, run = context.recipe, context.run
     if ranks.is_first():
-        _claim(run, recipe)
+        refuse_other(run, recipe)
+        clear_parts(run.path)
+        write_text(run.recipe, dump(recipe))
     set_threads()
     steady_heap()
     write_environment(run, recipe)
@@ -106,22 +119,6 @@ def run_recipe(recipe: Recipe, out: str | Path, *, others: Sequence[RunFolder] =
         chain = str(fold("stage", chain, stage.name, stage.config.model_dump_json(), *outside(stage, recipe.seed)))
         _run_stage(context, stage, run.stage(number, stage.name), chain)
     _finish(context)
-    return run
-
-
-def _claim(run: RunFolder, recipe: Recipe) -> None:
-    """Make the folder this recipe's, or see that it already is."""
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{run.path}: the folder cannot be made ({error.strerror}); choose another with --out."
-        ) from None
-    if run.recipe.is_file():
-        refuse_other(run, recipe)
-    elif any(run.path.iterdir()):
-        raise InputError(f"{run.path} is not empty and holds no run; choose another folder with --out.")
-    write_text(run.recipe, dump(recipe))
 
 
 def refuse_other(run: RunFolder, recipe: Recipe) -> None:
@@ -200,11 +197,13 @@ def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str)
 def _is_done(folder: StageFolder, inputs: str) -> bool:
     """Whether the stage has been run on these inputs; its folder is there afterwards, without what others left."""
     record = StageRecord.read(folder.record) if folder.record.is_file() else None
-    if record is not None and record.inputs.get("hash") != inputs:
-        shutil.rmtree(folder.path)
-        record = None
-    folder.path.mkdir(parents=True, exist_ok=True)
-    return record is not None and record.status == "done"
+    if record is None or record.inputs.get("hash") != inputs:
+        # Without a record nobody knows what the rest was made of: a process that was deleting it may have been killed.
+        if folder.path.exists():
+            shutil.rmtree(folder.path)
+        folder.path.mkdir(parents=True)
+        return False
+    return record.status == "done"
 
 
 def _taken_over(folder: StageFolder, inputs: str, others: Sequence[RunFolder]) -> bool:

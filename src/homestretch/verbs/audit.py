@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from homestretch.config.base import nearest
-from homestretch.data.files import RawRow, read_file
+from homestretch.data.files import RawRow, parse_json, read_file
+from homestretch.data.records import check_text
 from homestretch.errors import DataError
 from homestretch.metrics.failures import failure_rates
 from homestretch.results import Measured
@@ -49,6 +50,7 @@ def _outputs(raw: RawRow) -> list[dict[str, Any]]:
     if not isinstance(raw.value, dict):
         raise DataError(f"{raw.where}: a row must be an object with a column `prediction`; correct the row.")
     row = {str(k): v for k, v in raw.value.items() if v is not None}
+    check_text(row, raw.where)
     name = next((n for n in PREDICTION if n in row), None)
     if name is None:
         raise DataError(f"{raw.where}: there is no column `prediction`; {_hint(row)}")
@@ -70,7 +72,7 @@ def _hint(row: dict[str, Any]) -> str:
 def _texts(value: Any, name: str, where: str) -> list[str]:
     if name == "predictions" and isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            value = json.loads(value)  # a CSV cell holds a list as JSON
+            value = parse_json(value)  # a CSV cell holds a list as JSON
         except ValueError:
             raise DataError(f"{where}: `predictions` is not a JSON list; correct the cell.") from None
     texts = [value] if isinstance(value, str) else value

@@ -15,6 +15,7 @@ from homestretch.config.evaluate import EvaluateConfig
 from homestretch.config.methods import Method, Source, load_methods, parse_budget
 from homestretch.errors import HomestretchError, InputError, PeerLost
 from homestretch.evaluate import evaluate_rows, front_rows, rank_rows, read_rows
+from homestretch.locking import alone_in, is_free
 from homestretch.metrics import better
 from homestretch.metrics.front import Volume
 from homestretch.metrics.scorers import available_scorers
@@ -46,37 +47,39 @@ def compare(
     Stages that recipes share run once a seed. A method that fails is recorded as failed and the others go on; called
     again with the same arguments, what has finished is kept and what failed is tried again.
 
-    Raises InputError: recipes that cannot be compared, a folder of something else, or no method that finished.
+    Raises InputError: recipes that cannot be compared, a folder of something else or in which another process is at
+    work, or no method that finished.
     """
     methods, evaluation = load_methods(recipes, as_texts(overrides), parse_budget(budget))
     folder, seeds = ComparisonFolder(out), list(dict.fromkeys(seeds))
     if not seeds:
         raise InputError("A comparison needs a seed at least, as in `--seeds 0`.")
-    _claim(folder, methods, seeds)
-    record = Compared(
-        headline_metric=evaluation.metric_for_verdict,
-        seeds=seeds,
-        budget=parse_budget(budget),
-        methods={m.name: record_of(m, [], status="running") for m in methods},
-    )
-    record.write(folder.record)
-    errors = _train(folder, methods, seeds)
-    record = _measured(record, folder, methods, evaluation, errors, objectives, families or {})
-    record.write(folder.record)
-    write_page(record, folder.report)
+    _refuse_other(folder, methods, seeds)
+    with alone_in(folder.path):
+        record = Compared(
+            headline_metric=evaluation.metric_for_verdict,
+            seeds=seeds,
+            budget=parse_budget(budget),
+            methods={m.name: record_of(m, [], status="running") for m in methods},
+        )
+        record.write(folder.record)
+        errors = _train(folder, methods, seeds)
+        record = _measured(record, folder, methods, evaluation, errors, objectives, families or {})
+        record.write(folder.record)
+        write_page(record, folder.report)
     if len(errors) == len(methods):
         name, sentence = next(iter(errors.items()))
         raise InputError(f"No method finished; `{name}` failed: {sentence}")
     return record
 
 
-def _claim(folder: ComparisonFolder, methods: Sequence[Method], seeds: Sequence[int]) -> None:
+def _refuse_other(folder: ComparisonFolder, methods: Sequence[Method], seeds: Sequence[int]) -> None:
     """Raise InputError for a folder that holds something else, or other recipes under these names."""
     from homestretch.training.pipeline import refuse_other
 
     if folder.record.is_file():
         Compared.read(folder.record)
-    elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+    elif folder.path.exists() and (not folder.path.is_dir() or not is_free(folder.path)):
         raise InputError(f"{folder.path} is not empty and holds no comparison; choose another folder with --out.")
     for method, seed in _runs(methods, seeds):
         refuse_other(folder.run(method.name, seed), method.of_seed(seed))

@@ -10,6 +10,7 @@ from homestretch.config.lab import Case, LabOverrides, cases, distill_recipe
 from homestretch.config.yaml import dump_text, load_text
 from homestretch.errors import InputError
 from homestretch.lab import Hacking, LabFolder
+from homestretch.locking import alone_in, is_free
 from homestretch.progress import progress
 from homestretch.report.lab_page import write_page
 from homestretch.verbs.lab_materials import (
@@ -45,7 +46,8 @@ def teacher_hacking(
     `teacher`, `student`: three models of one tokenizer, or none, and small ones start from nothing; `tokenizer` is then
     that of a model instead of one that is learnt from the data. `sweeps`: `sources`, `prompts`, `generations`, `loss`.
     `overrides`: see `config.lab`. Called again with the same arguments it goes on where it stopped; with other sweeps
-    or seeds, what they share with those before is kept. Writes `lab.json` and `lab.html`. Raises InputError.
+    or seeds, what they share with those before is kept. Writes `lab.json` and `lab.html`. Raises InputError, also where
+    another process is at work in the folder.
     """
     given = {name: str(m) for name, m in zip(NAMES, (oracle, teacher, student), strict=True) if m is not None}
     if given and len(given) < len(NAMES):
@@ -58,27 +60,23 @@ def teacher_hacking(
     asked = LabOverrides.of(as_texts(overrides))
     dataset = dataset_settings(str(data), asked.shared, scratch=not given)
     bench = Bench(LabFolder(out), asked, dataset, given, None if tokenizer is None else str(tokenizer))
-    chosen = cases(sweeps)
-    _claim(bench)
-    if given:
-        check_given(bench)
-    description = prepare(bench)
-    _train(bench, chosen, list(dict.fromkeys(seeds)))
-    record = record_of(
-        bench.folder,
-        chosen,
-        asked.lab,
-        seeds=list(dict.fromkeys(seeds)),
-        dataset=description,
-        models=given or _in_words(bench, seeds[0]),
-    )
-    record.write(bench.folder.record)
-    write_page(record, bench.folder.report)
+    chosen, seeds = cases(sweeps), list(dict.fromkeys(seeds))
+    text = _refuse_other(bench)
+    with alone_in(bench.folder.path):
+        write_text(bench.folder.asked, text)
+        if given:
+            check_given(bench)
+        description = prepare(bench)
+        _train(bench, chosen, seeds)
+        models = given or _in_words(bench, seeds[0])
+        record = record_of(bench.folder, chosen, asked.lab, seeds=seeds, dataset=description, models=models)
+        record.write(bench.folder.record)
+        write_page(record, bench.folder.report)
     return record
 
 
-def _claim(bench: Bench) -> None:
-    """Raise InputError for a folder that holds something else, or a lab of other settings."""
+def _refuse_other(bench: Bench) -> str:
+    """What is asked, as text. Raises InputError for a folder that holds something else, or a lab of other settings."""
     folder, asked = bench.folder, bench.asked.model_dump(mode="json")
     known = {"data": bench.dataset.model_dump(mode="json"), "models": bench.given, "tokenizer": bench.tokenizer}
     text = dump_text({**known, **asked})
@@ -87,9 +85,9 @@ def _claim(bench: Bench) -> None:
             raise InputError(
                 f"{folder.path} holds a lab of other data, models or settings; choose another folder with --out."
             )
-    elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+    elif folder.path.exists() and (not folder.path.is_dir() or not is_free(folder.path)):
         raise InputError(f"{folder.path} is not empty and holds no lab; choose another folder with --out.")
-    write_text(folder.asked, text)
+    return text
 
 
 def _train(bench: Bench, chosen: Mapping[str, Case], seeds: Sequence[int]) -> None:
