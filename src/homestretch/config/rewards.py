@@ -48,8 +48,8 @@ class RewardTerm(Config):
     column: str | None = Field(None, min_length=1)
     """A number in the data: a column, or behind dots a part of one, such as `rewards.truth` or `reward_logits.0`."""
     reward_model: str | None = Field(None, min_length=1)
-    """The folder of a reward model of another run, such as `runs/other/stages/03-reward/model`; the reward is its logit,
-    and it reads texts with its own tokenizer. The run's own is called `model`."""
+    """The folder of a reward model of another run, such as `runs/other/stages/03-reward/model`, whose logit is the
+    reward; it reads texts with its own tokenizer. The run's own is called `model`."""
     features: str | None = Field(None, min_length=1)
     """A reward of features: a folder that `homestretch reward fit --kind features` has made."""
     local: LocalConfig | None = None
