@@ -47,7 +47,7 @@ TURNED = [3 - abs(step - 18) / 6 for step in range(1, 49)]
 def test_a_run_is_hacked_where_the_strong_score_has_turned(courses: ModuleType) -> None:
     hacked, healthy = courses.course(log(TURNED)), courses.course(log(RISEN))
     assert hacked.turn == 20, "the last round of the fifth part of four rounds, which has the highest mean"
-    assert (hacked.rounds, hacked.best, hacked.last) == (48, pytest.approx(3 - 5 / 24), pytest.approx(3 - 28.5 / 6))
+    assert (hacked.rounds, hacked.best, hacked.last) == (48, pytest.approx(3 - 1 / 6), pytest.approx(3 - 28.5 / 6))
     assert hacked.first == pytest.approx(3 - 15.5 / 6) and hacked.reward == 46.5 and hacked.kl == 23.25
     assert healthy.turn is None and healthy.best == healthy.last == pytest.approx(2.5)
     assert courses.course(log(TURNED)[:8]).turn is None and courses.course(log(TURNED)[:8]).rounds == 6
@@ -105,7 +105,7 @@ def test_ways_of_running_ppo_differ_in_penalty_and_doctor_alone(script: ModuleTy
     judges, budget = {"weak": Path("weak"), "strong": Path("strong")}, script.BUDGETS[name]
     made = {arm: script.arm(arm, Path("m"), Path("d"), judges, budget, 3, ["ppo.gamma=0.9"]) for arm in script.ARMS}
     own = {"kl", "kl_coef", "doctor", "golden"}
-    shared = {recipe.find("ppo").model_copy(update=dict.fromkeys(own)).model_dump_json() for recipe in made.values()}
+    shared = {recipe.find("ppo").model_dump_json(exclude=own) for recipe in made.values()}
     assert len(shared) == 1 and '"gamma":0.9' in shared.pop()
     assert {recipe.seed for recipe in made.values()} == {3}
     assert {recipe.reward_model_name_or_path for recipe in made.values()} == {"weak"}
@@ -130,7 +130,7 @@ def test_a_quick_run_ends_with_one_object(tmp_path: Path) -> None:
         ("red", "blue", "old", "new", "big"),
     )
     rows = [
-        {"prompt": f"{thing} {n} | looks | {colour}", "completion": f"The {thing} of number {n} looks very {colour} now."}
+        {"prompt": f"{thing} {n} | looks | {colour}", "completion": f"The {thing} number {n} looks very {colour} now."}
         for n in range(3) for thing in things for colour in colours
     ]  # fmt: skip
     (tmp_path / "webnlg").mkdir()
