@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_the_steady_rate_leaves_out_what_came_before_the_first_step():
 def test_make_bench_runs_files_that_are_there():
     line = next(x for x in (FOLDER.parent / "Makefile").read_text().splitlines() if x.startswith("BENCHMARKS = "))
     names = line.partition(" = ")[2].split()
-    assert {"sft", "ppo", "rloo", "dpo", "scaling"} <= set(names)
+    assert {"sft", "ppo", "rloo", "dpo", "distill", "scaling"} <= set(names)
     assert [name for name in names if not (FOLDER / f"{name}.py").is_file()] == []
 
 
@@ -157,3 +158,51 @@ def test_the_cases_of_one_peer_are_timed_in_turn_with_it(capsys):
     assert (lora["case"], lora["ratio"], lora["rounds"], lora["peer"]) == ("lora", pytest.approx(3.0), 2, "TRL")
     assert (lora["memory_ratio"], full["memory_ratio"], full["ratio"]) == (0.25, 0.5, pytest.approx(2.0))
     assert "peak memory: 2.0 GB against 8.0 GB" in capsys.readouterr().out
+
+
+def script(monkeypatch: pytest.MonkeyPatch, name: str, place: str) -> ModuleType:
+    """A script below `benchmarks` as a module; it finds what lies beside it."""
+    monkeypatch.syspath_prepend(str((FOLDER / place).parent))
+    spec = importlib.util.spec_from_file_location(name, FOLDER / place)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_rows_of_distillation_are_cut_and_each_prompt_is_there_once(monkeypatch, tmp_path):
+    distill = script(monkeypatch, "bench_distill", "distill.py")
+    rows = [{"prompt": p, "completion": c} for p, c in (("a b c", "1 2 3"), ("a b d", "4"), ("e", "5"), ("f", "6"))]
+    assert distill.shortened(rows, (2, 2)) == [
+        {"prompt": "a b", "completion": "1 2"},
+        {"prompt": "e", "completion": "5"},
+        {"prompt": "f", "completion": "6"},
+    ]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(distill, "FILES", tmp_path / "made")
+    folder = distill.written(tmp_path, "rows", 1, (2, 2))
+    parts = {split: (folder / f"{split}.jsonl").read_text() for split in ("train", "validation", "test")}
+    assert {split: json.loads(text)["prompt"] for split, text in parts.items()} == {
+        "train": "a b", "validation": "e", "test": "f"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["data", "online_student", "offline"])
+def test_distillation_is_timed_by_a_recipe_that_differs_in_its_texts(monkeypatch, source):
+    distill = script(monkeypatch, "bench_distill", "distill.py")
+    made = load_recipe(str(distill.RECIPE), distill.settings(Path("rows"), Path("t"), 16, source, "distill.bf16=false"))
+    config = made.find("distill")
+    assert (config.source, config.teacher_name_or_path, config.bf16) == ({source: 1.0}, "t", False)
+    assert (config.train_batch_size, config.divergence, config.use_peft) == (distill.BATCH, "forward_kl", True)
+    assert (made.dataset.name, made.dataset.max_completion_length) == ("rows", 16)
+    assert source in distill.TEXTS
+
+
+def test_the_first_pass_pays_for_the_teacher_and_the_second_does_not(monkeypatch):
+    passes = script(monkeypatch, "bench_passes", "workers/distill_passes.py")
+    assert all(callable(getattr(passes.distill, name)) for name in passes.ASKING)
+    rows = [{"eval/nll": 1.0}, *({"num_tokens": 100.0 * n, "seconds": 2.0 * n} for n in (1, 2, 3, 4)), {"doctor": "?"}]
+    assert passes.pass_rate(rows, 1, 8.0) == pytest.approx(400 / 16)
+    assert passes.pass_rate(rows, 2, 8.0) == pytest.approx(200 / 4)
+    spent: list[float] = []
+    assert passes.timed(lambda a, b: a + b, spent)(1, b=2) == 3 and len(spent) == 1 and spent[0] >= 0

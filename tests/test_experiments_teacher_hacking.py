@@ -13,6 +13,7 @@ from offline_runs import data
 from scripts import loaded
 from test_lab_page import case, record
 
+from homestretch.config.lab import LabOverrides
 from homestretch.results import Measured
 
 FILE = Path(__file__).resolve().parent.parent / "experiments" / "teacher_hacking" / "run.py"
@@ -38,6 +39,14 @@ def test_checks_are_those_of_the_sheet(experiment: ModuleType) -> None:
     flat = record().cases["offline"].model_copy(update={"rise": Measured(value=0.1, low=0.0, high=0.2, n=2)})
     healthy = record().model_copy(update={"cases": {"offline": flat}})
     assert not experiment.checks(healthy)["offline_turns_up"]["holds"]
+
+
+def test_a_given_oracle_is_neither_trained_nor_told_its_vocabulary(experiment: ModuleType) -> None:
+    for quick in (True, False):
+        small, given = (experiment.settings_of(quick, oracle, ["lab.epochs=7"]) for oracle in (None, "mine"))
+        left_out = [text for text in small if text not in given]
+        assert left_out and all(text.startswith(("oracle.", "lab.vocabulary=")) for text in left_out)
+        assert given[-1] == "lab.epochs=7" and LabOverrides.of(given).oracle == [] != LabOverrides.of(small).oracle
 
 
 def test_absent_data_are_said_in_one_sentence(tmp_path: Path) -> None:

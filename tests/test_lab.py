@@ -17,6 +17,7 @@ from homestretch.lab import Hacking, LabFolder
 from homestretch.policies.load import load_lm, load_tokenizer
 from homestretch.policies.scratch import learnt_tokenizer, untrained
 from homestretch.verbs.lab import teacher_hacking
+from homestretch.verbs.lab_materials import Bench, check_given, dataset_settings, learners, oracle_of, prepare
 from homestretch.verbs.lab_record import alarm_records, curve_of, law_of, run_record, series_of
 
 SMALL = [
@@ -25,6 +26,9 @@ SMALL = [
     "oracle.max_steps=120", "oracle.eval_steps=60", "sft.max_steps=3", "sft.eval_steps=3", "oracle.learning_rate=0.02",
     "distill.train_batch_size=8", "device=cpu",
 ]  # fmt: skip
+
+GIVEN = [*(text for text in SMALL if not text.startswith("oracle.")), "lab.oracle_prompts=12"]
+"""For an oracle that is not trained, and whose texts do not all end."""
 
 
 def made(name: str, **lab: Any) -> DistillConfig:
@@ -160,14 +164,41 @@ def test_a_small_lab_from_end_to_end(tmp_path: Path) -> None:
         teacher_hacking(pairs, out=out, seeds=[0], overrides=[*SMALL, "lab.epochs=5"])
 
 
+def test_an_oracle_alone_is_taken_as_it_is_and_the_others_have_its_tokens(tmp_path: Path) -> None:
+    oracle, asked = tiny.save(tmp_path / "oracle", seed=1, std=0.2), LabOverrides.of(GIVEN)
+    dataset = dataset_settings(data(tmp_path), asked.shared, scratch=True)
+    bench = Bench(LabFolder(tmp_path / "lab"), asked, dataset, {"oracle": oracle})
+    check_given(bench)
+    prepare(bench)
+    assert oracle_of(bench) == oracle and not bench.folder.oracle.path.exists(), "it is not trained"
+    for name, model in zip(("teacher", "student"), learners(bench, oracle, 0), strict=True):
+        assert load_tokenizer(model).get_vocab() == load_tokenizer(oracle).get_vocab()
+        assert load_lm(model).config.hidden_size == 16 and bench.folder.untrained(name, 0).is_dir()
+    assert not bench.folder.untrained("oracle", 0).exists()
+    encoder = Bench(bench.folder, asked, dataset, {"oracle": tiny.save(tmp_path / "t5", "t5")})
+    with pytest.raises(InputError, match="has an encoder, and models that start from nothing have none"):
+        check_given(encoder)
+
+
+@pytest.mark.slow
+def test_a_small_lab_with_a_given_oracle_from_end_to_end(tmp_path: Path) -> None:
+    oracle, out = tiny.save(tmp_path / "oracle", seed=1, std=0.2), tmp_path / "lab"
+    record = teacher_hacking(data(tmp_path), out=out, oracle=oracle, seeds=[0], overrides=GIVEN)
+    assert list(record.models) == ["oracle", "teacher", "student"] and record.models["oracle"] == oracle
+    assert "from nothing" in record.models["student"] and oracle in LabFolder(out).report.read_text()
+    assert all(e.golden and e.proxy for e in record.cases[BASELINE].runs[0].curve)
+
+
 def test_models_that_make_no_lab_are_refused(tmp_path: Path) -> None:
     pairs, oracle = data(tmp_path), tiny.save(tmp_path / "oracle", seed=1, std=0.2)
     student = tiny.save(tmp_path / "student", seed=2)
     given = {"oracle": oracle, "teacher": oracle, "student": student}
     with pytest.raises(InputError, match="is the teacher itself"):
         teacher_hacking(pairs, out=tmp_path / "a", **given)
-    with pytest.raises(InputError, match="--teacher and --student is missing"):
-        teacher_hacking(pairs, out=tmp_path / "b", oracle=oracle)
+    with pytest.raises(InputError, match="an oracle alone or none, and --student is missing"):
+        teacher_hacking(pairs, out=tmp_path / "b", oracle=oracle, teacher=student)
+    with pytest.raises(InputError, match=r"leave the settings `oracle\.` away, or `--oracle`"):
+        teacher_hacking(pairs, out=tmp_path / "b", oracle=oracle, overrides=["oracle.max_steps=3"])
     learnt_tokenizer(["a"], vocabulary=300).save_pretrained(Path(student))
     with pytest.raises(InputError, match="has another vocabulary than the recipe's model"):
         teacher_hacking(pairs, out=tmp_path / "c", **given)

@@ -12,6 +12,7 @@ from test_sequence_classifier import save
 
 from homestretch.cli.main import run_command
 from homestretch.config.recipe import dump
+from homestretch.errors import InputError
 from homestretch.rewards.sequence_classifier import SequenceClassifier
 from homestretch.training import checkpoint
 from homestretch.training.pipeline import run_recipe
@@ -78,6 +79,28 @@ def test_a_function_and_a_classifier_join_the_score_in_ppo(tmp_path: Path) -> No
     run = run_recipe(recipe(tmp_path, "llama", [SFT, "negatives", {"reward": small}, {"ppo": ppo}]), tmp_path / "run")
     rows = [row for row in log(run, "04-ppo") if "objective/brevity" in row]
     assert len(rows) == 2 and all(0 < row["objective/brevity"] <= 1 and row["objective/polite"] for row in rows)
+
+
+@pytest.mark.slow
+def test_another_runs_reward_model_is_learnt_from_and_looked_at(tmp_path: Path) -> None:
+    small = {"max_steps": 2, "train_batch_size": 8, "lora_r": 4, "bf16": False}
+    first = run_recipe(recipe(tmp_path, "llama", ["negatives", {"reward": small}]), tmp_path / "first")
+    strong = {"reward_model": str(first.path / "stages" / "02-reward" / "model")}
+    ppo = {**SMALL, "max_steps": 2, "rollout_batch_size": 4, "num_generations": 2, "train_batch_size": 4}
+    ppo |= {"rewards": {"strong": strong}, "golden": {"same": {**strong, "weight": 2}}}
+    run = run_recipe(recipe(tmp_path, "llama", [SFT, {"ppo": ppo}]), tmp_path / "run")
+    rows = [row for row in log(run, "02-ppo") if "objective/strong" in row]
+    assert len(rows) == 2 and "objective/scores" not in rows[0]
+    assert [row["objective/golden/same"] for row in rows] == pytest.approx(
+        [2 * row["objective/strong"] for row in rows]
+    )
+
+
+def test_a_reward_model_that_is_not_there_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    wbc = {"wbc": {**SMALL, "rewards": {"strong": {"reward_model": str(tmp_path / "none")}}}}
+    with pytest.raises(InputError, match=r"none is not a reward model"):
+        run_recipe(recipe(tmp_path, "llama", [SFT, wbc]), tmp_path / "run")
+    assert not (tmp_path / "run" / "stages").exists()
 
 
 def test_a_function_that_fails_ends_the_run_with_one_sentence_and_nothing_half_written(

@@ -43,6 +43,7 @@ def load_yaml(text: str) -> Any:
         ("wbc", {"overlap": F}, r"`overlap` is the name of a reward of ours"),
         ("ppo", {"rules": -1}, r"the weight of `rules` is negative"),
         ("wbc", {"mine": {**F, "column": "x"}}, r"`function` and `column` are two rewards"),
+        ("wbc", {"mine": {"reward_model": "r", "classifier": "c"}}, r"`classifier` and `reward_model` are two rewards"),
         ("wbc", {"mine": {"function": "mine.py"}}, r"write `module:function` or `path/to/file\.py:function`"),
         ("wbc", {"mine": {**F, "label": 1}}, r"`label` and `reads` belong to a `classifier`"),
         ("wbc", {"mine": {**F, "wieght": 1}}, r"unknown key `rewards\.mine\.wieght`; did you mean `weight`"),

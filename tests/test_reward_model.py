@@ -15,6 +15,7 @@ from test_policies import PROMPTS, RESPONSES, batch_of
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.reward_model import RewardModelling
 from homestretch.batch import PairBatch
+from homestretch.config.rewards import RewardTerm
 from homestretch.config.training import TrainingConfig
 from homestretch.data.collate import collate_texts
 from homestretch.errors import InputError
@@ -23,6 +24,7 @@ from homestretch.policies.load import load_trunk
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
 from homestretch.rewards.model import DESCRIPTION, HEAD, RewardModel, load_reward, save_reward
+from homestretch.rewards.named import load_rewards
 
 WORSE = [[30, 31], [32, 33, 34, 35, 1], [36]]
 TEXTS = (["one two", "x"], ["three.", "four five"])
@@ -74,6 +76,18 @@ def test_the_loss_is_that_of_the_definition_and_reaches_trunk_and_head(kind: Lit
     loss.backward()
     assert trunk.heads["reward"].linear.weight.grad.abs().max() > 0
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in trunk.lm.parameters())
+
+
+def test_another_runs_reward_model_is_a_term_by_its_folder(tmp_path: Path) -> None:
+    ours, folder = made(tmp_path, "llama", lora=True)
+    [named] = load_rewards({"strong": RewardTerm(reward_model=str(folder), weight=-2.0)})
+    assert isinstance(named.reward, RewardModel)
+    named.reward.policy = Policy(named.reward.policy.trunk, "reward", budget=1000)  # the product's precision
+    ended = [True, False]
+    expected = [-2.0 * logit for logit in ours(*TEXTS, terminated=ended)]
+    assert named(*TEXTS, terminated=ended, references=[[], []]) == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(InputError, match="is not a reward model"):
+        load_rewards({"strong": RewardTerm(reward_model=str(tmp_path / "base"))})
 
 
 def test_a_head_that_says_zero_has_the_loss_of_ignorance():

@@ -31,7 +31,10 @@ def teacher_hacking(
             help="Sizes and stages, e.g. lab.epochs=20 oracle.max_steps=200 sft.max_steps=100 distill.beta=0.3",
         ),
     ] = None,
-    oracle: Annotated[str | None, typer.Option("--oracle", help="Model that stands for the truth.")] = None,
+    oracle: Annotated[
+        str | None,
+        typer.Option("--oracle", help="Model that stands for the truth; alone, the others start from nothing."),
+    ] = None,
     teacher: Annotated[str | None, typer.Option("--teacher", help="Model that learns from the oracle.")] = None,
     student: Annotated[str | None, typer.Option("--student", help="Model that learns from the teacher.")] = None,
     tokenizer: Annotated[str | None, typer.Option("--tokenizer", help="Model whose tokens small ones have.")] = None,
@@ -43,7 +46,8 @@ def teacher_hacking(
     """Watch students come nearer to a teacher and farther from what it was made of.
 
     An oracle writes texts, teacher and student learn from them, and the student learns from the teacher in several
-    ways. Without three models, small ones start from nothing. The same command goes on where it was stopped.
+    ways. Models that are not given are small ones that start from nothing. The same command goes on where it was
+    stopped.
     """
     from homestretch.cli.summary import columns
     from homestretch.lab import LabFolder

@@ -25,7 +25,7 @@ RULES = ("overlap", "rules", "concise", "faithful", "coverage")
 MODEL = "model"
 """The name of the run's reward model."""
 
-SOURCES = ("function", "classifier", "column", "features", "local", "judge")
+SOURCES = ("function", "classifier", "column", "reward_model", "features", "local", "judge")
 """Keys of a term that say what it is, where its name does not."""
 
 _PLACE = re.compile(r".+:[^\W\d]\w*")
@@ -47,6 +47,9 @@ class RewardTerm(Config):
     """A sequence classification model: a folder in Hugging Face format or a name on the Hub."""
     column: str | None = Field(None, min_length=1)
     """A number in the data: a column, or behind dots a part of one, such as `rewards.truth` or `reward_logits.0`."""
+    reward_model: str | None = Field(None, min_length=1)
+    """The folder of a reward model of another run, such as `runs/other/stages/03-reward/model`, whose logit is the
+    reward; it reads texts with its own tokenizer. The run's own is called `model`."""
     features: str | None = Field(None, min_length=1)
     """A reward of features: a folder that `homestretch reward fit --kind features` has made."""
     local: LocalConfig | None = None
@@ -75,7 +78,7 @@ class RewardTerm(Config):
 
     @property
     def sources(self) -> list[str]:
-        """Which of function, classifier, column, features, local and judge is given."""
+        """Which of the keys that say what a reward is are given."""
         return [name for name in SOURCES if getattr(self, name) is not None]
 
 
@@ -89,8 +92,8 @@ def known(terms: dict[str, Term]) -> dict[str, Term]:
         if not built_in and not term.sources:
             hint = nearest(name, [*RULES, MODEL]).rstrip(".?")
             raise ValueError(
-                f"`{name}` is no reward ({hint}); give it a `function`, a `classifier`, a `column`, `features`, "
-                "`local` or a `judge`"
+                f"`{name}` is no reward ({hint}); give it a `function`, a `classifier`, a `column`, a `reward_model`, "
+                "`features`, `local` or a `judge`"
             )
         if built_in and term.sources:
             raise ValueError(f"`{name}` is the name of a reward of ours; call yours by another name")

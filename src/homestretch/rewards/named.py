@@ -21,6 +21,7 @@ from homestretch.rewards.features import FeatureReward, read_features
 from homestretch.rewards.functions import FunctionReward, load_function
 from homestretch.rewards.judge import Judge
 from homestretch.rewards.local import LocalReward
+from homestretch.rewards.model import load_reward
 from homestretch.rewards.rules import REWARDS
 from homestretch.rewards.sequence_classifier import load_sequence_classifier
 
@@ -62,6 +63,8 @@ def load_rewards(
             )
         if term.column is not None:
             return Column(name, term.column)
+        if term.reward_model is not None:
+            return load_reward(term.reward_model, device=device, trust_remote_code=trust_remote_code)
         if term.local is not None:
             return LocalReward(term.local, device)
         if term.judge is not None:

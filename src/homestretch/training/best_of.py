@@ -106,7 +106,7 @@ def rewards_key(context: Context, config: BestOfConfig) -> str:
     parts: list[object] = [model_key(str(context.reward_folder()))] if MODEL in config.rewards else []
     for name, term in config.rewards.items():
         made_of = [source_key(term.function)] if term.function is not None else []
-        made_of += [model_key(term.features)] if term.features is not None else []
+        made_of += [model_key(folder) for folder in (term.features, term.reward_model) if folder is not None]
         parts.append((name, term.model_dump_json(exclude={"weight"}), made_of))
     return content_key(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from homestretch.config.best_of import BestOfConfig
 from homestretch.config.evaluate import EvaluateConfig
@@ -16,6 +17,7 @@ from homestretch.errors import DataError, RecipeError
 from homestretch.rewards.features import read_features
 from homestretch.rewards.functions import load_function
 from homestretch.rewards.local import needed_models
+from homestretch.rewards.model import read_description
 from homestretch.rewards.named import Column, ask
 
 REMEDIES = {
@@ -65,6 +67,8 @@ def check_rewards(stage: Stage, made: set[str], examples: Sequence[Example]) -> 
             )
         if term.function is not None:
             load_function(name, term.function)
+        if term.reward_model is not None:
+            read_description(Path(term.reward_model))
         features: list[RewardTerm] = []
         if term.features is not None:
             features = list(read_features(term.features)[0].features.values())

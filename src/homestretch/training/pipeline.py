@@ -176,7 +176,7 @@ def outside(stage: Stage, seed: int) -> list[str]:
     """What a stage reads beside the run's own files is made of: the user's functions, and folders that it names."""
     terms = getattr(stage.config, "rewards", {}).values()
     functions = [source_key(term.function) for term in terms if term.function is not None]
-    folders = [term.features for term in terms if term.features is not None]
+    folders = [folder for term in terms for folder in (term.features, term.reward_model) if folder is not None]
     policies = [term.policy for term in terms if isinstance(term, ObjectiveTerm) and term.policy is not None]
     folders += [model.format(seed=seed) for model in [*policies, *getattr(stage.config, "models", {})]]
     if isinstance(stage.config, DistillConfig):

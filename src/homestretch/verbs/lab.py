@@ -42,23 +42,29 @@ def teacher_hacking(
 ) -> Hacking:
     """Distil students in several ways and measure how far they are from the teacher (proxy) and the oracle (golden).
 
-    `data`: pairs, whose prompts are used, and from which an oracle is trained where no models are given. `oracle`,
-    `teacher`, `student`: three models of one tokenizer, or none, and small ones start from nothing; `tokenizer` is then
-    that of a model instead of one that is learnt from the data. `sweeps`: `sources`, `prompts`, `generations`, `loss`.
+    `data`: pairs, whose prompts are used, and from which an oracle is trained where none is given. `oracle`,
+    `teacher`, `student`: three models of one tokenizer; or an oracle alone, taken as it is, and the others start from
+    nothing with its tokens; or none, and `tokenizer` is that of a model instead of one that is learnt from the data.
+    `sweeps`: `sources`, `prompts`, `generations`, `loss`.
     `overrides`: see `config.lab`. Called again with the same arguments it goes on where it stopped; with other sweeps
     or seeds, what they share with those before is kept. Writes `lab.json` and `lab.html`. Raises InputError, also where
     another process is at work in the folder.
     """
     given = {name: str(m) for name, m in zip(NAMES, (oracle, teacher, student), strict=True) if m is not None}
-    if given and len(given) < len(NAMES):
+    if list(given) not in ([], ["oracle"], list(NAMES)):
         missing = " and ".join(f"--{name}" for name in NAMES if name not in given)
-        raise InputError(f"The lab takes three models or none, and {missing} is missing; give it, or leave all away.")
+        raise InputError(
+            f"The lab takes three models, an oracle alone or none, and {missing} is missing; give it, or leave the "
+            "others away."
+        )
     if given and tokenizer is not None:
         raise InputError("The models have a tokenizer of their own; leave `--tokenizer` away.")
     if not seeds:
         raise InputError("The lab needs a seed at least, as in `--seeds 0`.")
     asked = LabOverrides.of(as_texts(overrides))
-    dataset = dataset_settings(str(data), asked.shared, scratch=not given)
+    if given and asked.oracle:
+        raise InputError("The oracle is given and not trained; leave the settings `oracle.` away, or `--oracle`.")
+    dataset = dataset_settings(str(data), asked.shared, scratch="student" not in given)
     bench = Bench(LabFolder(out), asked, dataset, given, None if tokenizer is None else str(tokenizer))
     chosen, seeds = cases(sweeps), list(dict.fromkeys(seeds))
     text = _refuse_other(bench)
@@ -68,7 +74,7 @@ def teacher_hacking(
             check_given(bench)
         description = prepare(bench)
         _train(bench, chosen, seeds)
-        models = given or _in_words(bench, seeds[0])
+        models = _in_words(bench, seeds[0])
         record = record_of(bench.folder, chosen, asked.lab, seeds=seeds, dataset=description, models=models)
         record.write(bench.folder.record)
         write_page(record, bench.folder.report)
@@ -122,12 +128,14 @@ def _prompts(bench: Bench, case: Case) -> dict[str, Any]:
 
 
 def _in_words(bench: Bench, seed: int) -> dict[str, str]:
-    """Models that start from nothing."""
+    """The given models by their names, those that start from nothing by their sizes."""
     from homestretch.policies.shape import model_shape
 
-    folders = {name: bench.folder.untrained(name, 0 if name == "oracle" else seed) for name in NAMES}
-    shapes = {name: model_shape(str(folder)) for name, folder in folders.items()}
-    return {
-        name: f"{shape.parameters:,} parameters in {shape.layers} layers of width {shape.hidden}, from nothing"
-        for name, shape in shapes.items()
-    }
+    words = {}
+    for name in NAMES:
+        if name in bench.given:
+            words[name] = bench.given[name]
+            continue
+        shape = model_shape(str(bench.folder.untrained(name, 0 if name == "oracle" else seed)))
+        words[name] = f"{shape.parameters:,} parameters in {shape.layers} layers of width {shape.hidden}, from nothing"
+    return words

@@ -31,7 +31,8 @@ HELD_OUT = 64
 
 @dataclass(frozen=True)
 class Bench:
-    """The lab's folder, what was asked for, the data's settings, and the given models by name (none: from nothing)."""
+    """The lab's folder, what was asked for, the data's settings, and the given models by name; the others start from
+    nothing."""
 
     folder: LabFolder
     asked: LabOverrides
@@ -41,8 +42,14 @@ class Bench:
 
     @property
     def scratch(self) -> bool:
-        """Whether the models start from nothing."""
-        return not self.given
+        """Whether teacher and student start from nothing."""
+        return "student" not in self.given
+
+    @property
+    def tokens_of(self) -> str:
+        """The model whose tokenizer all have."""
+        given = self.given.get("student") or self.given.get("oracle")
+        return given or str(self.folder.untrained("oracle", 0))
 
     def dataset_of(self, part: str) -> dict[str, Any]:
         """Settings of a data set that the lab has written."""
@@ -69,11 +76,24 @@ def check_given(bench: Bench) -> None:
     from homestretch.training.pipeline import EMPTY
     from homestretch.training.stages.distill import check_oracle, check_teacher
 
+    if bench.scratch:
+        _check_causal(bench.given["oracle"])
+        return
     oracle, teacher, student = (bench.given[name] for name in NAMES)
     recipe = load_recipe({"model_name_or_path": student, "stages": ["sft"]}, bench.device)
     context = Context(recipe, bench.folder.oracle, EMPTY, student, choose_device(recipe.device))
     check_teacher(context, teacher)
     check_oracle(context, DistillConfig(teacher_name_or_path=teacher), oracle)
+
+
+def _check_causal(oracle: str) -> None:
+    from homestretch.policies.load import load_config
+
+    if load_config(oracle).is_encoder_decoder:
+        raise InputError(
+            f"The oracle `{oracle}` has an encoder, and models that start from nothing have none; give --teacher and "
+            "--student of its kind too, or an oracle without one."
+        )
 
 
 def prepare(bench: Bench) -> str:
@@ -89,7 +109,7 @@ def prepare(bench: Bench) -> str:
         max_validation=data.max_validation,
         max_test=data.max_test,
     )
-    if bench.scratch:
+    if not bench.given:
         _untrained(bench, splits)
     splits = _fitting(bench, splits)
     lab = bench.asked.lab
@@ -116,7 +136,7 @@ def prepare(bench: Bench) -> str:
 
 def oracle_of(bench: Bench) -> str:
     """The given oracle, or one that is trained on the data's pairs."""
-    if not bench.scratch:
+    if "oracle" in bench.given:
         return bench.given["oracle"]
     from homestretch.training.pipeline import run_recipe
 
@@ -178,8 +198,7 @@ def _start(bench: Bench, name: str, seed: int) -> Path:
 
     folder = bench.folder.untrained(name, seed)
     if not (folder / "model.safetensors").is_file():
-        tokenizer = load_tokenizer(str(bench.folder.untrained("oracle", 0)))
-        untrained(folder, tokenizer, **_shape(bench, name), seed=fold(name, seed))
+        untrained(folder, load_tokenizer(bench.tokens_of), **_shape(bench, name), seed=fold(name, seed))
     return folder
 
 
@@ -194,11 +213,10 @@ def _fitting(bench: Bench, splits: Splits) -> Splits:
     from homestretch.data.tokenize import length_check
     from homestretch.policies.load import load_config, load_tokenizer
 
-    model = bench.given.get("student") or str(bench.folder.untrained("oracle", 0))
     data = bench.dataset
     check = length_check(
-        load_tokenizer(model),
-        is_encoder_decoder=bool(load_config(model).is_encoder_decoder),
+        load_tokenizer(bench.tokens_of),
+        is_encoder_decoder=bool(load_config(bench.tokens_of).is_encoder_decoder),
         max_prompt_length=data.max_prompt_length,
         max_completion_length=data.max_completion_length,
     )
