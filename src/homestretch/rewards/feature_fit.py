@@ -6,7 +6,9 @@ L = (1/N) sum_n ln(1 + exp(phi(v-_n) - phi(v+_n))) + ridge |W|^2        (sheet 2
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count, takewhile
 
 import torch
 from torch import Tensor
@@ -14,11 +16,19 @@ from torch import Tensor
 from homestretch.config.features import FeaturesConfig
 from homestretch.errors import DataError
 from homestretch.ops.preference import pairwise_reward_loss
+from homestretch.ordered import CurvePoint
 from homestretch.rewards.features import FeatureNet, net_of
 from homestretch.seeds import fold
 
 CONSTANT = 1e-6
 """Outputs that spread less than this are one number."""
+FEWEST = 25
+"""Pairs at the first point of a learning curve; each further one has twice as many."""
+ORDERS = 3
+"""Orders of the pairs that a learning curve is the mean over."""
+
+Sides = tuple[Tensor, Tensor]
+"""Scaled features (N, F) of better and of worse texts."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,41 @@ def fitted(config: FeaturesConfig, chosen_NF: Tensor, rejected_NF: Tensor) -> tu
         f"From {config.restarts} starts the net gave every text the same reward; use output_activation=none, another "
         "seed, or hidden_sizes=[]."
     )
+
+
+def learning_curve(
+    config: FeaturesConfig, train: Sides, held_out: Sides, *, on_fit: Callable[[], None] = lambda: None
+) -> list[CurvePoint]:
+    """Fits to the first 25, 50, 100, ... and to all of the training pairs in several orders, each with a seed of its
+    own, measured on the held-out ones. A fit that ends constant counts as a coin. `on_fit` is told of each."""
+    n = len(train[0])
+    orders = [
+        torch.randperm(n, generator=torch.Generator().manual_seed(fold("curve", config.seed, i))) for i in range(ORDERS)
+    ]
+    points = []
+    for size in curve_sizes(n):
+        fits = []
+        for i, order in enumerate(orders):
+            seeded = config.model_copy(update={"seed": config.seed + i})
+            fits.append(_fit_to(seeded, (train[0][order[:size]], train[1][order[:size]]), held_out))
+            on_fit()
+        points.append(CurvePoint(pairs=size, accuracy=[f.accuracy_ties_half for f in fits], nll=[f.nll for f in fits]))
+    return points
+
+
+def curve_sizes(n: int) -> list[int]:
+    """Numbers of pairs along a learning curve over n of them."""
+    return [*takewhile(lambda size: size < n, (FEWEST * 2**i for i in count())), n]
+
+
+def _fit_to(config: FeaturesConfig, train: Sides, held_out: Sides) -> Fit:
+    try:
+        net, _ = fitted(config, *train)
+    except DataError:
+        nothing_N = torch.zeros(len(held_out[0]))
+        return measured(nothing_N, nothing_N)
+    with torch.no_grad():
+        return measured(net(held_out[0]), net(held_out[1]))
 
 
 @torch.no_grad()
