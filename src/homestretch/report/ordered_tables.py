@@ -96,5 +96,5 @@ def made(fit: FitRecord | None) -> str:
     """What the reward was fitted to, in words."""
     if fit is None or "train" not in fit.pairs:
         return ""
-    starts = f" {fit.dead_starts} starts before ended constant and were thrown away." if fit.dead_starts else ""
+    starts = f" Starts that ended constant before: {fit.dead_starts}." if fit.dead_starts else ""
     return f"Fitted to {fit.pairs['train']:,} pairs.{starts}"

@@ -110,8 +110,8 @@ def remarks(config: FeaturesConfig, pairs: Sequence[Example], both_MF: Tensor) -
             contradicted.append(f"{pair.where} ({other})")
     if contradicted:
         found.append(
-            f"{len(contradicted)} pairs stand in the data in the other order as well, as at {contradicted[0]}; they "
-            "cancel out: keep the order that is right."
+            f"Pairs that stand in the data in the other order as well: {len(contradicted)}, such as {contradicted[0]}; "
+            "they cancel out: keep the order that is right."
         )
     return found
 
