@@ -126,12 +126,13 @@ def test_methods_go_on_from_one_start_and_only_the_reward_is_paid_for(
     settings.append(f"evaluate.metrics={json.dumps(rl.OVERLAP)}")
     made, evaluation = load_methods(rl.recipes(task, tmp_path, folder, 5), settings, {})
     methods = {method.name: method for method in made}
-    assert list(methods) == ["sft", "alol", "one_sample", "best_of"] and methods["sft"].baseline
+    assert list(methods) == ["sft", "alol", "rloo", "one_sample", "best_of"] and methods["sft"].baseline
     assert len({method.recipe.stages[0].config.model_dump_json() for method in made}) == 1
     assert {name: term.weight for name, term in evaluation.rewards.items() if term.weight} == {"quality": 1}
     assert set(evaluation.rewards) == {"quality", *rl.PAID, *rl.UNPAID}
     value, alol = methods["alol"].recipe.stages[1:3]
     assert (value.name, alol.name) == ("value", "alol") and value.config.rewards["quality"].sigmoid
+    assert methods["rloo"].recipe.find("rloo").length_penalty == "none"
     samples = {name: methods[name].recipe.find("best_of").num_samples for name in ("one_sample", "best_of")}
     assert samples == {"one_sample": 1, "best_of": 5}
 

@@ -5,12 +5,13 @@
     python experiments/domain_reward/rl.py --small | --quick
 
 The reward needs no label, no judge and no model: a net on three qualities that words alone tell (`words.yaml`), fitted
-to references against failure modes made of them. `alol` learns the stored references by it and is compared with the
-model of maximum likelihood that it starts from (`sft`), both greedy; `best_of` picks the best of several samples of
-that model by it and is compared with one sample (`one_sample`). Optimised are the reward and its features; overlap with
-the references, similarity, diversity, copying, failures by rule and three qualities that the net never sees are not.
-Each is told to be better, worse or unclear, by the 95 % interval of its paired difference over the test prompts; a
-prompt's outputs are averaged over seeds first. An alignment tax would be metrics that get worse while the reward rises.
+to references against failure modes made of them. `alol` learns the stored references by it, and `rloo` samples of its
+own; both are compared with the model of maximum likelihood that they start from (`sft`), all greedy. `best_of` picks
+the best of several samples of that model by it and is compared with one sample (`one_sample`). Optimised are the reward
+and its features; overlap with the references, similarity, diversity, copying, failures by rule and three qualities that
+the net never sees are not. Each is told to be better, worse or unclear, by the 95 % interval of its paired difference
+over the test prompts; a prompt's outputs are averaged over seeds first. An alignment tax would be metrics that get worse
+while the reward rises.
 
 Runs lie in `--out/TASK/BUDGET` and go on where they were killed. `--small` is a budget for one CPU core, `--quick`
 shows in two minutes that it works. The last line is one JSON object.
@@ -44,7 +45,7 @@ UNPAID = ("relevance", "opinion_faithfulness", "language_correctness")
 """Qualities that are measured and not paid for."""
 OVERLAP = ("la_rougeL", "rougeL", "bleu", "chrf", "similarity", "distinct2", "copy_rate", "length_ratio")
 FAILURES = "failures/any"
-AGAINST = {"alol": "sft", "best_of": "one_sample"}
+AGAINST = {"alol": "sft", "rloo": "sft", "best_of": "one_sample"}
 """What each method is compared with: what answers in the same way without the reward."""
 
 BUDGETS: dict[str, dict[str, Any]] = {
@@ -55,7 +56,8 @@ BUDGETS: dict[str, dict[str, Any]] = {
         "settings": [
             "dataset.max_train=160", "dataset.max_validation=32", "dataset.max_test=60", "sft.max_steps=10",
             "sft.metric_for_best_model=none", "sft.eval_examples=1", "value.num_train_epochs=5", "alol.max_steps=10",
-            "alol.metric_for_best_model=none", "alol.eval_examples=1",
+            "alol.metric_for_best_model=none", "alol.eval_examples=1", "rloo.max_steps=5", "rloo.rollout_batch_size=64",
+            "rloo.metric_for_best_model=none", "rloo.eval_examples=1",
         ],
     },
     "quick": {
@@ -65,7 +67,8 @@ BUDGETS: dict[str, dict[str, Any]] = {
             "dataset.max_train=24", "dataset.max_validation=8", "dataset.max_test=4",
             "dataset.max_completion_length=12", "sft.max_steps=1", "sft.eval_examples=1", "value.max_steps=1",
             "alol.max_steps=1", "alol.eval_examples=1", "alol.metric_for_best_model=none",
-            "sft.metric_for_best_model=none",
+            "sft.metric_for_best_model=none", "rloo.max_steps=1", "rloo.rollout_batch_size=8", "rloo.eval_examples=1",
+            "rloo.train_batch_size=8", "rloo.metric_for_best_model=none",
         ],
     },
 }  # fmt: skip
@@ -96,6 +99,8 @@ def recipes(task: str, data: Path, folder: Path, samples: int) -> dict[str, dict
     own: dict[str, list[dict[str, Any]]] = {
         "sft": [],
         "alol": [{"value": {"rewards": {REWARD: paid | {"sigmoid": True}}}}, {"alol": {}}],
+        # Nothing but the reward is paid for: no length term.
+        "rloo": [{"rloo": {"rewards": {REWARD: paid}, "standardise": True, "length_penalty": "none"}}],
         "one_sample": [{"best_of": {"num_samples": 1, "rewards": {REWARD: paid}}}],
         "best_of": [{"best_of": {"num_samples": samples, "rewards": {REWARD: paid}}}],
     }
