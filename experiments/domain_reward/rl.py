@@ -10,8 +10,8 @@ own; both are compared with the model of maximum likelihood that they start from
 the best of several samples of that model by it and is compared with one sample (`one_sample`). Optimised are the reward
 and its features; overlap with the references, similarity, diversity, copying, failures by rule and three qualities that
 the net never sees are not. Each is told to be better, worse or unclear, by the 95 % interval of its paired difference
-over the test prompts; a prompt's outputs are averaged over seeds first. An alignment tax would be metrics that get worse
-while the reward rises.
+over the test prompts; a prompt's outputs are averaged over seeds first. An alignment tax would be metrics that get
+worse while the reward rises.
 
 Runs lie in `--out/TASK/BUDGET` and go on where they were killed. `--small` is a budget for one CPU core, `--quick`
 shows in two minutes that it works. The last line is one JSON object.

@@ -48,7 +48,7 @@ class Scored:
 
 def compare_rewards(
     data: str | Path,
-    rewards: Sequence[str | Path] | Mapping[str, str | Path],
+    rewards: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
     *,
     all_pairs: bool = False,
     report: str | Path | None = None,
@@ -66,7 +66,7 @@ def compare_rewards(
 
     if report is not None:
         check_writable(report)
-    folders = _named(rewards)
+    folders = _named([rewards] if isinstance(rewards, str | Path) else rewards)
     nets = {name: read_features(folder) for name, folder in folders.items() if (folder / SETTINGS).is_file()}
     models = {name: read_description(folder) for name, folder in folders.items() if name not in nets}
     shares = [config.validation_fraction for config, _ in nets.values()] + ([SHARE] if models else [])
@@ -98,7 +98,7 @@ def explain_features(
     from homestretch.rewards.features import read_features
 
     read_features(reward)
-    return compare_rewards(data, [reward], all_pairs=all_pairs, report=report, on_bad_row=on_bad_row)
+    return compare_rewards(data, reward, all_pairs=all_pairs, report=report, on_bad_row=on_bad_row)
 
 
 def ordered(found: Mapping[str, Scored], pairs: Sequence[Example], *, data: str, held_out: bool) -> Ordered:
