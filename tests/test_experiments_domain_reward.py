@@ -159,7 +159,7 @@ def test_references_are_the_better_side_and_features_get_their_document(rl: Modu
     assert {row["id"] for row in rows} <= {"red", "big", "old", "new"} and rows
     for row in rows:
         assert row["document"] == f"A {row['id']} cat sat." and row["chosen"] != row["rejected"]
-        assert row["chosen"] == f" The {row['id']} cat sat down."
+        assert row["chosen"] == f" The {row['id']} cat sat down here."
 
 
 def comparison(a: str, b: str, metric: str, difference: float, *, better: bool | None = True) -> Comparison:

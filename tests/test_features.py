@@ -81,12 +81,12 @@ def test_a_learning_curve_doubles_and_ends_with_all_pairs() -> None:
     assert [curve_sizes(n) for n in (20, 25, 26, 120)] == [[20], [25], [25, 26], [25, 50, 100, 120]]
     chosen, rejected = noisy_pairs(300)
     told: list[int] = []
-    settings = config(num_train_epochs=30, hidden_sizes=[])
+    settings = config(num_train_epochs=30)
     train, held = (chosen[:120], rejected[:120]), (chosen[120:], rejected[120:])
     points = learning_curve(settings, train, held, on_fit=lambda: told.append(1))
     assert [p.pairs for p in points] == [25, 50, 100, 120] and len(told) == 4 * ORDERS
     means = [sum(p.accuracy) / ORDERS for p in points]
-    assert means[-1] > 0.85 and means[-1] > means[0], "four features of noise mislead where pairs are few"
+    assert means[-1] > 0.9 and means[-1] > means[0] + 0.1, "noise misleads where pairs are few"
     assert points == learning_curve(settings, train, held)
     [coin] = learning_curve(settings, (chosen[:20], chosen[:20]), held)
     assert coin.accuracy == [0.5] * ORDERS and coin.nll == pytest.approx([math.log(2)] * ORDERS)

@@ -172,5 +172,6 @@ def test_reward_models_that_read_text_stand_beside_a_net(
     assert record.rewards["pairwise"].accuracy.value == pytest.approx(right)
     nll = sum(float(torch.nn.functional.softplus(torch.tensor(-m))) for m in margins) / len(margins)
     assert record.rewards["pairwise"].nll == pytest.approx(nll, abs=1e-4)
-    seen = {row["id"] for row in map(json.loads, (runs["pairwise"] / "stages/01-negatives/negatives.jsonl").open())}
+    fitted = (runs["pairwise"] / "stages/01-negatives/negatives.jsonl").read_text(encoding="utf-8").splitlines()
+    seen = {json.loads(line)["id"] for line in fitted}
     assert seen.isdisjoint(p.id for p in held), "no reward was fitted to what it is measured on"
