@@ -79,6 +79,7 @@ MUTANTS = [
         ("loss + config.ridge * sum", "loss + 0 * sum"),
         ("if not is_constant(net", "if True or not is_constant(net"),
         ("right + tied / 2", "right + tied"),
+        ("last.bias -= net(scaled_NF).mean()", "last.bias -= 0"),
         ("lambda size: size < n", "lambda size: size <= n"),
     ),
     *of(

@@ -63,6 +63,8 @@ def test_a_fit_finds_what_decides_and_is_the_same_again() -> None:
     net, dead = fitted(settings, chosen[:150], rejected[:150])
     with torch.no_grad():
         assert measured(net(chosen[150:]), net(rejected[150:])).accuracy > 0.9 and dead == 0
+        both = torch.cat([chosen[:150], rejected[:150]])
+        assert abs(float(net(both).mean())) < 1e-5 < float(net(both).std()), "a sigmoid says something of it"
     again, _ = fitted(settings, chosen[:150], rejected[:150])
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
     other, _ = fitted(config(num_train_epochs=40, seed=1), chosen[:150], rejected[:150])

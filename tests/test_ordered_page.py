@@ -92,6 +92,11 @@ def test_the_sentence_says_whether_length_does_as_well() -> None:
 def test_tables_have_what_the_record_has() -> None:
     rows = agreement_table(record())
     assert rows[1][:2] == ["quality", "75 % (60 to 86)"] and rows[3] == ["length", "50 % (35 to 65)", "–"]
+    some = agreement([1.0] * N, [0.0] * N, PROMPTS, log_odds=False)
+    alone = record(baselines=dict.fromkeys(("length", "quality, mean", "quality.f0"), some))
+    assert [row[0] for row in agreement_table(alone)[3:]] == ["length", "features' mean", "f0"]
+    two = alone.model_copy(update={"explanations": {"quality": explanation(), EVIL: explanation()}})
+    assert [row[0] for row in agreement_table(two)[3:]] == ["length", "quality, mean", "quality.f0"]
     assert rows[1][2] == "0.767", "30 ln(1 + e^-1) + 10 ln(1 + e^2), over 40"
     assert annotator_table(record())[0] == ["annotator", "prompts", "quality", EVIL]
     assert [row[:2] for row in annotator_table(record())[1:]] == [[EVIL, "20"], ["ann", "20"]]

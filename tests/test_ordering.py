@@ -49,7 +49,12 @@ def test_a_fit_is_explained_on_the_pairs_that_it_has_not_seen(
     assert run_command(["reward", "explain", str(out), str(data), "--report", str(page)]) == 0
     said = capsys.readouterr().out
     assert "`quality` orders 100 % (70 to 100) of 9 pairs the right way; it knows more than length" in said
-    assert "quality.tone" in said and "accuracy lost when shuffled" in said and f"report: {page}" in said
+    assert (
+        "\nfeatures' mean " in said
+        and "\ntone " in said
+        and "accuracy lost when shuffled" in said
+        and f"report: {page}" in said
+    )
     html = page.read_text(encoding="utf-8")
     assert "Fitted to 51 pairs." in html and "Fits to fewer pairs" in html
     assert run_command(["reward", "explain", str(out), str(data), "--all-pairs"]) == 0

@@ -64,11 +64,11 @@ BUDGETS: dict[str, dict[str, Any]] = {
         "pairs": 60,
         "samples": 2,
         "settings": [
-            "dataset.max_train=24", "dataset.max_validation=8", "dataset.max_test=4",
-            "dataset.max_completion_length=12", "sft.max_steps=1", "sft.eval_examples=1", "value.max_steps=1",
-            "alol.max_steps=1", "alol.eval_examples=1", "alol.metric_for_best_model=none",
-            "sft.metric_for_best_model=none", "rloo.max_steps=1", "rloo.rollout_batch_size=8", "rloo.eval_examples=1",
-            "rloo.train_batch_size=8", "rloo.metric_for_best_model=none",
+            "dataset.max_train=12", "dataset.max_validation=6", "dataset.max_test=4", "dataset.max_prompt_length=64",
+            "dataset.max_completion_length=12", "sft.max_steps=1", "sft.train_batch_size=4", "sft.eval_examples=1",
+            "sft.metric_for_best_model=none", "value.max_steps=1", "alol.max_steps=1", "alol.train_batch_size=4",
+            "alol.eval_examples=1", "alol.metric_for_best_model=none", "rloo.max_steps=1", "rloo.rollout_batch_size=8",
+            "rloo.train_batch_size=8", "rloo.eval_examples=1", "rloo.metric_for_best_model=none",
         ],
     },
 }  # fmt: skip

@@ -19,6 +19,7 @@ from homestretch.report.ordered_tables import (
     correlation_table,
     everything,
     influence_table,
+    label,
     made,
     sentence,
     what,
@@ -89,7 +90,7 @@ def overview(record: Ordered) -> Chart:
     """Accuracy of the rewards, in colour, and of what is simpler."""
     colours = {name: 1 + i % (charts.SERIES - 1) for i, name in enumerate(record.rewards)}
     dots = [
-        charts.Dot(clean(name), _percent(found.accuracy), colours.get(name, 0), hollow=name not in colours)
+        charts.Dot(label(record, name), _percent(found.accuracy), colours.get(name, 0), hollow=name not in colours)
         for name, found in everything(record).items()
     ]
     title = "Pairs in the right order, %"

@@ -50,11 +50,21 @@ def everything(record: Ordered) -> dict[str, Agreement]:
     return {**record.rewards, **record.baselines}
 
 
+def label(record: Ordered, name: str) -> str:
+    """The name of a reward or a baseline; where a single reward has features, they go without its name."""
+    if name in record.rewards or len(record.explanations) != 1:
+        return clean(name)
+    [owner] = record.explanations
+    return clean("features' mean" if name == f"{owner}, mean" else name.removeprefix(f"{owner}."))
+
+
 def agreement_table(record: Ordered) -> Rows:
     """Rewards and baselines: accuracy with its interval, and negative log-likelihood."""
     rows = [["", "right order", "negative log-likelihood"]]
     for name, found in everything(record).items():
-        rows.append([clean(name), share(found.accuracy), NOTHING if found.nll is None else number(found.nll, 3)])
+        rows.append(
+            [label(record, name), share(found.accuracy), NOTHING if found.nll is None else number(found.nll, 3)]
+        )
     return rows
 
 

@@ -52,15 +52,19 @@ def measured(chosen_N: Tensor, rejected_N: Tensor) -> Fit:
 def fitted(config: FeaturesConfig, chosen_NF: Tensor, rejected_NF: Tensor) -> tuple[FeatureNet, int]:
     """A net fitted to scaled features of N pairs, and how many starts ended constant before it.
 
-    Deterministic in `config.seed`. Raises DataError where features of both sides are the same in every pair, or where
-    all `config.restarts` starts end constant.
+    Without an output activation phi is moved so that its mean over these texts is 0, which the loss does not see: its
+    sigmoid is then the probability of being preferred to a typical text. Deterministic in `config.seed`.
+
+    Raises DataError where features of both sides are the same in every pair, or where all `config.restarts` starts end
+    constant.
     """
     if torch.equal(chosen_NF, rejected_NF):
         raise DataError("Better and worse texts have the same features in every pair; give features that differ.")
     for attempt in range(config.restarts):
         net = _trained(config, chosen_NF, rejected_NF, fold("features", config.seed, attempt))
-        if not is_constant(net, torch.cat([chosen_NF, rejected_NF])):
-            return net, attempt
+        both_MF = torch.cat([chosen_NF, rejected_NF])
+        if not is_constant(net, both_MF):
+            return _centred(net, both_MF) if config.output_activation == "none" else net, attempt
     raise DataError(
         f"From {config.restarts} starts the net gave every text the same reward; use output_activation=none, another "
         "seed, or hidden_sizes=[]."
@@ -107,6 +111,13 @@ def is_constant(net: FeatureNet, scaled_NF: Tensor) -> bool:
     """Whether the net says the same of all of N texts."""
     score_N = net(scaled_NF)
     return bool(score_N.max() - score_N.min() < CONSTANT)
+
+
+@torch.no_grad()
+def _centred(net: FeatureNet, scaled_NF: Tensor) -> FeatureNet:
+    last = [layer for layer in net.layers if isinstance(layer, torch.nn.Linear)][-1]
+    last.bias -= net(scaled_NF).mean()
+    return net
 
 
 def _trained(config: FeaturesConfig, chosen_NF: Tensor, rejected_NF: Tensor, seed: int) -> FeatureNet:
