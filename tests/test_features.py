@@ -14,7 +14,7 @@ from homestretch.config.features import FeaturesConfig
 from homestretch.config.rewards import RewardTerm
 from homestretch.errors import DataError, InputError, RecipeError
 from homestretch.rewards.feature_explain import explanation
-from homestretch.rewards.feature_fit import fitted, is_constant, measured
+from homestretch.rewards.feature_fit import ORDERS, curve_sizes, fitted, is_constant, learning_curve, measured
 from homestretch.rewards.features import SETTINGS, WEIGHTS, net_of, read_features, save_features, scaled
 from homestretch.rewards.named import load_rewards
 from homestretch.verbs.features import features_config, fit_features
@@ -63,18 +63,35 @@ def test_a_fit_finds_what_decides_and_is_the_same_again() -> None:
     net, dead = fitted(settings, chosen[:150], rejected[:150])
     with torch.no_grad():
         assert measured(net(chosen[150:]), net(rejected[150:])).accuracy > 0.9 and dead == 0
+        both = torch.cat([chosen[:150], rejected[:150]])
+        assert abs(float(net(both).mean())) < 1e-5 < float(net(both).std()), "a sigmoid says something of it"
     again, _ = fitted(settings, chosen[:150], rejected[:150])
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
     other, _ = fitted(config(num_train_epochs=40, seed=1), chosen[:150], rejected[:150])
     assert any(not torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
     found = explanation(settings, net, chosen, rejected)
-    order = sorted(found["influence"], key=lambda name: -found["influence"][name]["permutation"])
-    assert order[:2] == ["f1", "f3"] and found["influence"]["f1"]["slope"] > 0 > found["influence"]["f3"]["slope"]
-    assert found["influence"]["f1"]["leave_one_out"] > 0.2 > abs(found["influence"]["f0"]["leave_one_out"])
-    curve = found["partial_dependence"]["f1"]
+    order = sorted(found.influence, key=lambda name: -found.influence[name].permutation)
+    assert order[:2] == ["f1", "f3"] and found.influence["f1"].slope > 0 > found.influence["f3"].slope
+    assert found.influence["f1"].leave_one_out > 0.2 > abs(found.influence["f0"].leave_one_out)
+    curve = found.partial_dependence["f1"]
     assert curve[0] < curve[2] < curve[-1]
-    r = torch.tensor(found["correlation"]["r"])
+    r = torch.tensor(found.correlation)
     assert torch.allclose(r.diagonal(), torch.ones(7)) and torch.allclose(r, r.T)
+
+
+def test_a_learning_curve_doubles_and_ends_with_all_pairs() -> None:
+    assert [curve_sizes(n) for n in (20, 25, 26, 120)] == [[20], [25], [25, 26], [25, 50, 100, 120]]
+    chosen, rejected = noisy_pairs(300)
+    told: list[int] = []
+    settings = config(num_train_epochs=30)
+    train, held = (chosen[:120], rejected[:120]), (chosen[120:], rejected[120:])
+    points = learning_curve(settings, train, held, on_fit=lambda: told.append(1))
+    assert [p.pairs for p in points] == [25, 50, 100, 120] and len(told) == 4 * ORDERS
+    means = [sum(p.accuracy) / ORDERS for p in points]
+    assert means[-1] > 0.9 and means[-1] > means[0] + 0.1, "noise misleads where pairs are few"
+    assert points == learning_curve(settings, train, held)
+    [coin] = learning_curve(settings, (chosen[:20], chosen[:20]), held)
+    assert coin.accuracy == [0.5] * ORDERS and coin.nll == pytest.approx([math.log(2)] * ORDERS)
 
 
 def test_a_linear_fit_is_a_logistic_regression_without_intercept() -> None:
@@ -187,7 +204,7 @@ def test_the_commands_fit_explain_and_score(tmp_path: Path, capsys: pytest.Captu
     assert fit["validation"]["accuracy"] == 1 and fit["alone"]["length"] == 0 and fit["alone"]["features.concise"] == 1
     assert set(fit["annotators"]) <= {"a", "b"} and fit["pairs"]["train"] + fit["pairs"]["validation"] == 60
     assert run_command(["reward", "explain", str(out), str(data)]) == 0
-    assert "60 pairs, accuracy 1.000" in capsys.readouterr().out
+    assert "`reward` orders 100 % (70 to 100) of 9 pairs the right way" in capsys.readouterr().out
     texts = {"yes": 5, "no " * 9: 0}
     rows = [{"prompt": text, "completion": text, "scores": {"tone": tone}} for text, tone in texts.items()]
     scored, made = tmp_path / "rows.jsonl", tmp_path / "s.jsonl"

@@ -18,7 +18,7 @@ FLOORS = [
     ["training.pipeline", "training.stages", "evaluate"],
     ["training"],
     ["algorithms", "policies", "generation", "rewards", "negatives", "data", "metrics", "report"],
-    ["ops", "batch", "config", "results", "compared", "lab"],
+    ["ops", "batch", "config", "results", "compared", "lab", "ordered"],
     ["errors"],
 ]
 
@@ -32,8 +32,9 @@ ONLY = {
     "writing": ["ranks", "errors"],
     "compared": ["results", "errors"],
     "lab": ["results", "errors"],
+    "ordered": ["results"],
     "algorithms": ["ops", "batch", "config", "errors"],
-    "report": ["results", "writing", "compared", "lab", "errors"],
+    "report": ["results", "writing", "compared", "lab", "ordered", "errors"],
     "alarms": [],
     "rewards.shaping": [],
 }
@@ -43,8 +44,8 @@ MODEL_PARTS = ["training", "policies", "generation", "rewards", "data", "metrics
 HOMES = {"transformers": MODEL_PARTS, "peft": MODEL_PARTS, "accelerate": MODEL_PARTS}
 
 # Never torch, neither directly, nor in a function, nor through anything that is imported.
-NO_TORCH = ["errors", "config", "costs", "alarms", "results", "compared", "lab", "report", "negatives", "data.records"]
-NO_TORCH += ["metrics.text", "metrics.stats", "metrics.failures"]
+NO_TORCH = ["errors", "config", "costs", "alarms", "results", "compared", "lab", "ordered", "report", "negatives"]
+NO_TORCH += ["data.records", "metrics.text", "metrics.stats", "metrics.failures", "metrics.agreement"]
 
 # No torch when imported; a function may load it when work starts. "" is `import homestretch`.
 LAZY_TORCH = ["", "cli", "data.sources"]

@@ -158,7 +158,9 @@ def main() -> None:
     ours = changed(ours, features={name: term for name, term in ours.features.items() if name not in args.leave_out})
     names = sorted(ours.features)
     beside = [sorted(theirs.features).index(name) for name in names]
-    train_pairs, held_pairs = pairs_of(prepared(args.data, args.out / "data"), ours, "error")
+    train_pairs, held_pairs = pairs_of(
+        prepared(args.data, args.out / "data"), validation_fraction=ours.validation_fraction, on_bad_row="error"
+    )
     train_pairs, held_pairs = train_pairs[:cut], held_pairs[: 24 if args.quick else None]
     pairs = [*train_pairs, *held_pairs]
     train, held = slice(len(train_pairs)), slice(len(train_pairs), None)

@@ -3,8 +3,8 @@
     python experiments/domain_reward/opinpref.py --data ../shared/data [--quick]
 
 Official split with several seeds, random splits, a curve over the number of pairs, starts that end constant with and
-without an activation behind the output, and what is simpler: length, the plain mean, single scores. The last line is
-one JSON object.
+without an activation behind the output, and what is simpler: length, the plain mean, single scores, and a net on three
+qualities that words alone tell (`local.py` has all seven). The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from homestretch.metrics.sentences import words
 from homestretch.rewards.feature_fit import fitted, measured
 from homestretch.verbs.features import alone, feature_values, features_config, pairs_of, scores
 
-SETTINGS = Path(__file__).parent / "stored.yaml"
+SETTINGS, WORDS = (Path(__file__).parent / name for name in ("stored.yaml", "words.yaml"))
 LONGEST = 200.0
 Sides = tuple[Tensor, Tensor]
 
@@ -79,7 +79,9 @@ def main() -> None:
     args = parser.parse_args()
     seeds, splits, sizes = (1, 1, [100]) if args.quick else (10, 20, [25, 50, 100, 200, 400, 800])
     config = features_config(SETTINGS, [])
-    train_pairs, held_pairs = pairs_of(prepared(args.data, args.out / "data"), config, "error")
+    train_pairs, held_pairs = pairs_of(
+        prepared(args.data, args.out / "data"), validation_fraction=config.validation_fraction, on_bad_row="error"
+    )
     train, held = feature_values(config, train_pairs), feature_values(config, held_pairs)
     both = tuple(torch.cat(sides) for sides in zip(train, held, strict=True))
     found: dict[str, Any] = {
@@ -91,6 +93,9 @@ def main() -> None:
         ),
         "alone": alone(config, held_pairs, *held),
     }
+    by_words = features_config(WORDS, [])
+    said = feature_values(by_words, train_pairs), feature_values(by_words, held_pairs)
+    found["words"] = summary([outcome(changed(by_words, seed=s), *said) for s in range(seeds)])
     long_train, long_held = with_length(train_pairs, train), with_length(held_pairs, held)
     one_more = changed(config, features=config.features | {"words": config.features["relevance"]})
     runs, longer = [], []
@@ -108,7 +113,8 @@ def main() -> None:
         fits = [outcome(changed(config, seed=s), rows(train, index), held) for s, index in enumerate(drawn)]
         found["curve"][str(size)] = summary(fits)
     line = {"name": "opinpref", "accuracy": found["official"]["accuracy"], "nll": found["official"]["nll"]}
-    line |= {"dead_seeds": found["official"]["dead"], "length": found["alone"]["length"], "seeds": seeds}
+    line |= {"dead_seeds": found["official"]["dead"], "length": found["alone"]["length"]}
+    line |= {"local": found["words"]["accuracy"], "seeds": seeds}
     print(json.dumps(line | found))
 
 

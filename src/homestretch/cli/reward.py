@@ -1,15 +1,23 @@
-"""`homestretch reward fit|score|explain|goal|filter`"""
+"""`homestretch reward fit|score|explain|compare|goal|filter`"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from homestretch.cli.options import Data, Device, Model, OnBadRow, Seed, Settings
 
+if TYPE_CHECKING:
+    from homestretch.ordered import Ordered
+
 Reward = Annotated[Path, typer.Argument(metavar="REWARD_MODEL", help="Its folder, or a run that has one.")]
+
+AllPairs = Annotated[
+    bool, typer.Option("--all-pairs", help="All pairs; else those that a fit to the same data leaves out.")
+]
+Report = Annotated[Path | None, typer.Option("--report", help="HTML file to write.")]
 
 app = typer.Typer(help="Fit a reward model, and score text with one.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -23,6 +31,7 @@ def fit(
         Literal["model", "features"], typer.Option(help="A head on a language model, or a small net on named features.")
     ] = "model",
     file: Annotated[Path | None, typer.Option("--settings", help="YAML file with the features and their net.")] = None,
+    curve: Annotated[bool, typer.Option("--curve", help="Of features: also what fewer pairs would give.")] = False,
     model: Model = "builtin/smollm2-135m",
     on_bad_row: OnBadRow = "error",
 ) -> None:
@@ -31,12 +40,14 @@ def fit(
         from homestretch.cli.summary import columns
         from homestretch.verbs.features import fit_features
 
-        found = fit_features(data, out=out, settings=file, on_bad_row=on_bad_row, overrides=settings or ())
+        found = fit_features(data, out=out, settings=file, on_bad_row=on_bad_row, curve=curve, overrides=settings or ())
         print(columns(_fit_table(found)))
-        print(f"reward: {out}")
+        print("\n".join([*found["remarks"], f"reward: {out}"]))
         return
     if file is not None:
         raise typer.BadParameter("--settings is for --kind features; write settings of a reward model as key=value")
+    if curve:
+        raise typer.BadParameter("--curve is for --kind features; leave it out")
     from homestretch.verbs.reward import fit_reward, reward_folder
 
     run = fit_reward(data, model=model, out=out, on_bad_row=on_bad_row, overrides=settings or ())
@@ -65,16 +76,43 @@ def score(
 def explain(
     reward: Annotated[Path, typer.Argument(metavar="REWARD", help="Folder of a reward of features.")],
     data: Data,
+    all_pairs: AllPairs = False,
+    report: Report = None,
     on_bad_row: OnBadRow = "error",
 ) -> None:
     """Say what a reward of features looks at, on pairs of a better and a worse text."""
     from homestretch.cli.summary import columns
-    from homestretch.verbs.features import explain_features
+    from homestretch.report.ordered_tables import influence_table
+    from homestretch.verbs.ordering import explain_features
 
-    found = explain_features(reward, data, on_bad_row=on_bad_row)
-    print(f"{found['pairs']} pairs, accuracy {found['accuracy']:.3f}")
-    print()
-    print(columns(_influence_table(found)))
+    found = explain_features(reward, data, all_pairs=all_pairs, report=report, on_bad_row=on_bad_row)
+    _print_ordered(found)
+    for explanation in found.explanations.values():
+        print()
+        print(columns(influence_table(explanation)))
+    if report is not None:
+        print(f"report: {report}")
+
+
+@app.command("compare")
+def compare(
+    data: Data,
+    rewards: Annotated[
+        list[Path],
+        typer.Argument(metavar="REWARD...", help="Folders of rewards of features, reward models, or runs with one."),
+    ],
+    all_pairs: AllPairs = False,
+    report: Report = None,
+    on_bad_row: OnBadRow = "error",
+    device: Device = "auto",
+) -> None:
+    """Compare rewards on the same pairs of a better and a worse text: how many does each order the right way?"""
+    from homestretch.verbs.ordering import compare_rewards
+
+    found = compare_rewards(data, rewards, all_pairs=all_pairs, report=report, on_bad_row=on_bad_row, device=device)
+    _print_ordered(found)
+    if report is not None:
+        print(f"report: {report}")
 
 
 @app.command("goal")
@@ -127,13 +165,10 @@ def _fit_table(found: dict[str, Any]) -> list[list[str]]:
     return rows + [[f"{name} alone", f"{value:.3f}", "-", "-"] for name, value in found["alone"].items()]
 
 
-def _influence_table(found: dict[str, Any]) -> list[list[str]]:
-    names, r = found["correlation"]["names"], found["correlation"]["r"]
-    rows = [["feature", "accuracy lost when shuffled", "when left out", "slope", "closest other feature"]]
-    for place, name in enumerate(names):
-        others = [i for i in range(len(names)) if i != place]
-        other = max(others, key=lambda i: abs(r[place][i]), default=None)
-        near = "-" if other is None else f"{names[other]} (r {r[place][other]:.2f})"
-        part = found["influence"][name]
-        rows.append([name, *(f"{part[key]:.3f}" for key in ("permutation", "leave_one_out", "slope")), near])
-    return rows
+def _print_ordered(found: Ordered) -> None:
+    from homestretch.cli.summary import columns
+    from homestretch.report.ordered_tables import agreement_table, sentence
+
+    print(sentence(found))
+    print()
+    print(columns(agreement_table(found)))

@@ -92,8 +92,8 @@ def p_values(observed: ArrayLike, flipped: Floats, *, n: int) -> Floats:
     return count / len(flipped) if n <= EXACT_UP_TO else (1 + count) / (1 + len(flipped))
 
 
-def wilson(successes: int, n: int, *, level: float = 0.95) -> Interval:
-    """Rate successes / n with Wilson's score interval. Raises ValueError if n is 0."""
+def wilson(successes: float, n: int, *, level: float = 0.95) -> Interval:
+    """Rate successes / n with Wilson's score interval; a success may count in part. Raises ValueError if n is 0."""
     if n == 0:
         raise ValueError("a rate of 0 outputs is not defined.")
     z = NormalDist().inv_cdf((1 + level) / 2)

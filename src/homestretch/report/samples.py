@@ -66,11 +66,11 @@ def view(samples: list[Sample]) -> list[SampleView]:
     return [_view(sample, place < OPEN) for place, sample in enumerate(samples)]
 
 
-def clip(text: str) -> str:
-    """Long text cut at `CLIP` characters, saying how much is left out."""
+def clip(text: str, *, whole: str = "generations.jsonl") -> str:
+    """Long text cut at `CLIP` characters, saying how much is left out, and where it is whole."""
     if len(text) <= CLIP:
         return text
-    return f"{text[:CLIP]} […{len(text) - CLIP:,} more characters in generations.jsonl]"
+    return f"{text[:CLIP]} […{len(text) - CLIP:,} more characters in {whole}]"
 
 
 def _cost(sample: Sample) -> int:

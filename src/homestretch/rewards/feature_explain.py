@@ -8,13 +8,12 @@ correlation    Pearson's r between features over all texts: where it is high, in
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from homestretch.config.features import FeaturesConfig
+from homestretch.ordered import Explanation, Influence
 from homestretch.rewards.feature_fit import measured
 from homestretch.rewards.features import FeatureNet
 from homestretch.seeds import fold
@@ -25,30 +24,29 @@ POINTS = 5
 
 
 @torch.no_grad()
-def explanation(config: FeaturesConfig, net: FeatureNet, chosen_NF: Tensor, rejected_NF: Tensor) -> dict[str, Any]:
+def explanation(config: FeaturesConfig, net: FeatureNet, chosen_NF: Tensor, rejected_NF: Tensor) -> Explanation:
     """Influence of each feature by name, partial dependence, and correlations, on N pairs of scaled features."""
     names = sorted(config.features)
     both_MF = torch.cat([chosen_NF, rejected_NF])
     accuracy = _accuracy(net, both_MF)
     influence = {
-        name: {
-            "permutation": accuracy - _shuffled(net, both_MF, column, config.seed),
-            "leave_one_out": accuracy - _accuracy(net, _put(both_MF, column, both_MF[:, column].mean())),
-            "slope": float((net(_put(both_MF, column, both_MF[:, column] + STEP)) - net(both_MF)).mean()),
-        }
+        name: Influence(
+            permutation=accuracy - _shuffled(net, both_MF, column, config.seed),
+            leave_one_out=accuracy - _accuracy(net, _put(both_MF, column, both_MF[:, column].mean())),
+            slope=float((net(_put(both_MF, column, both_MF[:, column] + STEP)) - net(both_MF)).mean()),
+        )
         for column, name in enumerate(names)
     }
     grid = torch.linspace(0, 1, POINTS)
-    dependence = {
-        name: [float(net(_put(both_MF, column, at)).mean()) for at in grid] for column, name in enumerate(names)
-    }
-    return {
-        "pairs": len(chosen_NF),
-        "accuracy": accuracy,
-        "influence": influence,
-        "partial_dependence": {"at": grid.tolist(), **dependence},
-        "correlation": {"names": names, "r": _correlation(both_MF)},
-    }
+    return Explanation(
+        accuracy=accuracy,
+        influence=influence,
+        at=grid.tolist(),
+        partial_dependence={
+            name: [float(net(_put(both_MF, column, at)).mean()) for at in grid] for column, name in enumerate(names)
+        },
+        correlation=_correlation(both_MF),
+    )
 
 
 def _accuracy(net: FeatureNet, both_MF: Tensor) -> float:
@@ -70,4 +68,5 @@ def _put(both_MF: Tensor, column: int, values: Tensor) -> Tensor:
 def _correlation(both_MF: Tensor) -> list[list[float]]:
     if both_MF.shape[1] == 1:
         return [[1.0]]
-    return np.nan_to_num(np.corrcoef(both_MF.numpy(), rowvar=False)).tolist()
+    with np.errstate(invalid="ignore", divide="ignore"):  # a constant feature correlates with nothing
+        return np.nan_to_num(np.corrcoef(both_MF.numpy(), rowvar=False)).tolist()

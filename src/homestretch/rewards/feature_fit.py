@@ -6,7 +6,9 @@ L = (1/N) sum_n ln(1 + exp(phi(v-_n) - phi(v+_n))) + ridge |W|^2        (sheet 2
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count, takewhile
 
 import torch
 from torch import Tensor
@@ -14,11 +16,19 @@ from torch import Tensor
 from homestretch.config.features import FeaturesConfig
 from homestretch.errors import DataError
 from homestretch.ops.preference import pairwise_reward_loss
+from homestretch.ordered import CurvePoint
 from homestretch.rewards.features import FeatureNet, net_of
 from homestretch.seeds import fold
 
 CONSTANT = 1e-6
 """Outputs that spread less than this are one number."""
+FEWEST = 25
+"""Pairs at the first point of a learning curve; each further one has twice as many."""
+ORDERS = 3
+"""Orders of the pairs that a learning curve is the mean over."""
+
+Sides = tuple[Tensor, Tensor]
+"""Scaled features (N, F) of better and of worse texts."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +52,58 @@ def measured(chosen_N: Tensor, rejected_N: Tensor) -> Fit:
 def fitted(config: FeaturesConfig, chosen_NF: Tensor, rejected_NF: Tensor) -> tuple[FeatureNet, int]:
     """A net fitted to scaled features of N pairs, and how many starts ended constant before it.
 
-    Deterministic in `config.seed`. Raises DataError where features of both sides are the same in every pair, or where
-    all `config.restarts` starts end constant.
+    Without an output activation phi is moved so that its mean over these texts is 0, which the loss does not see: its
+    sigmoid is then the probability of being preferred to a typical text. Deterministic in `config.seed`.
+
+    Raises DataError where features of both sides are the same in every pair, or where all `config.restarts` starts end
+    constant.
     """
     if torch.equal(chosen_NF, rejected_NF):
         raise DataError("Better and worse texts have the same features in every pair; give features that differ.")
     for attempt in range(config.restarts):
         net = _trained(config, chosen_NF, rejected_NF, fold("features", config.seed, attempt))
-        if not is_constant(net, torch.cat([chosen_NF, rejected_NF])):
-            return net, attempt
+        both_MF = torch.cat([chosen_NF, rejected_NF])
+        if not is_constant(net, both_MF):
+            return _centred(net, both_MF) if config.output_activation == "none" else net, attempt
     raise DataError(
         f"From {config.restarts} starts the net gave every text the same reward; use output_activation=none, another "
         "seed, or hidden_sizes=[]."
     )
+
+
+def learning_curve(
+    config: FeaturesConfig, train: Sides, held_out: Sides, *, on_fit: Callable[[], None] = lambda: None
+) -> list[CurvePoint]:
+    """Fits to the first 25, 50, 100, ... and to all of the training pairs in several orders, each with a seed of its
+    own, measured on the held-out ones. A fit that ends constant counts as a coin. `on_fit` is told of each."""
+    n = len(train[0])
+    orders = [
+        torch.randperm(n, generator=torch.Generator().manual_seed(fold("curve", config.seed, i))) for i in range(ORDERS)
+    ]
+    points = []
+    for size in curve_sizes(n):
+        fits = []
+        for i, order in enumerate(orders):
+            seeded = config.model_copy(update={"seed": config.seed + i})
+            fits.append(_fit_to(seeded, (train[0][order[:size]], train[1][order[:size]]), held_out))
+            on_fit()
+        points.append(CurvePoint(pairs=size, accuracy=[f.accuracy_ties_half for f in fits], nll=[f.nll for f in fits]))
+    return points
+
+
+def curve_sizes(n: int) -> list[int]:
+    """Numbers of pairs along a learning curve over n of them."""
+    return [*takewhile(lambda size: size < n, (FEWEST * 2**i for i in count())), n]
+
+
+def _fit_to(config: FeaturesConfig, train: Sides, held_out: Sides) -> Fit:
+    try:
+        net, _ = fitted(config, *train)
+    except DataError:
+        nothing_N = torch.zeros(len(held_out[0]))
+        return measured(nothing_N, nothing_N)
+    with torch.no_grad():
+        return measured(net(held_out[0]), net(held_out[1]))
 
 
 @torch.no_grad()
@@ -62,6 +111,13 @@ def is_constant(net: FeatureNet, scaled_NF: Tensor) -> bool:
     """Whether the net says the same of all of N texts."""
     score_N = net(scaled_NF)
     return bool(score_N.max() - score_N.min() < CONSTANT)
+
+
+@torch.no_grad()
+def _centred(net: FeatureNet, scaled_NF: Tensor) -> FeatureNet:
+    last = [layer for layer in net.layers if isinstance(layer, torch.nn.Linear)][-1]
+    last.bias -= net(scaled_NF).mean()
+    return net
 
 
 def _trained(config: FeaturesConfig, chosen_NF: Tensor, rejected_NF: Tensor, seed: int) -> FeatureNet:

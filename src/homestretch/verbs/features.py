@@ -1,4 +1,4 @@
-"""A reward of named features: fitted to pairs, measured on others beside what is simpler, and explained."""
+"""A reward of named features: fitted to pairs, and measured on others beside what is simpler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from homestretch.config.features import FeaturesConfig
 from homestretch.config.overrides import apply
 from homestretch.config.yaml import Document, load_file
-from homestretch.data.records import Example, completion_text, side
+from homestretch.data.records import Example, completion_text, prompt_text, side
 from homestretch.errors import DataError
 from homestretch.metrics.sentences import words
 from homestretch.verbs.run import Overrides, as_texts
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from homestretch.data.sources import OnBadRow
+    from homestretch.ordered import CurvePoint
+    from homestretch.rewards.feature_fit import Sides
     from homestretch.rewards.named import NamedReward
 
 FIT = "fit.json"
@@ -33,6 +35,7 @@ def fit_features(
     out: str | Path,
     settings: str | Path | None = None,
     on_bad_row: OnBadRow = "error",
+    curve: bool = False,
     overrides: Overrides = (),
 ) -> dict[str, Any]:
     """Fit a reward of features to the data's pairs; `out` becomes a reward, with how well it does in `fit.json`.
@@ -40,11 +43,15 @@ def fit_features(
     `settings` is a YAML file of `FeaturesConfig`, `overrides` such as `["features.concise={low: -60}"]` stand on top.
     Columns of the data are read of either side: `chosen_features` are the `features` of the chosen answer. Measured on
     the validation split, or on a share of the prompts; beside it stand what length alone, each feature alone and their
-    plain mean do. Raises InputError.
+    plain mean do. `curve`: also what fewer pairs would have given. Raises InputError.
     """
     config = features_config(settings, overrides)
     check_writable(Path(out) / FIT)
-    train, validation = pairs_of(data, config, on_bad_row)
+    train, validation = pairs_of(data, validation_fraction=config.validation_fraction, on_bad_row=on_bad_row)
+    if not validation:
+        raise DataError(f"{data}: there is nothing to measure the reward on; give pairs of three prompts at least.")
+
+    import torch
 
     from homestretch.rewards.feature_fit import fitted, measured
     from homestretch.rewards.features import save_features
@@ -60,6 +67,8 @@ def fit_features(
         "validation": asdict(measured(*scores(net, *validation_values))),
         "alone": alone(config, validation, *validation_values),
         "annotators": annotators(validation, *scores(net, *validation_values)),
+        "remarks": remarks(config, [*train, *validation], torch.cat([chosen_NF, rejected_NF])),
+        "curve": [p.model_dump() for p in curve_of(config, train_values, validation_values)] if curve else [],
     }
     save_features(config, net, Path(out))
     write_text(Path(out) / FIT, json.dumps(found, indent=1))
@@ -75,15 +84,36 @@ def score_features(reward: str | Path, examples: Sequence[Example], texts: Seque
     return [float(value) for value in ask(named, examples, texts, [True] * len(texts)) if value is not None]
 
 
-def explain_features(reward: str | Path, data: str | Path, *, on_bad_row: OnBadRow = "error") -> dict[str, Any]:
-    """What a reward of features looks at, on the data's pairs: see `rewards.feature_explain`. Raises InputError."""
-    from homestretch.rewards.feature_explain import explanation
-    from homestretch.rewards.features import read_features
+def curve_of(config: FeaturesConfig, train: Sides, held_out: Sides) -> list[CurvePoint]:
+    """The learning curve, with a bar."""
+    from homestretch.progress import progress
+    from homestretch.rewards.feature_fit import ORDERS, curve_sizes, learning_curve
 
-    config, net = read_features(reward)
-    train, validation = pairs_of(data, config, on_bad_row)
-    pairs = [*train, *validation]
-    return explanation(config, net, *feature_values(config, pairs))
+    with progress(ORDERS * len(curve_sizes(len(train[0]))), "learning curve", "fit") as bar:
+        return learning_curve(config, train, held_out, on_fit=bar.advance)
+
+
+def remarks(config: FeaturesConfig, pairs: Sequence[Example], both_MF: Tensor) -> list[str]:
+    """Sentences about what a fit cannot use: features that are constant, pairs that stand there in both orders."""
+    low_F, high_F = both_MF.amin(0).tolist(), both_MF.amax(0).tolist()
+    found = [
+        f"The feature `{name}` has the same value in every text and says nothing; leave it out."
+        for name, low, high in zip(sorted(config.features), low_F, high_F, strict=True)
+        if low == high
+    ]
+    seen: dict[tuple[str, str, str], str] = {}
+    contradicted = []
+    for pair in pairs:
+        better, worse = (completion_text(side(pair, name)) for name in SIDES)
+        seen.setdefault((prompt_text(pair), better, worse), pair.where)
+        if (other := seen.get((prompt_text(pair), worse, better))) is not None:
+            contradicted.append(f"{pair.where} ({other})")
+    if contradicted:
+        found.append(
+            f"Pairs that stand in the data in the other order as well: {len(contradicted)}, such as {contradicted[0]}; "
+            "they cancel out: keep the order that is right."
+        )
+    return found
 
 
 def features_config(settings: str | Path | None, overrides: Overrides) -> FeaturesConfig:
@@ -93,11 +123,19 @@ def features_config(settings: str | Path | None, overrides: Overrides) -> Featur
     return FeaturesConfig.parse(document.values, where=document.where)
 
 
-def pairs_of(data: str | Path, config: FeaturesConfig, on_bad_row: OnBadRow) -> tuple[list[Example], list[Example]]:
-    """Pairs to fit and pairs to measure on, without a prompt in common. Raises DataError."""
+def pairs_of(
+    data: str | Path, *, validation_fraction: float, on_bad_row: OnBadRow
+) -> tuple[list[Example], list[Example]]:
+    """Pairs to fit and pairs to measure on, without a prompt in common: the validation split, or that share of the
+    prompts. A smaller share is part of a larger one. Raises DataError."""
     from homestretch.data.sources import load
+    from homestretch.training.needs import refuse_equal
 
-    splits = load(data, shares=(config.validation_fraction, 0), on_bad_row=on_bad_row, seed=config.seed)
+    def check(example: Example) -> None:
+        if "rejected" in example.columns:
+            refuse_equal(example)
+
+    splits = load(data, shares=(validation_fraction, 0), check=check, on_bad_row=on_bad_row)
     for example in [*splits.train, *splits.validation]:
         if "rejected" not in example.columns:
             raise DataError(f"{example.where}: the row has no `rejected`; give pairs of a better and a worse text.")

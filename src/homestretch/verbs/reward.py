@@ -14,6 +14,7 @@ from homestretch.results import RunFolder
 from homestretch.verbs.run import Overrides, own_pairs
 from homestretch.writing import check_writable, write_rows
 
+Device = Literal["auto", "cpu", "cuda", "mps"]
 ROWS_AT_ONCE = 64
 
 
@@ -43,7 +44,7 @@ def score_rows(
     out: str | Path | None = None,
     *,
     split: Literal["train", "validation", "test"] = "test",
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    device: Device = "auto",
 ) -> list[dict[str, Any]]:
     """The reward (a logit) of every row's `text`, or of its completion: `{"id", "prompt", "text", "reward"}`.
 
@@ -53,37 +54,41 @@ def score_rows(
     """
     if out is not None:
         check_writable(out)
-    from homestretch.policies.load import choose_device
-    from homestretch.progress import progress
     from homestretch.rewards.features import SETTINGS
-    from homestretch.rewards.model import load_reward
     from homestretch.verbs.features import score_features
 
     examples = examples_of(data, split)
     rows = text_rows(examples)
+    given, texts, ended = ([row[key] for row in rows] for key in ("given", "text", "terminated"))
     folder = reward_folder(Path(reward_model))
     if (folder / SETTINGS).is_file():
-        texts = [row["text"] for row in rows]
-        for row, reward in zip(rows, score_features(folder, examples, texts), strict=True):
-            del row["terminated"], row["given"]
-            row["reward"] = reward
-        return _written(rows, out)
-    scorer = load_reward(folder, device=choose_device(device))
-    with progress(len(rows), "score", "row") as bar:
-        for at in range(0, len(rows), ROWS_AT_ONCE):
-            part = rows[at : at + ROWS_AT_ONCE]
-            ended = [row.pop("terminated") for row in part]
-            rewards = scorer([row.pop("given") for row in part], [row["text"] for row in part], terminated=ended)
-            for row, reward in zip(part, rewards, strict=True):
-                row["reward"] = reward
-            bar.advance(len(part))
-    return _written(rows, out)
-
-
-def _written(rows: list[dict[str, Any]], out: str | Path | None) -> list[dict[str, Any]]:
+        rewards = score_features(folder, examples, texts)
+    else:
+        rewards = score_texts(folder, given, texts, ended, device=device)
+    made = [
+        {"id": row["id"], "prompt": row["prompt"], "text": row["text"], "reward": reward}
+        for row, reward in zip(rows, rewards, strict=True)
+    ]
     if out is not None:
-        write_rows(out, rows)
-    return rows
+        write_rows(out, made)
+    return made
+
+
+def score_texts(
+    folder: Path, prompts: Sequence[Any], texts: Sequence[str], terminated: Sequence[bool], *, device: Device = "auto"
+) -> list[float]:
+    """The reward model's logit of each text; `terminated` says which texts end by themselves. Raises InputError."""
+    from homestretch.policies.load import choose_device
+    from homestretch.progress import progress
+    from homestretch.rewards.model import load_reward
+
+    scorer, found = load_reward(folder, device=choose_device(device)), list[float]()
+    with progress(len(texts), "score", "row") as bar:
+        for at in range(0, len(texts), ROWS_AT_ONCE):
+            part = slice(at, at + ROWS_AT_ONCE)
+            found += scorer(prompts[part], texts[part], terminated=terminated[part])
+            bar.advance(len(texts[part]))
+    return found
 
 
 def reward_folder(path: Path) -> Path:
