@@ -209,7 +209,7 @@ def _about(folder: Path) -> str:
 def first_table(file: Path) -> str:
     """The first table of a page of results, its links as plain text; a sentence where there is none yet."""
     if not file.is_file():
-        return f"Not run yet: there is no `experiments/{file.parent.name}/{RESULTS}`."
+        return f"Not run yet: `experiments/{file.parent.name}` has no results."
     lines = file.read_text(encoding="utf-8").splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("|"))
     end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))

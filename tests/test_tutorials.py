@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from pages import DOCS, Walk, blocks
+from pages import DOCS, Walk, blocks, unexplained
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +83,7 @@ def test_a_reward_is_written_measured_and_trained_against(tmp_path: Path) -> Non
             abs=1e-5,
         )
         assert 0 <= row["objective/style"] <= 2 and 0 <= row["objective/golden/place"] <= 1
-    assert walk.printed.count("\n") == 2
+    assert walk.printed.count("\n") == 2 and unexplained(tmp_path) == set()
 
 
 def missing_ends(row: dict[str, float]) -> float:
