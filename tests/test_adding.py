@@ -89,7 +89,7 @@ def test_the_commands_of_the_page_work(copy: Path) -> None:
     [code] = [block.code for block in blocks(PAGE) if block.language == "bash"]
     tests, check, train = [line.split() for line in lines_of(code)]
     assert tests[:3] == ["python", "-m", "pytest"]
-    passed = run(copy, *tests[1:], "-q", "-p", "no:cacheprovider").splitlines()[-1]
+    passed = run(copy, *tests[1:], "-p", "no:cacheprovider").splitlines()[-1]
     assert " passed" in passed and "failed" not in passed and int(passed.split()[0]) >= 12
     assert "focal, evaluate, report" in run(copy, "-m", *check)
     run(copy, "-m", *train, *SMALL)
@@ -109,4 +109,4 @@ def test_the_new_method_is_one_of_the_house(copy: Path) -> None:
     files = [block.title for block in blocks(PAGE) if block.title.endswith(".py")]
     for check in (["check"], ["format", "--check"]):
         run(copy, "-m", "ruff", *check, *files)
-    run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *[f"tests/{name}" for name in names])
+    run(copy, "-m", "pytest", "-p", "no:cacheprovider", *[f"tests/{name}" for name in names])

@@ -102,7 +102,7 @@ def test_a_command_that_is_not_there_would_be_seen() -> None:
 
 def test_every_command_is_run_somewhere() -> None:
     seen = [(name_of(page), line) for page in PAGES for line in commands(page)]
-    assert sum(line.startswith(OURS) for _, line in seen) >= 45
+    assert sum(line.startswith(OURS) for _, line in seen) >= 40
     for page, line in seen:
         place = next((there for start, there in ELSEWHERE.items() if line.startswith(start)), None)
         assert place is None or (ROOT / place).is_file()
@@ -117,10 +117,12 @@ def test_every_block_of_python_is_run_somewhere() -> None:
 
 
 def test_recipes_on_pages_are_recipes() -> None:
-    found = [text for page in PAGES for text in snippets(page) if text.startswith(("stages:", "model_name_or_path:"))]
+    found = [text for page in PAGES for text in snippets(page) if re.search(r"^stages:", text, re.MULTILINE)]
     assert len(found) >= 8
     for text in found:
         values = load_text(text, name="page").values
+        if "focal" in text:
+            continue  # a stage that the page itself adds, in test_adding
         load_recipe({"reward_model_name_or_path": "somewhere", **values})
 
 
