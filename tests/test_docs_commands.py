@@ -197,8 +197,10 @@ def test_the_commands_of_a_page_can_be_typed(page: str, tmp_path: Path) -> None:
             walk.type(line)
     first = next(line for line in commands(file) if line.startswith(OURS))
     with walk.inside():
-        texts = [word.partition("=") for word in walk.arguments(first) if re.match(r"[a-z_.]+=", word)]
-    walk.names["small"] = {key: yaml.safe_load(value) for key, _, value in texts if key != "tokens"}
+        texts = [word.partition("=") for word in walk.arguments(first) if re.match(r"[\w.]+=", word)]
+    absent = ("tokens", "gold") if page == "compare.md" else ()  # a budget, and a recipe that the block leaves out
+    small = {key: yaml.safe_load(value) for key, _, value in texts if key.partition(".")[0] not in absent}
+    walk.names["small"] = small
     for block in blocks(file):
         if block.language == "python" and "overrides" in walk.here(block.code):
             walk.take(block)
