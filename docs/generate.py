@@ -1,22 +1,27 @@
 """Write the pages that repeat what the code says: help of every command, equations of every metric, the plan.
 
-    python docs/generate.py          writes docs/commands/*.md, docs/metrics/outputs.md, tables of docs/scaling.md and
-                                     counts of docs/reliability.md
+    python docs/generate.py    writes docs/commands/*.md, docs/metrics/outputs.md, the tables of docs/scaling.md and
+                               docs/which-method.md, and the counts of docs/reliability.md
 
 A test compares these files with `pages()`, so that a stale one is refused.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
 import json
 import os
+import re
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 BENCHMARKS = DOCS.parent / "benchmarks"
+EXPERIMENTS = DOCS.parent / "experiments"
+RESULTS = "RESULTS.md"
 NOTE = "<!-- Written by docs/generate.py; change the code instead. -->"
 
 
@@ -27,6 +32,7 @@ def pages() -> dict[str, str]:
         "metrics/outputs.md": metrics_page(),
         "scaling.md": scaling_page(),
         "reliability.md": reliability_page(),
+        "which-method.md": methods_page(),
     }
 
 
@@ -201,6 +207,55 @@ def _pair(point: dict[str, Any], unit: float) -> str:
 
 def _interval(found: dict[str, Any]) -> str:
     return f"{found['ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def methods_page() -> str:
+    """The page as it is, with the recipes, and tables out of the experiments."""
+    text = (DOCS / "which-method.md").read_text(encoding="utf-8")
+    text = filled(filled(text, "recipes", _recipes()), "experiments", _experiments())
+    for name in ("last_mile", "compare"):
+        text = filled(text, name, first_table(EXPERIMENTS / name / RESULTS))
+    return text
+
+
+def _recipes() -> str:
+    from homestretch.config.shipped import shipped, when
+
+    rows = ["| take | when | recipes |", "| --- | --- | --- |"]
+    for method, group in groupby(shipped().items(), lambda item: item[0].partition("/")[0]):
+        listed = list(group)
+        names = ", ".join(f"`{name}`" for name, _ in listed)
+        rows.append(f"| `{method}` | {_cell(when(listed[0][1]))} | {names} |")
+    return "\n".join(rows)
+
+
+def _experiments() -> str:
+    """A line for each folder of experiments: what it is about, and whether it has results."""
+    rows = ["| experiment | what it is about | results |", "| --- | --- | --- |"]
+    for folder in sorted(path for path in EXPERIMENTS.iterdir() if any(path.glob("*.py"))):
+        found = f"`experiments/{folder.name}/{RESULTS}`" if (folder / RESULTS).is_file() else "not run yet"
+        rows.append(f"| `{folder.name}` | {_cell(_about(folder))} | {found} |")
+    return "\n".join(rows)
+
+
+def _about(folder: Path) -> str:
+    """The title of an experiment's results, or the first paragraph of its main script."""
+    if (folder / RESULTS).is_file():
+        return (folder / RESULTS).read_text(encoding="utf-8").splitlines()[0].lstrip("# ").partition(":")[0]
+    scripts = sorted(folder.glob("*.py"), key=lambda path: (path.name != "run.py", path.name))
+    text = ast.get_docstring(ast.parse(scripts[0].read_text(encoding="utf-8"))) or ""
+    return text.partition("\n\n")[0].rstrip(".")
+
+
+def first_table(file: Path) -> str:
+    """The first table of a page of results, its links as plain text; a sentence where there is none yet."""
+    if not file.is_file():
+        return f"Not run yet: `experiments/{file.parent.name}` has no results."
+    lines = file.read_text(encoding="utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
+    table = "\n".join(lines[start:end])
+    return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", f"From `experiments/{file.parent.name}/{RESULTS}`:\n\n{table}")
 
 
 def _cell(text: str) -> str:

@@ -24,6 +24,7 @@ COMMANDS = [
     ["recipes", "ls"], ["recipes", "cat"], ["recipes", "cp"], ["recipes", "check"], ["doctor"], ["lab"],
     ["lab", "teacher-hacking"],
 ]  # fmt: skip
+METHODS = {"alol", "best_of", "distill", "dpo", "gold", "grpo", "ift", "modpo", "ppo", "rloo", "wbc"}
 HEAVY = {"torch", "transformers", "numpy", "yaml", "scipy", "matplotlib", "datasets"}
 PAIR = '{"prompt": "a b", "completion": "c"}\n'
 
@@ -252,8 +253,12 @@ def test_exit_codes(
 
 def test_recipes_can_be_listed_shown_copied_and_checked(tmp_path: Path) -> None:
     listed = homestretch("recipes", "ls").stdout.splitlines()
-    assert all(len(line.split("  ", 1)[1].strip()) > 20 for line in listed)
-    name = listed[0].split()[0]
+    methods = [line for line in listed if not line.startswith(" ")]
+    assert [line.partition(": ")[0] for line in methods] == [*sorted({*METHODS, "last_mile"}), "launch"]
+    assert all(len(line.partition(": ")[2]) > 40 for line in methods), "when to take it"
+    recipes = [line.split(maxsplit=1) for line in listed if line.startswith(" ")]
+    assert len(recipes) == 42 and all(len(phrase) > 20 for _, phrase in recipes)
+    name = recipes[0][0]
     copy = tmp_path / "mine.yaml"
     assert homestretch("recipes", "cp", name, copy).stdout == f"{copy}\n"
     assert homestretch("recipes", "cat", name).stdout == copy.read_text(encoding="utf-8")

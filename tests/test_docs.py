@@ -126,6 +126,29 @@ def test_public_names_are_sorted_and_there() -> None:
         _ = homestretch.nothing
 
 
+def test_every_verb_is_on_the_page_about_python() -> None:
+    page = (DOCS / "python.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^::: homestretch\.(verbs\.\w+)\n    options: \{members: \[([^]]+)\]", page, re.MULTILINE))
+    verbs = {name: home for name, home in homestretch._HOME.items() if home.startswith("verbs.")}
+    assert len(verbs) >= 16
+    assert [name for name, home in verbs.items() if name not in shown.get(home, "").split(", ")] == []
+
+
+def test_results_that_pages_speak_of_are_there() -> None:
+    for page in [*DOCS.rglob("*.md"), ROOT / "README.md"]:
+        for file in re.findall(r"experiments/\w+/\w+\.md", page.read_text(encoding="utf-8")):
+            assert (ROOT / file).is_file(), f"{page}: {file}"
+
+
+def test_tables_of_results_are_copied_without_their_links(tmp_path: Path) -> None:
+    file = tmp_path / "some" / "RESULTS.md"
+    assert module_of("generate.py").first_table(file) == "Not run yet: `experiments/some` has no results."
+    file.parent.mkdir()
+    file.write_text("# Some\n\ntext | more\n\n| a | b |\n| --- | --- |\n| [log](../log.md) | 1 |\n\n| later |\n")
+    table = "From `experiments/some/RESULTS.md`:\n\n| a | b |\n| --- | --- |\n| log | 1 |"
+    assert module_of("generate.py").first_table(file) == table
+
+
 def isort_style(name: str) -> tuple[int, str]:
     """Constants, then classes, then the rest."""
     return (0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2, name)

@@ -9,7 +9,7 @@ import pytest
 
 from homestretch.config.base import Config
 from homestretch.config.recipe import DatasetConfig, Recipe, dump, load_recipe
-from homestretch.config.shipped import find_recipe, find_shipped, launchers, phrase, recipes_folder, shipped
+from homestretch.config.shipped import find_recipe, find_shipped, launchers, phrase, recipes_folder, shipped, when
 from homestretch.config.stages import STAGES, stage_kind
 from homestretch.config.yaml import load_file
 from homestretch.errors import RecipeError
@@ -54,6 +54,15 @@ def test_a_shipped_recipe_says_what_it_is(path: Path) -> None:
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first == f"# {phrase(path)}"
     assert 20 < len(phrase(path)) < 110
+
+
+def test_a_method_says_when_to_take_it_the_same_in_all_its_recipes(tmp_path: Path) -> None:
+    said = {path: when(path) for path in [*FILES, *launchers().values()]}
+    assert all(40 < len(text) < 110 for text in said.values())
+    by_method = {(path.parent.name, text) for path, text in said.items()}
+    assert len(by_method) == len({text for _, text in by_method}) == 13
+    (mine := tmp_path / "mine.yaml").write_text("# Mine.\nstages: [sft]\n", encoding="utf-8")
+    assert (phrase(mine), when(mine)) == ("Mine.", "")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")

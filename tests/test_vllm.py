@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pages import DOCS, blocks
 from toy import row, trunk_of
 
 from homestretch.algorithms.rollouts import response_weights, token_weights
@@ -155,3 +156,15 @@ def test_a_run_learns_from_its_samples(tmp_path: Path, method: str, more: str) -
     assert len(rows) == 2 and rows[0]["objective/kl"] == pytest.approx(0, abs=1e-3)
     assert 0 < rows[0]["sampling/logp_difference"] < 1e-3 and rows[1]["sampling/logp_difference"] < 1e-3
     assert abs(rows[1]["objective/kl"]) > 1e-3
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_the_block_of_the_tutorial_answers(tmp_path: Path) -> None:
+    from homestretch.policies.load import resolve
+
+    (code,) = [b.code for b in blocks(DOCS / "tutorials" / "own-data.md") if b.title == "many.py"]
+    (tmp_path / "many.py").write_text(code.replace("runs/tickets/model", resolve(MODEL)), encoding="utf-8")
+    done = subprocess.run([sys.executable, "many.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.strip().splitlines()) >= 2

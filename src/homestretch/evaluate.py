@@ -132,7 +132,8 @@ def front_rows(
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """Rows of a `generations.jsonl`. Raises DataError (`file:line`) for a row that cannot be measured."""
+    """Rows of a `generations.jsonl`. Raises DataError (`file:line`) for a row that cannot be measured, InputError
+    where there are none."""
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would split at U+2028, inside a text

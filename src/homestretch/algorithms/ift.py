@@ -89,7 +89,7 @@ def ift_weights(logp_BT: Tensor, mask_BT: Tensor, *, gamma: float, formula: Form
 
 
 def gamma_sums(place: Tensor, *, gamma: float) -> Tensor:
-    """1 + gamma + ... + gamma^(t - 1) for places t, which is t itself at gamma 1."""
+    """1 + gamma + ... + gamma^(t - 1) for places t, of any shape; that is t itself at gamma 1."""
     return place.double() if gamma == 1 else (1 - gamma ** place.double()) / (1 - gamma)
 
 

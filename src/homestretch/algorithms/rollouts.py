@@ -93,5 +93,5 @@ def ratio_diagnostics(logp_BT: Tensor, logp_old_BT: Tensor, mask_BT: Tensor) -> 
 
 
 def clipped_share(ratio: Tensor, mask: Tensor, *, cliprange: float) -> Diagnostics:
-    """Which of the ratios of a method, of tokens or of responses, lie outside the interval."""
+    """Which of the ratios of a method, (B, T) of tokens or (B,) of responses, lie outside 1 +- cliprange."""
     return {"policy/clipfrac_avg": (((ratio - 1).abs() > cliprange).float(), mask)}

@@ -15,13 +15,19 @@ Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, or a n
 
 @app.command("ls")
 def ls() -> None:
-    """List the recipes that come with homestretch, then configurations of `accelerate launch` for several processes."""
-    from homestretch.config.shipped import launchers, phrase, shipped
+    """List the recipes that come with homestretch by method, each with when to take it, then configurations of
+    `accelerate launch` for several processes."""
+    from itertools import groupby
+
+    from homestretch.config.shipped import launchers, phrase, shipped, when
 
     there = shipped() | launchers()
     width = max(map(len, there), default=0)
-    for name, path in there.items():
-        print(f"{name.ljust(width)}  {phrase(path)}")
+    for method, group in groupby(there.items(), lambda item: item[0].partition("/")[0]):
+        listed = list(group)
+        print(f"{method}: {when(listed[0][1])}")
+        for name, path in listed:
+            print(f"  {name.ljust(width)}  {phrase(path)}")
 
 
 @app.command("cat")

@@ -21,6 +21,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
+    trains_policy: ClassVar[bool] = False
+    """Whether the run has another model after a stage with these settings, or answers with it in another way."""
+
     least_share: ClassVar[float] = 0.0
     """The least that the first of the `shares` can be."""
 
@@ -40,7 +43,7 @@ class Config(BaseModel):
         return {}
 
     def with_shares(self, shares: Mapping[str, float]) -> Self:
-        """The same settings with other weights of the same objectives."""
+        """The same settings with other weights of its objectives. Raises NotImplementedError where it has none."""
         raise NotImplementedError(f"{type(self).__name__} trades nothing off.")
 
     @classmethod

@@ -6,7 +6,7 @@ best_of: {num_samples: 8, rewards: {model: 0.7, concise: 0.3}}
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
@@ -16,6 +16,8 @@ from homestretch.config.rewards import OutputRewards, some_weight, weights_of, w
 
 class BestOfConfig(Config):
     """What the current model answers is the best of n samples by a weighted sum of rewards (Stiennon et al. 2020)."""
+
+    trains_policy: ClassVar[bool] = True
 
     num_samples: PositiveInt | None = None
     """n, samples of each prompt."""

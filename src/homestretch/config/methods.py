@@ -83,7 +83,8 @@ def load_methods(
 
 
 def named_files(sources: Sequence[str | Path]) -> dict[str, Source]:
-    """Names of files: their stems, with the folder before them where two are the same."""
+    """Names of files: their stems, with the folder before them where two are the same. Raises RecipeError where that is
+    not enough to tell them apart."""
     paths = [find_recipe(source) for source in sources]
     stems = [path.stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else [f"{p.resolve().parent.name}-{p.stem}" for p in paths]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -12,6 +12,8 @@ from homestretch.config.training import TrainingConfig
 
 class RewardConfig(TrainingConfig):
     """A scalar head on the last hidden state of prompt and completion (Solway 2024, sheet 2.3)."""
+
+    trains_policy: ClassVar[bool] = False
 
     kind: Literal["classifier", "pairwise"] = "classifier"
     """`classifier`: binary cross-entropy of references (1) against negatives (0); `pairwise`: Bradley-Terry."""

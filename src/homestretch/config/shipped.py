@@ -65,5 +65,15 @@ def _names(name: str, there: Iterable[str]) -> list[str]:
 
 def phrase(path: Path) -> str:
     """What a recipe does: its first line, a comment."""
+    return _first_lines(path)[0].lstrip("#").strip()
+
+
+def when(path: Path) -> str:
+    """When to take a recipe, the same for all of a method: its second line, a comment `When: ...`; else nothing."""
+    _, mark, text = _first_lines(path)[1].partition("# When: ")
+    return text.strip() if mark else ""
+
+
+def _first_lines(path: Path) -> tuple[str, str]:
     with path.open(encoding="utf-8") as file:
-        return file.readline().lstrip("#").strip()
+        return file.readline(), file.readline()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator
 
@@ -23,6 +23,8 @@ def _shares(models: dict[str, float]) -> dict[str, float]:
 class SoupConfig(Config):
     """One model out of several that were trained from the same start (Wortsman et al. 2022, arXiv:2203.05482; of DPO
     policies: Rame et al. 2023, arXiv:2306.04488)."""
+
+    trains_policy: ClassVar[bool] = True
 
     models: Annotated[dict[str, float], AfterValidator(_shares)]
     """Folder of each model and its share; shares sum to 1, and one may be negative to go beyond the others. `{seed}` in

@@ -46,21 +46,7 @@ STAGES: dict[str, type[Config]] = {
     "report": ReportConfig,
 }
 
-TRAINS_POLICY = (
-    "sft",
-    "ift",
-    "wbc",
-    "gold",
-    "alol",
-    "dpo",
-    "modpo",
-    "ppo",
-    "rloo",
-    "grpo",
-    "distill",
-    "soup",
-    "best_of",
-)
+TRAINS_POLICY = tuple(kind for kind, settings in STAGES.items() if settings.trains_policy)
 """Stages after which the run has another model, or answers with it in another way."""
 
 LIKELIHOOD = ("sft", "ift")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -14,6 +14,8 @@ MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_CPU = 16_384, 768
 
 class TrainingConfig(Config):
     """How one stage trains; the method's own fields are added by its subclass."""
+
+    trains_policy: ClassVar[bool] = True
 
     learning_rate: float = Field(2e-4, gt=0)
     """Peak step size of AdamW. 1e-4 to 5e-4 suits LoRA, 1e-5 to 5e-5 full fine-tuning."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -14,6 +14,8 @@ UNREAD = ("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modul
 
 class ValueConfig(TrainingConfig):
     """A head on the prompt's states of the frozen current model (Baheti et al. 2024, sheet 2.3 and 2.4)."""
+
+    trains_policy: ClassVar[bool] = False
 
     learning_rate: float = Field(1e-3, gt=0)
     """Peak step size of the head. Origin: ours; the authors' 1e-5 to 2e-5 moves a new head little in few steps."""

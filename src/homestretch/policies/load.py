@@ -110,7 +110,10 @@ def load_lm(
 def load_tokenizer(
     name_or_path: str, *, revision: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model; without an end marker it is refused, without a pad token it uses the end marker."""
+    """The tokenizer of a model; without a pad token it uses the end marker.
+
+    Raises InputError where it cannot be loaded or has no end marker.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             resolve(name_or_path), revision=revision, trust_remote_code=trust_remote_code

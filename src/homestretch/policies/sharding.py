@@ -85,7 +85,7 @@ def shard(trunk: Trunk, device: torch.device) -> Trunk:
 
 def layers(trunk: Trunk) -> list[nn.Module]:
     """What is gathered at a time: modules of the classes that accelerate's configuration names, or else of those that
-    transformers says must not be split."""
+    transformers says must not be split. Raises InputError where the model has none of them."""
     plugin = FullyShardedDataParallelPlugin()
     names = set(plugin.transformer_cls_names_to_wrap or trunk.lm._no_split_modules or ())
     found = [module for module in trunk.modules() if type(module).__name__ in names]

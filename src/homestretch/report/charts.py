@@ -248,6 +248,7 @@ def _finish(axes: Axes) -> None:
 
 
 def shortened(text: str, limit: int) -> str:
+    """The text, or its start with an ellipsis, in `limit` characters at most."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -37,6 +37,7 @@ class Verdict:
 
     @property
     def title(self) -> str:
+        """The outcome as the page's headline."""
         return TITLES[self.outcome]
 
 

@@ -53,6 +53,7 @@ class FeatureNet(nn.Module):
         self.layers = nn.Sequential(*layers, ACTIVATIONS[output_activation]())
 
     def forward(self, scaled_NF: Tensor) -> Tensor:
+        """The reward (N,) of rows of features (N, F), each scaled to 0..1."""
         return self.layers(scaled_NF).squeeze(-1)
 
 

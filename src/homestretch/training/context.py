@@ -72,7 +72,10 @@ class Context:
 
     @property
     def max_prompt_length(self) -> int:
-        """Tokens of a prompt at most: the recipe's limit, or what the model's positions leave beside a completion."""
+        """Tokens of a prompt at most: the recipe's limit, or what the model's positions leave beside a completion.
+
+        Raises RecipeError where they leave nothing.
+        """
         data = self.recipe.dataset
         positions = getattr(self.config.get_text_config(), "max_position_embeddings", None)
         if positions is None:

@@ -40,7 +40,8 @@ def check_needs(recipe: Recipe, splits: Splits) -> None:
 
 
 def check_column(stage: Stage, made: set[str], examples: Sequence[Example]) -> None:
-    """The stage's column is in all rows, or in none and an earlier stage makes it."""
+    """Raise RecipeError unless the rows have the stage's column or an earlier stage makes it, DataError where only some
+    rows have it."""
     column, maker = COLUMNS[stage.kind]
     lacking = [e for e in examples if column not in e.columns]
     if maker not in made and len(lacking) == len(examples):
@@ -56,8 +57,8 @@ def check_column(stage: Stage, made: set[str], examples: Sequence[Example]) -> N
 
 
 def check_rewards(stage: Stage, made: set[str], examples: Sequence[Example]) -> None:
-    """The rewards that the stage names are there: functions, packaged models, columns of the rows, and the run's reward
-    model."""
+    """Raise RecipeError unless the rewards that the stage names are there: functions, packaged models, columns of the
+    rows, and the run's reward model."""
     terms: Mapping[str, RewardTerm] = getattr(stage.config, "rewards", {})
     for name, term in terms.items():
         if name == MODEL and "reward" not in made:

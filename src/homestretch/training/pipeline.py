@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 from homestretch import ranks
+from homestretch.algorithms.ift import IFT
+from homestretch.algorithms.sft import SFT
 from homestretch.collectives import from_first, wait
 from homestretch.config.distill import DistillConfig
 from homestretch.config.objectives import ObjectiveTerm
@@ -23,7 +25,7 @@ from homestretch.config.stages import TRAINS_POLICY
 from homestretch.data.sources import Splits, load
 from homestretch.errors import InputError
 from homestretch.locking import alone_in, is_free
-from homestretch.policies.load import choose_device
+from homestretch.policies.load import choose_device, resolve
 from homestretch.policies.memory import peak, start_peak, steady_heap
 from homestretch.progress import say
 from homestretch.results import Environment, RunFolder, StageFolder, StageRecord
@@ -58,8 +60,8 @@ from homestretch.training.tracking import check_tracker
 from homestretch.writing import clear_parts, write_text
 
 STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
-    "sft": likelihood.run,
-    "ift": likelihood.run,
+    "sft": likelihood.stage(lambda config, rounds: SFT()),
+    "ift": likelihood.stage(IFT),
     "negatives": negatives.run,
     "reward": reward.run,
     "wbc": weighted.run,
@@ -91,6 +93,7 @@ def run_recipe(recipe: Recipe, out: str | Path, *, others: Sequence[RunFolder] =
     run = RunFolder(out)
     device = choose_device(recipe.device)
     model = recipe.model_name_or_path
+    resolve(model)  # a built-in model that is not installed is told of before any data is read
     context = Context(recipe=recipe, run=run, splits=EMPTY, model=model, device=device, others=others)
     check_tracker(recipe.report_to)
     if recipe.push_to_hub:

@@ -147,7 +147,8 @@ def oracle_of(bench: Bench) -> str:
 
 
 def learners(bench: Bench, oracle: str, seed: int) -> tuple[str, str]:
-    """Teacher and student after training on the oracle's samples; as they are where there are to be none."""
+    """Teacher and student after training on the oracle's samples; as they are where there are to be none, for which
+    they must be given (InputError)."""
     if bench.asked.lab.oracle_prompts == 0:
         if bench.scratch:
             raise InputError(

@@ -85,7 +85,10 @@ def stated_rewards(
 def policy_rewards(
     context: Context, config: ObjectivesConfig, pairs: Pairs, rows: list[TokenizedExample], folder: Path, model: str
 ) -> Tensor:
-    """beta times the log-ratio of each response (N,) under another policy and under the reference."""
+    """beta times the log-ratio of each response (N,) under another policy and under the reference, nats.
+
+    Raises InputError where that policy reads other tokens.
+    """
     trunk = context.load_trunk(model)
     policy = context.policy(trunk, None, config)
     most = max(max([*row.prompt_ids, *row.completion_ids]) for row in rows)

@@ -47,7 +47,8 @@ def train_on_pairs(
 ) -> Progress:
     """Train the current model on pairs, keep the best checkpoint, and save its model.
 
-    `known` gives what else is constant about the pairs, N rows for each field of their batches (see PairBatch).
+    `known` gives what else is constant about the pairs, N rows for each field of their batches (see PairBatch). Raises
+    DataError where no pair differs within the recipe's lengths.
     """
     examples = pairs_of(context, config)
     rows = context.pair_tokens(

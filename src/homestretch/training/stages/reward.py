@@ -35,7 +35,10 @@ MODES = "reward_model.json"
 
 
 def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
-    """Train on the run's negatives, keep the best checkpoint, and measure it on held-out prompts by failure mode."""
+    """Train on the run's negatives, keep the best checkpoint, and measure it on held-out prompts by failure mode.
+
+    Raises RecipeError without failure modes.
+    """
     if "negatives" not in context.folders:
         raise RecipeError("The stage `reward` needs failure modes: put a stage `negatives` before it.")
     source = context.folders["negatives"]
@@ -99,8 +102,13 @@ def with_places(batch: PairBatch, config: ContrastConfig, seed: int) -> Contrast
 
 
 def read_pairs(file: Path) -> list[Example]:
+<<<<<<< HEAD
     """Preference rows of a JSONL file."""
     lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # splitlines would split at U+2028, inside a text
+=======
+    """Preference rows of a JSONL file. Raises DataError where it has none."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+>>>>>>> h4
     rows = [example_from_row(json.loads(line), where=f"{file}:{n}") for n, line in enumerate(lines, start=1)]
     if not rows:
         raise DataError(f"{file}: there are no failure modes here; add training pairs or enable more classes.")
@@ -110,7 +118,10 @@ def read_pairs(file: Path) -> list[Example]:
 def split_pairs(
     pairs: list[Example], config: RewardConfig, held_out_mode: str | None, *, seed: int
 ) -> tuple[list[Example], list[Example]]:
-    """Pairs to train on and pairs to measure on, disjoint by prompt; the held-out mode is only measured."""
+    """Pairs to train on and pairs to measure on, disjoint by prompt; the held-out mode is only measured.
+
+    Raises DataError where there are too few for both.
+    """
     first: dict[str, str] = {}  # id of the first row of each prompt: a user's pairs may share one
     for row in pairs:
         first.setdefault(prompt_text(row), row.id)

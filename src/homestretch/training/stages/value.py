@@ -41,7 +41,10 @@ ADVANTAGES, SUMMARY = "advantages", "value.json"
 
 
 def run(context: Context, config: ValueConfig, folder: Path) -> Progress:
-    """Fit the head, keep the best checkpoint, and write the advantages of the training rows."""
+    """Fit the head, keep the best checkpoint, and write the advantages of the training rows.
+
+    Raises RecipeError where stored rewards and the reward model's may be of different units.
+    """
     examples = context.splits.train
     rows = context.tokens(examples, is_encoder_decoder=bool(context.config.is_encoder_decoder))
     if config.responses == "sampled" and not config.rewards and rows[0].reward is not None:
