@@ -45,6 +45,8 @@ Judges = Mapping[str, Path]
 LONGEST = {"max_prompt_length": 56, "max_completion_length": 36}
 """Tokens of prompts and completions; longer rows are left out."""
 COMMON = {"use_peft": False, "bf16": False}
+CONTENT = ("irrelevant", "near_miss", "swapped", "spliced", "mined")
+"""Failure modes that are harder to tell, of which the strong reward model has more."""
 ARMS: dict[str, dict[str, Any]] = {
     "free": {"kl": "off"},
     "kl_0.05": {"kl_coef": 0.05},
@@ -53,8 +55,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "stopped_blind": {"kl": "off", "doctor": "stop", "golden": {}},
 }
 BUDGETS: dict[str, dict[str, int]] = {
-    "": {"width": 128, "train": 3000, "sft": 1000, "strong": 600, "weak": 100, "rounds": 150, "rollout": 128},
-    "small": {"width": 96, "train": 1500, "sft": 400, "strong": 250, "weak": 60, "rounds": 60, "rollout": 64},
+    "": {"width": 128, "train": 3000, "sft": 2000, "strong": 3000, "weak": 100, "rounds": 100, "rollout": 128},
+    "small": {"width": 96, "train": 1500, "sft": 600, "strong": 700, "weak": 60, "rounds": 40, "rollout": 64},
     "quick": {"width": 32, "train": 120, "sft": 30, "strong": 10, "weak": 20, "rounds": 16, "rollout": 8},
 }
 """Width of the models, prompts, steps of fine-tuning and of the strong reward model, pairs of the weak one, rounds of
@@ -111,20 +113,21 @@ def start(model: Path, data: Path, budget: Budget) -> Recipe:
     sft = {**COMMON, "learning_rate": 2e-3, "lr_scheduler_type": "cosine", "train_batch_size": 32, "doctor": "off"}
     sft |= {"max_steps": budget["sft"], "metric_for_best_model": "nll"}
     negatives = {"held_out": None, "classes_per_example": 4, "mined": {"max_prompts": budget["train"] // 4}}
+    negatives["weights"] = dict.fromkeys(CONTENT, 3)
     return recipe(model, data, [{"sft": sft}, {"negatives": negatives}, judging(budget["strong"])])
 
 
 def weak(model: Path, data: Path, budget: Budget, seed: int) -> Recipe:
     """A reward model of few pairs that knows one failure mode: words in disorder."""
     negatives = {"classes": ["shuffled"], "held_out": None}
-    return recipe(model, data, [{"negatives": negatives}, judging(20)], seed=seed, pairs=budget["weak"])
+    return recipe(model, data, [{"negatives": negatives}, judging(40)], seed=seed, pairs=budget["weak"])
 
 
 def arm(
     name: str, model: Path, data: Path, judges: Judges, budget: Budget, seed: int, overrides: Sequence[str] = ()
 ) -> Recipe:
     """A way of running PPO against the weak reward model."""
-    ppo = {**COMMON, "learning_rate": 2e-4, "length_penalty": "none", "num_generations": 4, "save_steps": 1000}
+    ppo = {**COMMON, "learning_rate": 5e-4, "length_penalty": "none", "num_generations": 4, "save_steps": 1000}
     ppo |= dict.fromkeys(("rollout_batch_size", "train_batch_size"), budget["rollout"])
     ppo |= {"max_steps": budget["rounds"], "eval_steps": 2, "eval_examples": 32, "metric_for_best_model": METRIC}
     ppo |= {"golden": {"strong": {"reward_model": str(judges["strong"])}}, **ARMS[name]}
