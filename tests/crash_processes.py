@@ -119,7 +119,9 @@ def server() -> Iterator[Launch]:
                     code.append(int(answers.readline()))
                 return code[0] if code else None
 
-            last[:] = [Started(int(answers.readline()), log, wait, began)]
+            pid = int(answers.readline())
+            assert pid > 1, "not a process, and signals to it would reach others"
+            last[:] = [Started(pid, log, wait, began)]
             return last[0]
 
         try:
