@@ -88,7 +88,9 @@ class Trunk(nn.Module):
 
     def checkpoint_activations(self) -> None:
         """Compute activations again in the backward pass instead of keeping them, each with its own adapter on."""
-        self.lm.activation_checkpointing_enable(
+        # transformers below 5.23 has it under the old name only.
+        enable = getattr(self.lm, "activation_checkpointing_enable", self.lm.gradient_checkpointing_enable)
+        enable(
             {"use_reentrant": False, "context_fn": lambda: (nullcontext(), self.using(self.active))}
         )
         for module in self.lm.modules():
