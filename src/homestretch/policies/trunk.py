@@ -90,9 +90,7 @@ class Trunk(nn.Module):
         """Compute activations again in the backward pass instead of keeping them, each with its own adapter on."""
         # transformers below 5.23 has it under the old name only.
         enable = getattr(self.lm, "activation_checkpointing_enable", self.lm.gradient_checkpointing_enable)
-        enable(
-            {"use_reentrant": False, "context_fn": lambda: (nullcontext(), self.using(self.active))}
-        )
+        enable({"use_reentrant": False, "context_fn": lambda: (nullcontext(), self.using(self.active))})
         for module in self.lm.modules():
             # transformers does so in training mode alone; dropout stays as the model was loaded, off.
             if getattr(module, "gradient_checkpointing", False):
