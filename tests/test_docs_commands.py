@@ -31,6 +31,7 @@ ELSEWHERE = {
     "homestretch lab": "tests/test_lab.py",
     "make quickstart": "Makefile",
     "make test": "Makefile",
+    "make crash": "tests/test_crash.py",
     "git clone": "docs/quickstart.md",
     "source .venv/bin/activate": "Makefile",
     "accelerate launch": "tests/test_ranks_pipeline.py",

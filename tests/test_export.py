@@ -104,7 +104,7 @@ def test_the_model_of_a_run_is_the_one_that_was_trained(tmp_path):
         assert not list(run.glob(".*"))
         if kind == "adapter":  # or the same adapter would be other bytes in each process
             modules = json.loads((run / "model" / "adapter" / "adapter_config.json").read_text())["target_modules"]
-            assert modules == sorted(modules) and len(modules) > 6
+            assert modules == sorted(modules) and len(modules) >= 6
 
 
 def test_tokenizer_chat_template_and_end_marker_come_along(tmp_path):

@@ -101,7 +101,7 @@ def test_answers_that_come_while_others_fail_are_kept() -> None:
     with judge_server(behave) as asked, pytest.raises(EndpointDown, match=r"; 2 of 3 answers"):
         judged(asked, concurrency=3)
     with closing(sqlite3.connect(cache.cache_dir() / cache.FILE)) as table:
-        assert table.execute("SELECT reward FROM rewards").fetchall() == [(3.0,), (3.0,)]
+        assert table.execute("SELECT reward FROM checked_rewards").fetchall() == [(3.0,), (3.0,)]
 
 
 def test_a_row_without_a_usable_answer_is_named_and_the_others_are_kept() -> None:

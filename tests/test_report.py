@@ -244,5 +244,5 @@ def test_report_knows_results_only() -> None:
     for source in Path(package.__path__[0]).glob("*.py"):
         imported |= set(re.findall(r"^(?:from|import) (homestretch[.\w]*)", source.read_text(), flags=re.MULTILINE))
     outside = {m for m in imported if not m.startswith("homestretch.report")}
-    records = {"homestretch.compared", "homestretch.lab", "homestretch.results"}
+    records = {"homestretch.compared", "homestretch.lab", "homestretch.ordered", "homestretch.results"}
     assert outside == {*records, "homestretch.errors", "homestretch.writing"}

@@ -53,7 +53,7 @@ def read_file(path: Path) -> list[RawRow]:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text. Raises JSONDecodeError, also where it is nested too deeply or a number is too long."""
+    """The value of a text. Raises json.JSONDecodeError, also where it is nested too deeply or a number is too long."""
     try:
         value = json.loads(text)
     except RecursionError:
