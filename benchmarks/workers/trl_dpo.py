@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 
 import torch
 from datasets import load_dataset
 from peft import LoraConfig
 from protocol import answer, steady_rate
-from transformers import TrainerCallback
 from trl import DPOConfig, DPOTrainer
-
-
-class Watch(TrainerCallback):
-    """Time at the end of each step."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def on_step_end(self, *_: object, **__: object) -> None:
-        """Note the time."""
-        self.seconds.append(time.perf_counter())
+from trl_watch import Watch
 
 
 def main() -> None:

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 
 import torch
 from datasets import load_dataset
 from peft import LoraConfig
 from protocol import answer, steady_rate
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl.experimental.ppo import PPOConfig, PPOTrainer
-
-
-class Watch(TrainerCallback):
-    """Time at the end of each update."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def on_step_end(self, *_: object, **__: object) -> None:
-        """Note the time."""
-        self.seconds.append(time.perf_counter())
+from trl_watch import Watch
 
 
 def main() -> None:

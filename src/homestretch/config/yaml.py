@@ -77,7 +77,7 @@ class _StrictLoader(yaml.SafeLoader):
     source = "YAML"
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # of PyYAML's stubs
         if tag := getattr(event, "tag", None):
             problem = f"`{tag}` is a tag, which no setting needs"
             raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
