@@ -7,9 +7,14 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Models of tests are so small that threads cost more than they give; read by torch when it is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How fast an example is says how busy the machine is, and nothing about the code.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = "the shared data sets"
