@@ -204,6 +204,7 @@ def explore(check: Callable[..., None], wanted: int, seed: int, *drawn: st.Searc
     tally = Tally(wanted)
 
     @hypothesis.seed(seed)
+    # Cases are many and slow on purpose: how hypothesis would like them is no matter here.
     @settings(max_examples=wanted, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.tuples(*drawn))
     def one(case: tuple[Any, ...]) -> None:

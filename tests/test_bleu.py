@@ -16,7 +16,7 @@ words = st.lists(st.sampled_from("a b c d e".split()), max_size=8).map(" ".join)
 corpus = st.lists(st.tuples(words, words), min_size=1, max_size=5)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(corpus)
 def test_corpus_and_sentence_bleu_equal_sacrebleu(pairs):
     texts, references = [t for t, _ in pairs], [r for _, r in pairs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiny_tokenizers import CHAT, SPECIALS, tokenizer
 
@@ -87,7 +87,6 @@ def test_pad_tokens_inside_a_text_still_count():
 IDS = st.lists(st.integers(0, 60), max_size=7)
 
 
-@settings(deadline=None)
 @given(st.lists(IDS, min_size=1, max_size=6), st.sampled_from(["left", "right"]))
 def test_padding_is_lossless(lists, side):
     ids, mask = pad(lists, side=side)

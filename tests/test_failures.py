@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from homestretch.metrics.failures import RULES, failure_rates, failures, judge, longest_shared_run
@@ -113,7 +113,6 @@ def test_longest_shared_run_equals_trying_all(a, b):
     assert longest_shared_run(a, b) == max(runs, default=0)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60), st.lists(st.text(max_size=40), max_size=2))
 def test_any_text_can_be_judged_and_answers_are_booleans(text, source, references):
     answers = judge(text, source=source, references=references, terminated=None)

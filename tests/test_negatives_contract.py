@@ -62,7 +62,7 @@ def test_does_not_depend_on_the_order_of_the_corpus(name):
     assert [other(e, random.Random(f"0 {e.id}")) for e in DOCUMENTS] == outcomes(name)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(any_examples(), st.integers(0, 2**32), st.none() | st.integers(1, 5))
 def test_any_text(examples, seed, max_words):
     corpus = Corpus(examples, max_words=max_words)

@@ -63,7 +63,7 @@ def test_random_has_the_lengths_of_references():
     assert set(asked) == set(corpus.lengths)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(any_examples())
 def test_shuffled(examples):
     for e, n in made("shuffled", examples, Corpus(examples)):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from homestretch.data.samplers import epoch_batch, epoch_order
 from homestretch.ops.micro_batches import longest_first, token_budget_batches, token_shares
 
 
-@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(0, 2**32 - 1), st.integers(0, 50))
 def test_epoch_order_is_a_pure_permutation(n, seed, epoch):
     order = epoch_order(n, seed=seed, epoch=epoch)
@@ -40,7 +39,6 @@ def padded_tokens(rows, group):
     return len(packed) * max(packed.values())
 
 
-@settings(deadline=None)
 @given(ROWS, st.integers(1, 120))
 def test_groups_cover_every_row_once_within_the_budget(rows, budget):
     groups = cut(rows, budget)
@@ -49,7 +47,6 @@ def test_groups_cover_every_row_once_within_the_budget(rows, budget):
     assert groups == cut(rows, budget)
 
 
-@settings(deadline=None)
 @given(ROWS, st.integers(1, 120))
 def test_rows_of_a_prompt_stay_together_and_groups_are_full(rows, budget):
     groups = cut(rows, budget)
@@ -70,7 +67,6 @@ def dealt(rows, count):
     return token_shares(prompts, [p + 1 for p in prompts], lengths, count=count)
 
 
-@settings(deadline=None)
 @given(ROWS, st.integers(1, 9))
 def test_shares_hold_every_row_once_and_parts_of_equal_cost(rows, count):
     shares = dealt(rows, count)
@@ -84,7 +80,6 @@ def test_shares_hold_every_row_once_and_parts_of_equal_cost(rows, count):
         assert abs(sum(cost[i] for i in share) - sum(cost) / count) <= max(cost) + 1e-9
 
 
-@settings(deadline=None)
 @given(ROWS, st.integers(1, 9))
 def test_shares_are_pieces_of_the_longest_first_order(rows, count):
     prompts, lengths = [p for p, _ in rows], [n for _, n in rows]

@@ -33,7 +33,7 @@ def by_definition(logits: list[float], config: SamplingConfig) -> tuple[set[int]
     return kept, margin
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     steps=st.lists(st.integers(-40, 40), min_size=1, max_size=9, unique=True),
     temperature=st.sampled_from([0.3, 1.0, 1.7]),

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from homestretch.data.files import RawRow
@@ -260,7 +260,6 @@ def examples(prompts):
     return [example_from_row({"prompt": p, "completion": "c"}, where=f"f:{i}") for i, p in enumerate(prompts, 1)]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([f"p{i}" for i in range(12)]), min_size=1, max_size=40), st.sampled_from([0, 0.1, 0.3]))
 def test_cut_splits_share_no_prompt_and_lose_no_row(prompts, share):
     rows = examples(prompts)
@@ -279,7 +278,6 @@ def test_given_splits_are_not_cut():
     assert [len(splits[k]) for k in ("train", "validation", "test")] == [8, 2, 2]
 
 
-@settings(deadline=None)
 @given(*[st.lists(st.sampled_from("abcdef"), max_size=6)] * 3)
 def test_after_leaks_are_left_out_no_prompt_is_in_two_splits(train, validation, test):
     splits = {"train": examples(train), "validation": examples(validation), "test": examples(test)}
@@ -292,7 +290,6 @@ def test_after_leaks_are_left_out_no_prompt_is_in_two_splits(train, validation, 
     assert clean["test"] == splits["test"]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 20), st.integers(0, 25), st.integers(0, 5))
 def test_a_sample_keeps_the_order(count, n, seed):
     rows = examples(str(i) for i in range(count))

@@ -28,7 +28,7 @@ def test_permutation_of_the_sheet_is_exact():
     assert paired_permutation(a, b, seed=0) == 0.25
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(paired)
 def test_exact_permutation_equals_scipy_and_does_not_care_about_order_or_direction(pairs):
     a, b = (np.array(x) for x in zip(*pairs, strict=True))

@@ -28,7 +28,7 @@ def first_stop(ids: list[int], strings: list[str]) -> int | None:
     return next((n for n in range(1, len(ids) + 1) if any(s in text_of(ids[:n]) for s in strings)), None)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     ids=st.lists(st.sampled_from([*range(len(PIECES)), *EURO]), max_size=60),
     strings=st.lists(st.sampled_from(["END", "\n\n", "abab", "b a", "€", "ö€", "aabaab ab", "a", "D.e"]), min_size=1),

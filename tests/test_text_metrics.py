@@ -35,7 +35,7 @@ def value(column):
     return float(column.finish(column.rows_NK.mean(0), len(column.rows_NK)))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(sentence, st.lists(sentence, min_size=1, max_size=3), st.booleans())
 def test_rouge_equals_the_published_package(text, references, stem):
     scorer = RougeScorer(list(KINDS), use_stemmer=stem)
@@ -47,7 +47,6 @@ def test_rouge_equals_the_published_package(text, references, stem):
         assert ours == pytest.approx([100 * theirs.precision, 100 * theirs.recall, 100 * theirs.fmeasure])
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from("abc"), max_size=9), st.lists(st.sampled_from("abc"), max_size=9))
 def test_lcs_length_equals_the_table(a, b):
     table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
@@ -57,7 +56,6 @@ def test_lcs_length_equals_the_table(a, b):
     assert lcs_length(a, b) == table[-1][-1]
 
 
-@settings(deadline=None)
 @given(filled, filled)
 def test_identical_text_scores_100_and_every_score_is_within_bounds(text, other):
     for kind in KINDS:
