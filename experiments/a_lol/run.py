@@ -58,7 +58,7 @@ COMPARED = ("reward", "distinct2", "length_ratio", "failures/any")
 
 BUDGETS: dict[str, dict[str, Any]] = {
     "": {"batch": 16, "steps": 100, "sft": 60, "prompt": 256, "completion": 128, "train": None, "test": None},
-    "small": {"batch": 8, "steps": 5, "sft": 10, "prompt": 40, "completion": 56, "train": 120, "test": 24},
+    "small": {"batch": 8, "steps": 12, "sft": 12, "prompt": 40, "completion": 56, "train": 160, "test": 40},
     "quick": {"batch": 8, "steps": 1, "sft": 1, "prompt": 24, "completion": 16, "train": 16, "test": 4},
 }
 """Responses of a batch, optimiser steps of a variant and of the reference, longest prompt and response in tokens,

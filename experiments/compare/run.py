@@ -52,7 +52,7 @@ ONLINE = ("rloo", "grpo", "ppo")
 JUDGED = ["reward", "distinct2", "length_ratio"]
 BUDGETS: dict[str, dict[str, Any]] = {
     "": {"tokens": 120_000, "train": 480, "validation": 100, "test": 300, "mined": 320, "rollouts": 128, "looks": 100},
-    "small": {"tokens": 30_000, "train": 240, "validation": 48, "test": 200, "mined": 120, "rollouts": 64, "looks": 48},
+    "small": {"tokens": 15_000, "train": 240, "validation": 32, "test": 100, "mined": 96, "rollouts": 32, "looks": 32},
     "quick": {"tokens": 600, "train": 32, "validation": 8, "test": 8, "mined": 4, "rollouts": 8, "looks": 2},
 }
 """Tokens of a method's own stage, rows, prompts that failures are mined for, samples of a round, and validation prompts
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--alol", action="store_true", help="A-LoL's other forms and its baselines as well")
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--out", type=Path, default=Path("runs/compare"))
-    parser.add_argument("--small", action="store_true", help="a quarter of the tokens, half of the rows")
+    parser.add_argument("--small", action="store_true", help="an eighth of the tokens, half of the rows")
     parser.add_argument("--quick", action="store_true", help="nearly nothing of one seed, to see that it works")
     args = parser.parse_args()
     name = "quick" if args.quick else "small" if args.small else ""
