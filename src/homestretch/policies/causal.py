@@ -11,6 +11,7 @@ from homestretch.ops.masks import left_padded
 from homestretch.policies import caches
 from homestretch.policies.branches import ahead_hidden, branch_hidden
 from homestretch.policies.cache import growing_cache
+from homestretch.policies.fixed import FixedSteps
 from homestretch.policies.packed import packed_hidden, packs
 from homestretch.policies.rows import decoder_of, joined_hidden
 
@@ -28,9 +29,11 @@ def response_hidden(lm: PreTrainedModel, batch: SequenceBatch, inputs_embeds: Te
 
 
 class CausalDecoding:
-    """Rows that are being decoded: their cache, and `hidden_BD`, the state that predicts the next token."""
+    """Rows that are being decoded: their cache, and `hidden_BD`, the state that predicts the next token. With `fixed`
+    steps they are computed in fixed shapes and places."""
 
     joins = True
+    fixed: FixedSteps | None = None
 
     def __init__(self, lm: PreTrainedModel, prompt_ids_BP: Tensor, prompt_mask_BP: Tensor) -> None:
         self.lm, self.decoder = lm, decoder_of(lm)
@@ -54,7 +57,12 @@ class CausalDecoding:
 
     def step(self, token_B: Tensor) -> None:
         """Append one token to every row."""
-        self.hidden_BD = self.read(token_B[:, None], self.mask_BL.new_ones(len(token_B), 1))[:, -1]
+        new_B1 = self.mask_BL.new_ones(len(token_B), 1)
+        if self.fixed is None:
+            self.hidden_BD = self.read(token_B[:, None], new_B1)[:, -1]
+        else:
+            self.mask_BL = torch.cat([self.mask_BL, new_B1], dim=1)
+            self.hidden_BD = self.fixed.step(self.cache, token_B, self.mask_BL)
 
     def branch(self, ids_BTK: Tensor) -> Tensor:
         """States (B, T, K, D) behind K candidates for each of the last T tokens of every row; nothing is appended."""

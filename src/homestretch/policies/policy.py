@@ -14,6 +14,7 @@ from homestretch.collectives import gathered, in_step
 from homestretch.ops.logprobs import OfLogits
 from homestretch.policies.adapters import merged
 from homestretch.policies.causal import CausalDecoding
+from homestretch.policies.graphs import graphed_steps
 from homestretch.policies.heads import lm_head
 from homestretch.policies.inputs import decoder_inputs
 from homestretch.policies.memory import release, within_memory
@@ -130,6 +131,8 @@ class Policy:
                 state = kind(self.trunk.lm, ids, mask)
             if on_cpu:
                 state.cast(self.trunk.lm.dtype)
+            if isinstance(state, CausalDecoding):
+                state.fixed = graphed_steps(self.trunk.lm)
             return state
 
         precision = nullcontext() if on_cpu else self.autocast()
