@@ -48,7 +48,7 @@ def test_so_they_are_where_the_rollout_fails(name):
     policy = policy_of(build(name), adapter=True)
     before = bits(policy.trunk)
 
-    def stop_here(rows: int, tokens: int) -> None:
+    def stop_here(done: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -130,3 +130,25 @@ def test_texts_are_those_without_packing(name, adapter, packed_rows, monkeypatch
         assert [s.ids for s in group] == [s.ids for s in plain]
         for one, two in zip(group, plain, strict=True):
             assert one.logp == pytest.approx(two.logp, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_weights_that_are_rounded_once_give_the_products_of_mixed_precision(name, monkeypatch):
+    """What a GPU multiplies by, on the CPU's own mixed precision."""
+    monkeypatch.setattr(module, "PRODUCTS", {"cpu": module._rounded_product})
+    lm, multiplied = build(name), []
+    plain = logits(lm)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        before = logits(lm)
+    monkeypatch.setattr(
+        module, "linear", lambda x, *of: multiplied.append(of[0].data_ptr()) or nn.functional.linear(x, *of)
+    )
+    with prepacked(lm):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            for _ in range(2):
+                torch.testing.assert_close(logits(lm), before, atol=1e-2, rtol=1e-2)
+        layers = sum(isinstance(m, (nn.Linear, Conv1D)) for m in lm.modules())
+        assert len(multiplied) == 2 * layers and len(set(multiplied)) == layers, "each weight is rounded once"
+        assert torch.equal(logits(lm), plain), "other products are as they were"
+    assert patched(lm) == set()
+    assert not torch.equal(before, plain)

@@ -60,8 +60,8 @@ CHOICE = "eval/la_rougeL"
 LAST = ["dataset.max_validation=1", "ift.metric_for_best_model=none", "ift.eval_steps=1000", "ift.num_train_epochs=1"]
 QUICK = [*LAST, "dataset.max_train=8", "dataset.max_test=4", "ift.train_batch_size=4"]
 SMALL = {
-    "webnlg": [*LAST, "dataset.max_train=192", "dataset.max_test=60", "ift.train_batch_size=16"],
-    "scitldr": [*LAST, "dataset.max_train=128", "dataset.max_test=40", "ift.train_batch_size=16"],
+    "webnlg": [*LAST, "dataset.max_train=96", "dataset.max_test=60", "ift.train_batch_size=8"],
+    "scitldr": [*LAST, "dataset.max_train=64", "dataset.max_test=40", "ift.train_batch_size=8"],
 }
 SHORT = {
     "webnlg": ["dataset.max_prompt_length=96", "dataset.max_completion_length=48"],

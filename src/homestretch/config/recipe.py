@@ -79,6 +79,9 @@ class Recipe(Config):
     """Type of the weights; `auto` is float32, with bfloat16 products where a stage's `bf16` says so."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; `auto` takes the best there is."""
+    use_liger_kernel: bool = False
+    """Liger's fused kernels in the models that are trained (`pip install 'homestretch[liger]'`, CUDA only); not yet
+    tested on a GPU."""
     reward_model_name_or_path: str | None = None
     """A reward model of an earlier run, for a `ppo`, `rloo` or `grpo` without a `reward` stage before it."""
     dataset: DatasetConfig = DatasetConfig()

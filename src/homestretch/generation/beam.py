@@ -17,7 +17,7 @@ a prompt leaves when it is done, so that its texts do not depend on its neighbou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -28,7 +28,7 @@ from torch import Tensor
 from homestretch.config.base import Config
 from homestretch.generation.engine import seen
 from homestretch.generation.sampling import penalised
-from homestretch.generation.schedule import Sample, State, UnderWay, decode
+from homestretch.generation.schedule import OnDone, Sample, State, UnderWay, decode
 from homestretch.policies.policy import Policy
 
 NEVER = -1e9
@@ -59,7 +59,7 @@ def beam_search(
     num_samples: int = 1,
     max_rows: int | None = None,
     max_cache_tokens: int | None = None,
-    on_done: Callable[[int, int], None] | None = None,
+    on_done: OnDone | None = None,
 ) -> list[list[Sample]]:
     """The `num_samples` best responses for each prompt of token ids, best first, in the order of the prompts.
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from homestretch.generation.beside import reading
 from homestretch.generation.sampling import SamplingConfig, choose, penalised, row_uniforms
+from homestretch.generation.schedule import OnDone, State, UnderWay, decode
 from homestretch.generation.schedule import Sample as Sample
-from homestretch.generation.schedule import State, UnderWay, decode
 from homestretch.generation.schedule import pad_left as pad_left
 from homestretch.generation.steering import Steered, Steering
 from homestretch.generation.stopping import StopStrings
@@ -36,7 +36,7 @@ def generate(
     head: Callable[[Tensor], Tensor] | None = None,
     watch: Watch | None = None,
     steering: Steering | None = None,
-    on_done: Callable[[int, int], None] | None = None,
+    on_done: OnDone | None = None,
 ) -> list[list[Sample]]:
     """`num_samples` responses for each prompt of token ids, in the order of the prompts.
 
@@ -46,7 +46,7 @@ def generate(
     their longest possible texts in `max_cache_tokens` (by default a quarter of the device's memory), but at least one
     prompt with its samples: longest prompts first, and waiting prompts take the places of finished rows.
     `head` makes a number of each state, (B, D) -> (B,), which the samples keep. A `watch` gives rows up before their
-    end, and `steering` weighs their next tokens anew. `on_done(rows, tokens)` is called when rows have finished.
+    end, and `steering` weighs their next tokens anew. `on_done` is told of samples when they are finished.
     """
     eos_E = torch.tensor(list(eos_ids), device=policy.device)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -29,18 +29,26 @@ def rollout(
     seed: int,
     max_rows: int | None = None,
     head: Callable[[Tensor], Tensor] | None = None,
+    on_sample: Callable[[int, Sample], None] | None = None,
 ) -> SequenceBatch:
     """One sampled response for each row of `prompts`; equal prompts that stand together are read once.
 
     Row order, `index_B` and `ref_length_B` are those of `prompts`. Where the policy decodes in the precision in which
     it scores, and draws from its own distribution, log-probabilities of the sampled tokens come along, and with a value
-    `head` the values of the states before them.
+    `head` the values of the states before them. `on_sample` is told of each row's sample as soon as it is finished.
     """
     keeps = policy.decodes_as_it_scores and sampling.is_plain
     how = {"eos_ids": eos_ids, "sampling": sampling, "seed": seed, "max_rows": max_rows}
-    responses, samples = _drawn(
-        prompts, lambda lists, k: generate(policy, lists, num_samples=k, head=head if keeps else None, **how)
-    )
+
+    def draw(lists: list[list[int]], k: int) -> list[list[Sample]]:
+        def tell(done: Mapping[tuple[int, int], Sample]) -> None:
+            for (i, copy), sample in done.items():
+                if on_sample is not None:
+                    on_sample(i * k + copy, sample)
+
+        return generate(policy, lists, num_samples=k, head=head if keeps else None, on_done=tell, **how)
+
+    responses, samples = _drawn(prompts, draw)
     if not keeps:
         return responses
     logp_BT = _padded([s.logp for s in samples], responses.ids_BT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self, TypeVar
 from weakref import WeakKeyDictionary
@@ -39,6 +39,15 @@ class Sample:
     terminated: bool
     value: list[float] = field(default_factory=list)
     given_up: bool = False
+
+
+OnDone = Callable[[Mapping[tuple[int, int], Sample]], None]
+"""Is told of samples that are finished, by (prompt, number of the sample)."""
+
+
+def counted(advance: Callable[..., None]) -> OnDone:
+    """Tells a progress bar of samples and their tokens."""
+    return lambda done: advance(len(done), tokens=sum(len(sample.ids) for sample in done.values()))
 
 
 @dataclass
@@ -105,7 +114,7 @@ def decode(
     max_rows: int | None,
     max_cache_tokens: int | None,
     *,
-    on_done: Callable[[int, int], None] | None,
+    on_done: OnDone | None,
 ) -> dict[tuple[int, int], Sample]:
     """Decode all prompts with `copies` rows each; `begin` makes the rows of a state that has read some of them.
 
@@ -135,11 +144,11 @@ def decode(
             finished = rows.advance(policy)
             results |= finished
             if finished and on_done is not None:
-                on_done(len(finished), sum(len(s.ids) for s in finished.values()))
+                on_done(finished)
     whole = merged(results)
-    theirs = [sample for key, sample in whole.items() if key not in results]
+    theirs = {key: sample for key, sample in whole.items() if key not in results}
     if theirs and on_done is not None:
-        on_done(len(theirs), sum(len(s.ids) for s in theirs))
+        on_done(theirs)
     return whole
 
 

@@ -25,6 +25,7 @@ from homestretch import ranks
 from homestretch.errors import InputError
 from homestretch.policies.builtin import NAME, smollm2
 from homestretch.policies.heads import lm_head
+from homestretch.policies.kernels import fuse
 from homestretch.policies.sharding import check_settings, shard
 from homestretch.policies.trunk import Trunk
 
@@ -90,10 +91,12 @@ def load_lm(
     dtype: torch.dtype = torch.float32,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    use_liger_kernel: bool = False,
 ) -> PreTrainedModel:
     """A causal or encoder-decoder language model.
 
-    Raises InputError when it cannot be found or its head works in a way that `policies.heads` does not know.
+    Raises InputError when it cannot be found or its head works in a way that `policies.heads` does not know, and where
+    Liger's kernels are asked for and cannot be had.
     """
     path = resolve(name_or_path)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
@@ -104,7 +107,10 @@ def load_lm(
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(_no_model(name_or_path, error)) from None
     check_lm_head(lm)
-    return lm.to(device).eval()
+    lm = lm.to(device).eval()
+    if use_liger_kernel:
+        fuse(lm)
+    return lm
 
 
 def load_tokenizer(

@@ -1,8 +1,8 @@
-"""Linear layers whose weights lie as oneDNN wants them, which makes products of few rows on a CPU two to three times
-as fast: those of a decoding step.
+"""Copies of weights as a device multiplies them, made once and read by all decoding steps of a block.
 
-A copy of each weight in the order of its matrix kernels is made once and read by all steps of a block; `nn.Linear`
-lets the product find its way through the plain layout each time.
+On a CPU they lie in the order of oneDNN's matrix kernels, which makes products of few rows two to three times as fast:
+`nn.Linear` lets each product find its way through the plain layout. On a GPU they are in the type of mixed precision,
+which rounds a float32 weight anew for each product.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
 from homestretch.policies.memory import total
@@ -24,20 +25,21 @@ TOLERANCE = 1e-5
 
 @contextmanager
 def prepacked(model: nn.Module) -> Iterator[None]:
-    """Products with float32 weights on a CPU from packed copies, for the time of the block.
+    """Products with float32 weights from copies, for the time of the block: on a CPU those of float32, with results
+    that differ by rounding, and on a GPU those of mixed precision, with the same results.
 
-    Weights must not change meanwhile. The layers keep them, and use them where a product is not in float32 (mixed
-    precision); afterwards they compute as before, whatever happens. Results differ by rounding. Elsewhere than on a
-    CPU, and where torch was built without oneDNN, nothing changes.
+    Weights must not change meanwhile. The layers keep them, and use them for all other products; afterwards they
+    compute as before, whatever happens. On a CPU nothing changes where torch was built without oneDNN.
     """
     packed: list[nn.Module] = []
     try:
-        if available():
-            room = PACKED_SHARE * total(torch.device("cpu"))
-            for layer in _layers(model):
+        for kind, product in PRODUCTS.items():
+            layers = _layers(model, kind)
+            room = PACKED_SHARE * total(layers[0].weight.device) if layers else 0.0
+            for layer in layers:
                 room -= layer.weight.nbytes
                 if room >= 0:
-                    layer.forward = _product(layer)
+                    layer.forward = product(layer)
                     packed.append(layer)
         yield
     finally:
@@ -57,19 +59,21 @@ def available() -> bool:
         return False  # another version of torch's operators
 
 
-def _layers(model: nn.Module) -> list[nn.Linear | Conv1D]:
-    """Layers that are a float32 product on a CPU and nothing else; subclasses and patched ones may be more."""
+def _layers(model: nn.Module, kind: str) -> list[nn.Linear | Conv1D]:
+    """Layers that are a float32 product on such a device and nothing else; subclasses and patched ones may be more."""
+    if kind == "cpu" and not available():
+        return []
     return [
         module
         for module in model.modules()
         if type(module) in (nn.Linear, Conv1D)
         and "forward" not in vars(module)
         and module.weight.dtype == torch.float32
-        and module.weight.device.type == "cpu"
+        and module.weight.device.type == kind
     ]
 
 
-def _product(layer: nn.Linear | Conv1D) -> Callable[[Tensor], Tensor]:
+def _packed_product(layer: nn.Linear | Conv1D) -> Callable[[Tensor], Tensor]:
     weight, bias, plain = layer.weight.detach(), layer.bias, layer.forward
 
     @cache
@@ -82,6 +86,30 @@ def _product(layer: nn.Linear | Conv1D) -> Callable[[Tensor], Tensor]:
         return _multiply(x, packed(), bias)
 
     return forward
+
+
+def _rounded_product(layer: nn.Linear | Conv1D) -> Callable[[Tensor], Tensor]:
+    weight, bias, plain = layer.weight.detach(), layer.bias, layer.forward
+    kind = weight.device.type
+
+    @cache
+    def rounded(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        weight_OI = weight.T if isinstance(layer, Conv1D) else weight
+        return weight_OI.to(dtype), None if bias is None else bias.detach().to(dtype)
+
+    def forward(x: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled(kind):
+            return plain(x)
+        dtype = torch.get_autocast_dtype(kind)
+        return linear(x.to(dtype), *rounded(dtype))
+
+    return forward
+
+
+PRODUCTS: dict[str, Callable[[nn.Linear | Conv1D], Callable[[Tensor], Tensor]]] = {
+    "cpu": _packed_product,
+    "cuda": _rounded_product,
+}
 
 
 def _pack(weight_OI: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from homestretch.data.tokenize import TokenizedExample
 from homestretch.generation.engine import Sample, generate
 from homestretch.generation.rollout import with_responses
 from homestretch.generation.sampling import SamplingConfig
+from homestretch.generation.schedule import counted
 from homestretch.ops.best_of import best, best_of_n, spread
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
@@ -68,7 +69,7 @@ def best_samples(
                 sampling=SamplingConfig(temperature=config.temperature, max_new_tokens=longest),
                 seed=fold("best_of", seed),
                 num_samples=n,
-                on_done=lambda count, new_tokens: bar.advance(count, tokens=new_tokens),
+                on_done=counted(bar.advance),
             )
         flat = [sample for group in made for sample in group]
         responses = with_responses(collate([row for row in tokens for _ in range(n)]), flat)

@@ -104,6 +104,7 @@ class Context:
             dtype=torch.float32 if self.recipe.dtype == "auto" else getattr(torch, self.recipe.dtype),
             revision=self.recipe.model_revision if name == self.recipe.model_name_or_path else None,
             trust_remote_code=self.recipe.trust_remote_code,
+            use_liger_kernel=self.recipe.use_liger_kernel,
         )
 
     @property

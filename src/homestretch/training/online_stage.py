@@ -25,6 +25,7 @@ from homestretch.policies.trunk import Trunk
 from homestretch.progress import say
 from homestretch.rewards.model import RewardModel
 from homestretch.seeds import fold
+from homestretch.training.ahead import Ahead
 from homestretch.training.context import ROLE, Context
 from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
@@ -56,7 +57,8 @@ def train_online(
     policy = learner.policy.at(config.temperature)
     reference_trunk = trunk if config.use_peft else context.load_trunk()
     rows = context.tokens(context.splits.train, is_encoder_decoder=trunk.is_encoder_decoder)
-    sample = sampler(context, policy, config, head if own_value is None else None)
+    ahead = Ahead(context.splits.train, context.tokenizer, policy.device)
+    sample = sampler(context, policy, config, head if own_value is None else None, ahead)
     prompts = prompts_of(rows, config, context.recipe.seed)
     scales = scales_of(context, config, reward, folder, lambda: sample(prompts(0), 0)) if config.standardise else None
     models = Models(
@@ -64,7 +66,7 @@ def train_online(
         reference=context.policy(reference_trunk, None, config).at(config.temperature),
         value=own_value,
         sample=sample,
-        reward=terminal_reward(context, reward, config, rows, scales),
+        reward=terminal_reward(context, reward, config, rows, scales, ahead),
         potential=potential(reward),
         candidates=None if head is None else lambda batch, k: candidates(policy, batch, k),
     )
@@ -123,9 +125,10 @@ def prompts_of(rows: list[TokenizedExample], config: RolloutConfig, seed: int) -
 
 
 def sampler(
-    context: Context, policy: Policy, config: RolloutConfig, head: str | None
+    context: Context, policy: Policy, config: RolloutConfig, head: str | None, ahead: Ahead
 ) -> Callable[[SequenceBatch, int], SequenceBatch]:
-    """Draws one response a row from the current policy, and its values; the round's number seeds it."""
+    """Draws one response a row from the current policy, and its values; the round's number seeds it. Rewards may be
+    asked `ahead` of the whole round."""
     longest = config.max_completion_length or context.recipe.dataset.max_completion_length
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=longest)  # the policy itself is at the stage's
     eos_ids = end_ids(policy.trunk.lm, context.tokenizer)
@@ -135,7 +138,17 @@ def sampler(
 
     def sample(prompts: SequenceBatch, number: int) -> SequenceBatch:
         seed = fold("rollout", context.recipe.seed, number)
-        drawn = rollout(policy, prompts, eos_ids=eos_ids, sampling=sampling, seed=seed, head=value)
+        assert prompts.index_B is not None
+        index = prompts.index_B.tolist()
+        drawn = rollout(
+            policy,
+            prompts,
+            eos_ids=eos_ids,
+            sampling=sampling,
+            seed=seed,
+            head=value,
+            on_sample=lambda row, made: ahead.begin(index[row], made),
+        )
         return drawn.to(policy.device)
 
     return sample

@@ -18,6 +18,7 @@ from homestretch.data.samplers import epoch_batch
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.generation.engine import generate
 from homestretch.generation.sampling import SamplingConfig
+from homestretch.generation.schedule import counted
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
 from homestretch.progress import progress, say
@@ -62,7 +63,7 @@ def offline_texts(
                 sampling=SamplingConfig(max_new_tokens=most),
                 seed=fold("offline", context.recipe.seed),
                 num_samples=config.num_generations,
-                on_done=lambda count, tokens: bar.advance(count, tokens=tokens),
+                on_done=counted(bar.advance),
             )
         samples = [sample for group in made for sample in group]
         return {

@@ -16,6 +16,7 @@ from homestretch.ops.best_of import spread
 from homestretch.rewards.model import RewardModel
 from homestretch.rewards.named import NamedReward, of_samples
 from homestretch.rewards.shaping import length_penalty, shaped_reward
+from homestretch.training.ahead import Ahead
 from homestretch.training.context import Context
 
 LENGTH_COEF = {"ratio": 1.0, "deviation": 1.0, "linear": 0.01, "budget": 0.05, "none": 0.0}
@@ -28,11 +29,12 @@ def terminal_reward(
     config: RolloutConfig,
     rows: list[TokenizedExample],
     scales: Mapping[str, float] | None = None,
+    ahead: Ahead | None = None,
 ) -> Callable[[SequenceBatch], tuple[Tensor, dict[str, Tensor]]]:
     """The shaped reward of responses (sheet 2.4) and its parts for the log; without a model its score is 0.
 
     The rewards `golden` are logged and not part of it. `scales` is what the score (`model`) and the named rewards are
-    divided by.
+    divided by. `ahead` asks some of them while samples are drawn.
     """
     divided = scales or {}
     own = config.rewards[MODEL].weight if MODEL in config.rewards else 1.0
@@ -43,6 +45,8 @@ def terminal_reward(
         for name, term in config.rewards.items()
     }
     named, golden = context.named_rewards(terms), context.named_rewards(config.golden)
+    if ahead is not None:
+        named, golden = ahead.over(named), ahead.over(golden)
 
     def score(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
         score_B = responses.mask_BT.new_zeros(len(responses)).float() if reward is None else reward.score_ids(responses)

@@ -44,6 +44,7 @@ def generate(
     config: DecodingConfig = DecodingConfig.parse(decoding, where="generate")
     if out is not None:
         check_writable(out)
+    from homestretch.generation.schedule import counted
     from homestretch.policies.load import choose_device, load_tokenizer, load_trunk
     from homestretch.policies.policy import Policy
     from homestretch.policies.precision import autocast
@@ -62,7 +63,7 @@ def generate(
             seed=seed,
             max_rows=max_rows,
             max_cache_tokens=max_cache_tokens,
-            on_done=lambda rows, tokens: bar.advance(rows, tokens=tokens),
+            on_done=counted(bar.advance),
         )
     rows = []
     for example, samples in zip(examples, made, strict=True):

@@ -18,6 +18,7 @@ from homestretch.evaluate import evaluate_rows
 from homestretch.generation.engine import Sample, generate
 from homestretch.generation.rollout import with_responses
 from homestretch.generation.sampling import SamplingConfig
+from homestretch.generation.schedule import counted
 from homestretch.metrics.postprocess import postprocess_row
 from homestretch.metrics.scorers import available_scorers
 from homestretch.ops.best_of import best_of_kl
@@ -151,7 +152,7 @@ def one_each(
             eos_ids=end_ids(policy.trunk.lm, context.tokenizer),
             sampling=SamplingConfig(temperature=temperature, max_new_tokens=longest),
             seed=seed,
-            on_done=lambda count, new_tokens: bar.advance(count, tokens=new_tokens),
+            on_done=counted(bar.advance),
         )
     return [sample for (sample,) in made]
 

@@ -19,6 +19,7 @@ from homestretch.data.samplers import epoch_order
 from homestretch.data.tokenize import UNNAMED
 from homestretch.generation.engine import generate
 from homestretch.generation.sampling import SamplingConfig
+from homestretch.generation.schedule import counted
 from homestretch.negatives import MINED, Corpus, Negative, Sample, Thresholds, corruptions, mine
 from homestretch.negatives.audit import audit
 from homestretch.negatives.mix import make_negatives
@@ -130,7 +131,7 @@ def mined_samples(
                 sampling=SamplingConfig(temperature=temperature, max_new_tokens=longest),
                 seed=fold("mine", seed),
                 num_samples=count,
-                on_done=lambda rows, new, bar=bar: bar.advance(rows, tokens=new),
+                on_done=counted(bar.advance),
             )
         for example, group in zip(chosen, made, strict=True):
             for sample in group:

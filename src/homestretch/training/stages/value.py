@@ -23,6 +23,7 @@ from homestretch.errors import DataError, RecipeError
 from homestretch.generation.engine import generate
 from homestretch.generation.rollout import with_responses
 from homestretch.generation.sampling import SamplingConfig
+from homestretch.generation.schedule import counted
 from homestretch.policies.load import end_ids
 from homestretch.policies.modes import evaluating
 from homestretch.policies.policy import Policy
@@ -131,7 +132,7 @@ def sampled_rewards(context: Context, config: ValueConfig, rows: Sequence[Tokeni
             sampling=SamplingConfig(temperature=config.temperature, max_new_tokens=longest),
             seed=fold("value", context.recipe.seed),
             num_samples=config.num_generations,
-            on_done=lambda count, tokens: bar.advance(count, tokens=tokens),
+            on_done=counted(bar.advance),
         )
     responses = with_responses(collate(rows), [sample for group in made for sample in group])
     return sample_rewards(context, config, trunk, responses)
