@@ -15,6 +15,7 @@ from homestretch.data.tokenize import TokenizedExample
 from homestretch.generation.engine import Sample, generate, pad_left
 from homestretch.generation.rollout import rollout, with_responses
 from homestretch.generation.sampling import SamplingConfig
+from homestretch.generation.schedule import counted
 from homestretch.policies.causal import CausalDecoding
 from homestretch.policies.policy import Policy
 from homestretch.policies.seq2seq import Seq2SeqDecoding
@@ -175,7 +176,7 @@ def test_progress_counts_every_row_and_token_once():
         sampling=SAMPLED,
         num_samples=2,
         max_rows=4,
-        on_done=lambda rows, tokens: seen.append((rows, tokens)),
+        on_done=counted(lambda rows, tokens: seen.append((rows, tokens))),
     )
     assert len(seen) > 1
     assert sum(rows for rows, _ in seen) == 10
