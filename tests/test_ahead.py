@@ -104,10 +104,15 @@ def test_what_was_not_asked_ahead_is_asked_when_it_is_due_and_nothing_is_kept() 
 
 
 def test_what_a_reward_raises_is_raised_when_it_is_due() -> None:
-    def broken(prompts, completions, **columns):
-        raise InputError("the endpoint is down")
+    calls: list[list[str]] = []
 
-    reward = AskedAhead(broken)
+    def broken_once(prompts, completions, **columns):
+        calls.append(list(completions))
+        if len(calls) == 1:
+            raise InputError("the endpoint is down")
+        return [1.0] * len(completions)
+
+    reward = AskedAhead(broken_once)
     reward.begin((EXAMPLES[0], "text", True))
     with pytest.raises(InputError, match="the endpoint is down"):
         reward(["p0"], ["text"], where=["file:0"], terminated=[True])
