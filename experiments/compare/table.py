@@ -94,7 +94,7 @@ def main() -> None:
     tables = [methods(line), against(line, baseline), costs(line)]
     if line["judged"]:
         tables.append(rewards(line))
-    print("\n".join(tables))
+    print("\n\n".join(tables))
     print(line["advice"])
 
 

@@ -60,7 +60,7 @@ CHOICE = "eval/la_rougeL"
 LAST = ["dataset.max_validation=1", "ift.metric_for_best_model=none", "ift.eval_steps=1000", "ift.num_train_epochs=1"]
 QUICK = [*LAST, "dataset.max_train=8", "dataset.max_test=4", "ift.train_batch_size=4"]
 SMALL = {
-    "webnlg": [*LAST, "dataset.max_train=96", "dataset.max_test=60", "ift.train_batch_size=8"],
+    "webnlg": [*LAST, "dataset.max_train=64", "dataset.max_test=40", "ift.train_batch_size=8"],
     "scitldr": [*LAST, "dataset.max_train=64", "dataset.max_test=40", "ift.train_batch_size=8"],
 }
 SHORT = {
@@ -128,7 +128,7 @@ def train(
 ) -> dict[str, list[RunFolder]]:
     """Every arm and seed, the one of equal seconds last."""
     runs: dict[str, list[RunFolder]] = {}
-    for arm in QUICK_ARMS if args.quick else ARMS:
+    for arm in args.arms:
         switches = ARMS[arm]
         rate = rates["sft" if switches == PLAIN else "ift"]
         changes = [*budget, *([f"ift.learning_rate={rate}"] if rate else [])]
@@ -187,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=TASKS, default="webnlg")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", choices=ARMS, nargs="+", help="some of them instead of all")
     parser.add_argument("--rates", type=float, nargs="*", default=[], help="step sizes to choose from on validation")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with scitldr/ and webnlg/")
     parser.add_argument("--out", type=Path, default=Path("runs/ift"))
@@ -200,6 +201,9 @@ def main() -> None:
         budget = [*budget, *SHORT[args.task]]
     if args.quick:
         args.seeds = [0]
+    args.arms = args.arms or list(QUICK_ARMS if args.quick else ARMS)
+    if "sft_seconds" in args.arms and not {"sft", "ift"} <= {*args.arms[: args.arms.index("sft_seconds")]}:
+        parser.error("--arms: `sft_seconds` takes its steps from the times of `sft` and `ift`; name both before it.")
     root = args.out / name / args.task
     rates = chosen_rates(args, root, budget)
     runs = train(args, root, budget, rates)
