@@ -95,7 +95,7 @@ def main() -> None:
     if line["judged"]:
         tables.append(rewards(line))
     print("\n\n".join(tables))
-    print(line["advice"])
+    print(f"\n{line['advice']}")
 
 
 if __name__ == "__main__":
