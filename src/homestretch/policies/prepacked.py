@@ -78,7 +78,7 @@ def _packed_product(layer: nn.Linear | Conv1D) -> Callable[[Tensor], Tensor]:
 
     @cache
     def packed() -> Tensor:  # at first use: layers of adapters that are off have none
-        return _pack(weight.T if isinstance(layer, Conv1D) else weight)
+        return _pack(_by_outputs(layer, weight))
 
     def forward(x: Tensor) -> Tensor:
         if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
@@ -94,8 +94,7 @@ def _rounded_product(layer: nn.Linear | Conv1D) -> Callable[[Tensor], Tensor]:
 
     @cache
     def rounded(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-        weight_OI = weight.T if isinstance(layer, Conv1D) else weight
-        return weight_OI.to(dtype), None if bias is None else bias.detach().to(dtype)
+        return _by_outputs(layer, weight).to(dtype), None if bias is None else bias.detach().to(dtype)
 
     def forward(x: Tensor) -> Tensor:
         if not torch.is_autocast_enabled(kind):
@@ -110,6 +109,11 @@ PRODUCTS: dict[str, Callable[[nn.Linear | Conv1D], Callable[[Tensor], Tensor]]] 
     "cpu": _packed_product,
     "cuda": _rounded_product,
 }
+
+
+def _by_outputs(layer: nn.Linear | Conv1D, weight: Tensor) -> Tensor:
+    """The weight as (O, I)."""
+    return weight.T if isinstance(layer, Conv1D) else weight
 
 
 def _pack(weight_OI: Tensor) -> Tensor:
