@@ -14,6 +14,7 @@ from homestretch.algorithms.sft import nll_loss
 from homestretch.batch import Batch, LossTerms, PairBatch
 from homestretch.config.rloo import RLOOConfig
 from homestretch.training import online_stage
+from homestretch.training.ahead import Ahead
 from homestretch.training.gradients import gradients
 
 ELSEWHERE = torch.device("meta")
@@ -47,5 +48,7 @@ def test_samples_come_where_the_policy_is(monkeypatch: pytest.MonkeyPatch) -> No
     recipe = SimpleNamespace(seed=0, dataset=SimpleNamespace(max_completion_length=4))
     policy: Any = SimpleNamespace(device=ELSEWHERE, trunk=SimpleNamespace(lm=None, heads={}))
     context: Any = SimpleNamespace(recipe=recipe, tokenizer=None)
-    drawn = online_stage.sampler(context, policy, RLOOConfig(), None)(prompts_of(0), 0)
+    drawn = online_stage.sampler(context, policy, RLOOConfig(), None, Ahead([], context.tokenizer, ELSEWHERE))(
+        prompts_of(0), 0
+    )
     assert all(tensor.device == ELSEWHERE for tensor in drawn.flat().values())
