@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from homestretch.config.recipe import DatasetConfig
@@ -54,6 +55,7 @@ def likelihoods(logp_BT: Tensor, logp_behind_BT: Tensor, lengths: Sequence[int])
     return found
 
 
+@torch.no_grad()
 def measured(model: str, rows: Sequence[Row], data: DatasetConfig) -> list[dict[str, float]]:
     """Eq. 1 and 2 of greedy outputs of `model`, rows of a `generations.jsonl` with text prompts."""
     tokenizer = load_tokenizer(model)
