@@ -43,10 +43,9 @@ def rollout(
     def draw(lists: list[list[int]], k: int) -> list[list[Sample]]:
         def tell(done: Mapping[tuple[int, int], Sample]) -> None:
             for (i, copy), sample in done.items():
-                if on_sample is not None:
-                    on_sample(i * k + copy, sample)
+                on_sample(i * k + copy, sample)
 
-        return generate(policy, lists, num_samples=k, head=head if keeps else None, on_done=tell, **how)
+        return generate(policy, lists, num_samples=k, head=head if keeps else None, on_done=on_sample and tell, **how)
 
     responses, samples = _drawn(prompts, draw)
     if not keeps:

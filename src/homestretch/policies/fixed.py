@@ -48,15 +48,14 @@ class FixedSteps:
 
     def _settle(self, cache: DynamicCache, rows: int, columns: int) -> None:
         """Keys and values into rooms of at least this size, if they are not there already."""
-        if not self.rooms or not _fits(self.rooms[0][0], cache.layers[0].keys, rows, columns):
-            # Graphs hold on to their rooms, and old keys and values go layer by layer.
+        fits = bool(self.rooms) and _fits(self.rooms[0][0], cache.layers[0].keys, rows, columns)
+        if not fits:
             self.shapes.clear()
             self.rooms.clear()
-            for layer in cache.layers:
-                rooms = _room(layer.keys, rows, columns), _room(layer.values, rows, columns)
-                layer.keys, layer.values = _moved(layer.keys, rooms[0]), _moved(layer.values, rooms[1])
-                self.rooms.append(rooms)
-        for layer, (key_room, value_room) in zip(cache.layers, self.rooms, strict=True):
+        for i, layer in enumerate(cache.layers):
+            if not fits:  # a layer at a time, so that only one is there twice
+                self.rooms.append((_room(layer.keys, rows, columns), _room(layer.values, rows, columns)))
+            key_room, value_room = self.rooms[i]
             layer.keys, layer.values = _moved(layer.keys, key_room), _moved(layer.values, value_room)
 
 
