@@ -30,6 +30,13 @@ MUTANTS = [
         ("if self.uses == 2", "if self.uses == 0"),
     ),
     *of(
+        "policies/kernels",
+        "test_kernels",
+        ('if lm.device.type != "cuda":', "if False:"),
+        ("    except ImportError:\n", "    except InputError:\n"),
+        ("if lm.config.model_type not in known:", "if lm.config.model_type in known:"),
+    ),
+    *of(
         "policies/graphs",
         "test_fixed",
         ("            if is_out_of_memory(error):\n                raise\n", ""),
