@@ -60,7 +60,7 @@ crash: setup
 	$(BIN)/python tests/crash.py $(CRASH)
 
 # QUICK=--quick makes each take less than two minutes, and its numbers worth nothing.
-BENCHMARKS = decode decode_ragged roofline startup sft ppo rloo dpo distill offline memory scaling
+BENCHMARKS = decode decode_ragged roofline startup sft ppo rloo dpo distill offline goal memory scaling
 bench: setup
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py $(QUICK) || exit 1; done
 

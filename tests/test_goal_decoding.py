@@ -99,9 +99,11 @@ def by_rows(policy, reader, steering, prompt, before, k) -> dict[int, float]:
     return found
 
 
-def test_steering_without_weight_samples_from_the_most_probable_tokens():
+@pytest.mark.parametrize("k", [5, 10_000])
+def test_steering_without_weight_samples_from_the_most_probable_tokens(k):
+    """All tokens, where there are fewer than k."""
     policy, reader = policy_of(build("llama")), policy_of(build("llama", seed=4))
-    made = generate(policy, PROMPTS, steering=steering_of(reader, weight=0.0, k=5), **OPTIONS)
-    top = SamplingConfig(max_new_tokens=SAMPLED.max_new_tokens, top_k=5)
+    made = generate(policy, PROMPTS, steering=steering_of(reader, weight=0.0, k=k), **OPTIONS)
+    top = SamplingConfig(max_new_tokens=SAMPLED.max_new_tokens, top_k=k)
     plain = generate(policy, PROMPTS, **(OPTIONS | {"sampling": top}))
     assert [[s.ids for s in g] for g in made] == [[s.ids for s in g] for g in plain]

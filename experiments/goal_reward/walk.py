@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from scipy.stats import spearmanr
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from homestretch import fit_reward
@@ -35,6 +35,7 @@ def model_of_steps(folder: Path, seed: int) -> str:
     vocab = {"<pad>": 0, "</s>": 1, "<unk>": 2, ">": 3, "u": 4, "d": 5}
     inner = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    inner.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
     torch.manual_seed(seed)
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -73,6 +74,25 @@ def pairs(count: int, seed: int) -> list[dict[str, str]]:
     return [{"prompt": f"{i}>", "chosen": g, "rejected": b} for i, (g, b) in both]
 
 
+def fitted(root: Path, name: str, *, seed: int, count: int, steps: int) -> Path:
+    """The run of a reward model on pairs of walks, with the goal `success`; its start and its pairs lie beside it."""
+    root.mkdir(parents=True, exist_ok=True)
+    file, model = root / "pairs.jsonl", model_of_steps(root / "model", seed)
+    file.write_text("".join(json.dumps(row) + "\n" for row in pairs(count, seed)))
+    settings = [
+        f"seed={seed}",
+        "reward.kind=pairwise",
+        "reward.use_peft=false",
+        "reward.learning_rate=1e-3",
+        f"reward.max_steps={steps}",
+        "reward.train_batch_size=32",
+    ]
+    run = fit_reward(file, model=model, out=root / name, overrides=[*settings, *VARIANTS[name]]).path
+    if name == "plain":
+        make_goal(run, file)
+    return run
+
+
 def measured(run: Path, out: Path, test: list[tuple[str, list[float]]]) -> dict[str, Any]:
     """How Q and the reward go with the chance of success, behind every step but the last, which shows the end."""
     file = out / "walks.jsonl"
@@ -99,23 +119,10 @@ def main() -> None:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
     for seed in seeds:
         root = args.out / ("quick" if args.quick else "full") / str(seed)
-        root.mkdir(parents=True, exist_ok=True)
-        file, model = root / "pairs.jsonl", model_of_steps(root / "model", seed)
-        file.write_text("".join(json.dumps(row) + "\n" for row in pairs(count, seed)))
         test = walks(300, 10_000 + seed)
-        for name, settings in VARIANTS.items():
-            common = [
-                f"seed={seed}",
-                "reward.kind=pairwise",
-                "reward.use_peft=false",
-                "reward.learning_rate=1e-3",
-                f"reward.max_steps={steps}",
-                "reward.train_batch_size=32",
-            ]
-            run = fit_reward(file, model=model, out=root / name, overrides=[*common, *settings]).path
-            if name == "plain":
-                make_goal(run, file)
-            runs[name].append(measured(run, root, test))
+        for name, found in runs.items():
+            run = fitted(root, name, seed=seed, count=count, steps=steps)
+            found.append(measured(run, root, test))
     means = {name: statistics.fmean(run["q"] for run in found) for name, found in runs.items()}
     line = {"name": "goal_walk", "seeds": seeds, "spearman_q": means}
     line["spearman_reward"] = {n: statistics.fmean(run["rewards"] for run in found) for n, found in runs.items()}

@@ -48,7 +48,7 @@ class Steered(Beside):
 
     def adjusted(self, logits_BV: Tensor) -> Tensor:
         """Eq. 1 (B, V)."""
-        logp_BK, token_BK = logits_BV.log_softmax(-1).topk(self.steering.k, dim=-1)
+        logp_BK, token_BK = logits_BV.log_softmax(-1).topk(min(self.steering.k, logits_BV.shape[1]), dim=-1)
         with self.steering.policy.autocast():
             hidden_BKD = self.state.ahead(*self.taken(), token_BK)
         goals_BGD = self.steering.goals_GD.to(hidden_BKD.device).expand(len(hidden_BKD), -1, -1)
