@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
@@ -14,13 +15,17 @@ from scripts import EXPERIMENTS, loaded
 FOLDER = EXPERIMENTS / "goal_reward"
 
 
-@pytest.fixture(scope="module")
-def steer() -> ModuleType:
+@pytest.fixture(scope="module", autouse=True)
+def beside() -> Iterator[None]:
+    """Scripts import what lies beside them."""
     sys.path.insert(0, str(FOLDER))
-    try:
-        return loaded("steer", "goal_reward/steer.py")
-    finally:
-        sys.path.remove(str(FOLDER))
+    yield
+    sys.path.remove(str(FOLDER))
+
+
+@pytest.fixture(scope="module")
+def steer(beside: None) -> ModuleType:
+    return loaded("steer", "goal_reward/steer.py")
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from letters import model_of_letters, written
 
 from homestretch import find_filter, fit_reward, generate, load_recipe
 from homestretch.metrics.voting import majority
@@ -29,21 +27,6 @@ from homestretch.training.pipeline import run_recipe
 
 STEPS, SAMPLES = 12, 8
 NEW = 6 * STEPS + 8
-
-
-def model_of_digits(folder: Path, seed: int) -> str:
-    """A Llama that reads one character a token."""
-    vocab = {token: i for i, token in enumerate(["<pad>", "</s>", "<unk>", *"0123456789+-=;>"])}
-    inner = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    inner.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
-    torch.manual_seed(seed)
-    sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
-    config = LlamaConfig(vocab_size=len(vocab), eos_token_id=1, bos_token_id=None, **sizes)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 def chain(draw: random.Random) -> dict[str, str]:
@@ -67,13 +50,6 @@ def chains(count: int, seed: int) -> list[dict[str, str]]:
     return list(found.values())
 
 
-def write(file: Path, rows: list[dict[str, Any]]) -> Path:
-    """Rows as JSONL."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
-
-
 def answer(text: str) -> str | None:
     """The last digit, where the text ends as a solution does."""
     return text[-2] if len(text) > 2 and text.endswith(";") else None
@@ -81,7 +57,7 @@ def answer(text: str) -> str | None:
 
 def judged(file: Path, rows: list[dict[str, Any]], model: str, *, seed: int, **options: Any) -> list[dict[str, Any]]:
     """Samples of each chain, with their answers and whether these are right."""
-    write(file, rows)
+    written(file, rows)
     known = {row["prompt"]: row["answer"] for row in rows}
     how = {"temperature": 1.0, "num_samples": SAMPLES, "max_new_tokens": NEW} | options
     made = generate(model, file, seed=seed, **how)
@@ -123,7 +99,8 @@ def votes(samples: list[dict[str, Any]]) -> dict[str, float]:
 def one_seed(root: Path, seed: int, *, steps: int, train: int, test: int, rounds: int) -> dict[str, Any]:
     """Everything for one seed."""
     rows = chains(2 * train + test, seed)
-    start, data = model_of_digits(root / "start", seed), write(root / "train.jsonl", rows[:train])
+    start = model_of_letters(root / "start", "0123456789+-=;>", seed=seed, width=128, layers=4)
+    data = written(root / "train.jsonl", rows[:train])
     sft = {"use_peft": False, "learning_rate": 1e-3, "max_steps": steps, "train_batch_size": 64, "eval_examples": 8}
     recipe = load_recipe(
         {
@@ -135,7 +112,7 @@ def one_seed(root: Path, seed: int, *, steps: int, train: int, test: int, rounds
     )
     model = str(run_recipe(recipe, root / "sft").path / "model")
     samples = judged(root / "own.jsonl", rows[train : train + train // 4], model, seed=1)
-    pairs = write(root / "pairs.jsonl", pairs_of(samples))
+    pairs = written(root / "pairs.jsonl", pairs_of(samples))
     settings = [
         "reward.kind=pairwise",
         "reward.use_peft=false",
@@ -148,7 +125,9 @@ def one_seed(root: Path, seed: int, *, steps: int, train: int, test: int, rounds
     ]
     goal = fit_reward(pairs, model=model, out=root / "goal", overrides=settings).path
     validation = judged(root / "validation.jsonl", rows[train + train // 4 : train + train // 2], model, seed=2)
-    labelled = write(root / "labelled.jsonl", [row | {"completion": row["text"]} for row in validation])
+    labelled = written(
+        root / "labelled.jsonl", [row | {"completion": row["text"]} for row in validation if row["text"]]
+    )
     found = find_filter(goal, labelled, recall=0.95, patience=2)
     reading = {"goal_model": str(goal), "give_up_below": found["filter"].threshold, "patience": 2}
     results: dict[str, list[dict[str, float]]] = {"all": [], "filtered": []}

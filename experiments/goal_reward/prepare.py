@@ -7,6 +7,8 @@ import random
 import re
 from pathlib import Path
 
+from homestretch.writing import write_rows
+
 GENERATORS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 TEST_SHARE = 0.3
 ANSWER = re.compile(r"A: *(.*)")
@@ -23,10 +25,9 @@ def prepared(data: Path, out: Path, *, seed: int, most: int | None = None) -> tu
     random.Random(seed).shuffle(questions)
     questions = questions[:most]
     cut = round(len(questions) * TEST_SHARE)
-    out.mkdir(parents=True, exist_ok=True)
     train, test = out / "pairs.jsonl", out / "test.jsonl"
-    _write(train, [pair for question in questions[cut:] for pair in _pairs(question)])
-    _write(test, [row for question in questions[:cut] for row in _rows(question)])
+    write_rows(train, [pair for question in questions[cut:] for pair in _pairs(question)])
+    write_rows(test, [row for question in questions[:cut] for row in _rows(question)])
     return train, test
 
 
@@ -46,7 +47,3 @@ def _rows(question: dict) -> list[dict]:
         row = {"prompt": question["question"] + "\n", "completion": one["solution"], "correct": one["is_correct"]}
         rows.append(row | {"answer": answer.group(1).strip() if answer else "", "generator": name})
     return rows
-
-
-def _write(file: Path, rows: list[dict]) -> None:
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

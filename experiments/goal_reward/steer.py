@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from letters import written
 from walk import LONGEST, TOP, VARIANTS, fitted, walks
 
 from homestretch import generate, load_recipe
@@ -38,12 +39,6 @@ STEERS: tuple[dict[str, float], ...] = (
 """Goals with their weights, in nats for a cosine of 1."""
 
 
-def write(file: Path, rows: list[dict[str, Any]]) -> Path:
-    """Rows as JSONL."""
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
-
-
 def end_of(steps: str, *, ended: bool) -> str:
     """`success` or `failure` where a walk ends by itself as soon as it is at 8 or at 0, `broken` otherwise."""
     place = TOP // 2
@@ -62,7 +57,7 @@ def writer(root: Path, start: Path, *, seed: int, count: int, steps: int) -> str
     recipe = {
         "model_name_or_path": str(start),
         "seed": seed,
-        "dataset": {"name": str(write(root / "walks_to_learn.jsonl", rows)), "max_completion_length": LONGEST + 1},
+        "dataset": {"name": str(written(root / "walks_to_learn.jsonl", rows)), "max_completion_length": LONGEST + 1},
         "stages": [{"sft": sft | {"eval_steps": steps, "metric_for_best_model": "none"}}],
     }
     return str(run_recipe(load_recipe(recipe), root / "writer").path / "model")
@@ -104,9 +99,9 @@ def main() -> None:
         ]
         for name, found in runs.items():
             goal_model = fitted(root, name, seed=seed, **budget)
-            make_goal(goal_model, write(root / "short.jsonl", short), name="short")
+            make_goal(goal_model, written(root / "short.jsonl", short), name="short")
             model = writer(root, root / "model", seed=seed, **budget)
-            prompts = write(root / "prompts.jsonl", [{"prompt": f"{i}>"} for i in range(walkers)])
+            prompts = written(root / "prompts.jsonl", [{"prompt": f"{i}>"} for i in range(walkers)])
             found.append([led(model, prompts, goal_model, steer, seed) for steer in STEERS])
     means = {name: [mean_of(rows) for rows in zip(*found, strict=True)] for name, found in runs.items()}
     print(json.dumps({"name": "goal_steer", "seeds": seeds, "steers": STEERS, "means": means, "runs": runs}))

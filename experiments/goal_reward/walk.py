@@ -17,10 +17,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import torch
+from letters import model_of_letters, written
 from scipy.stats import spearmanr
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from homestretch import fit_reward
 from homestretch.metrics.partial import reliability
@@ -28,21 +26,6 @@ from homestretch.verbs.goal import make_goal, token_values
 
 TOP, LONGEST = 8, 60
 VARIANTS: dict[str, list[str]] = {"plain": [], "contrast": ["reward.contrast.weight=0.5"]}
-
-
-def model_of_steps(folder: Path, seed: int) -> str:
-    """A Llama of two layers that reads `u` and `d`."""
-    vocab = {"<pad>": 0, "</s>": 1, "<unk>": 2, ">": 3, "u": 4, "d": 5}
-    inner = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    inner.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
-    torch.manual_seed(seed)
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = LlamaConfig(vocab_size=len(vocab), eos_token_id=1, bos_token_id=None, **sizes)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 def walk(draw: random.Random) -> tuple[str, list[float]]:
@@ -76,9 +59,8 @@ def pairs(count: int, seed: int) -> list[dict[str, str]]:
 
 def fitted(root: Path, name: str, *, seed: int, count: int, steps: int) -> Path:
     """The run of a reward model on pairs of walks, with the goal `success`; its start and its pairs lie beside it."""
-    root.mkdir(parents=True, exist_ok=True)
-    file, model = root / "pairs.jsonl", model_of_steps(root / "model", seed)
-    file.write_text("".join(json.dumps(row) + "\n" for row in pairs(count, seed)))
+    file = written(root / "pairs.jsonl", pairs(count, seed))
+    model = model_of_letters(root / "model", ">ud", seed=seed, width=64, layers=2)
     settings = [
         f"seed={seed}",
         "reward.kind=pairwise",
@@ -95,8 +77,7 @@ def fitted(root: Path, name: str, *, seed: int, count: int, steps: int) -> Path:
 
 def measured(run: Path, out: Path, test: list[tuple[str, list[float]]]) -> dict[str, Any]:
     """How Q and the reward go with the chance of success, behind every step but the last, which shows the end."""
-    file = out / "walks.jsonl"
-    file.write_text("".join(json.dumps({"prompt": "0>", "completion": steps}) + "\n" for steps, _ in test))
+    file = written(out / "walks.jsonl", [{"prompt": "0>", "completion": steps} for steps, _ in test])
     rows = token_values(run, file)
     before = [len(steps) - 1 for steps, _ in test]
     chance = [c for (_, chances), n in zip(test, before, strict=True) for c in chances[:n]]
