@@ -54,8 +54,8 @@ def section(front: dict[str, Any], title: str) -> str:
     kept, seeds = front["best_of_n"], ", ".join(str(seed) for seed in front["seeds"])
     head = (
         f"## {title}, {front['budget']} budget\n\n"
-        f"Seeds {seeds}, {front['prompts']} test prompts; corner of the volume: {corner}; best of {kept['n']}, whose KL is "
-        f"{kept['kl']:.2f}.\n"
+        f"Seeds {seeds}, {front['prompts']} test prompts; corner of the volume: {corner}; best of {kept['n']}, "
+        f"whose KL is {kept['kl']:.2f}.\n"
     )
     failed = "".join(f"\n{name} failed: {error}\n" for name, error in front["failed"].items())
     return f"{head}\n{families(front)}\n\n{points(front)}\n{failed}"
