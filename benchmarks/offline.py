@@ -58,7 +58,10 @@ def main() -> None:
         peer = f"SFT, {unit}"
         memory = {way: workers[way].peak_bytes for way in (name, peer)}
         ratio = memory[name] / memory[peer]
-        print(f"\npeak memory: {memory[name] / 1e9:.2f} GB against {memory[peer] / 1e9:.2f} GB, goal {goal:g}", end="")
+        print(
+            f"\npeak memory: {memory[name] / 1e9:.2f} GB against {memory[peer] / 1e9:.2f} GB; ratio wanted: {goal:g}",
+            end="",
+        )
         measured = {way: rates[way] for way in (name, peer)}
         more = {"goal": goal, "peak_bytes": memory, "memory_ratio": ratio}
         cases.append(result(name, unit, measured, ours=name, peer=peer, **more))
