@@ -7,7 +7,7 @@ learns from the teacher: offline, online from either, on fewer prompts at equal 
 losses. `--oracle builtin/smollm2-135m`, or a model fine-tuned on WebNLG, is the oracle instead, as it is; teacher and
 student still start from nothing, with its tokens. Settings are those of `homestretch lab teacher-hacking`, e.g.
 lab.epochs=100. Started again it goes on where it stopped. Prints the cases, the checks of the method sheet's section 6,
-and as its last line one JSON object. About 60 minutes on a CPU core; `--quick`, which shows that everything works and
+and as its last line one JSON object. About 90 minutes on a CPU core; `--quick`, which shows that everything works and
 no more, takes under two.
 """
 
