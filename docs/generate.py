@@ -85,7 +85,7 @@ def metrics_page() -> str:
             "| --- | --- | --- | --- |",
             *metrics,
             "",
-            "The paper's definition of la-ROUGE is not public. Four readings are offered (`evaluate.la_rouge`):",
+            "The definition of la-ROUGE by Solway (2024, arXiv:2408.16753) is not public. Four readings are offered (`evaluate.la_rouge`):",
             "`a` multiplies F by `min(1, len(ref)/len(y))`, `b` by `min(len(y)/len(ref), len(ref)/len(y))`, `c` by",
             "`exp(1 - len(y)/len(ref))` where the output is the longer one, and `d` divides F by that of random output",
             "of the same length.",

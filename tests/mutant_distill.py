@@ -62,7 +62,8 @@ MUTANTS = [
     *of(
         "config/distill",
         "test_distill_costs",
-        ("return self.top_k > 0 and not self.samples_online", "return self.top_k > 0"),
+        ("return (self.top_k > 0 or self.keep_states) and not self.samples_online", "return self.top_k > 0"),
+        ('said = self.divergence == "sequence" or (self.top_k > 0 and not self.samples_online)', "said = True"),
         ('return "online_teacher" in self.source or not', "return not"),
     ),
     *of(
@@ -75,11 +76,16 @@ MUTANTS = [
         ("once(folder, draw, key=key, others=context.others)", "once(folder, draw, key=key)"),
     ),
     *of(
+        "training/vocabulary",
+        "test_distill_stage",
+        ("if config.top_k >= width:", "if False:"),
+        ("if last >= policy.vocabulary:", "if False:"),
+    ),
+    *of(
         "training/stages/distill",
         "test_distill_stage",
         ("if here != there:", "if False:"),
         ("if ours.eos_token_id != theirs.eos_token_id:", "if False:"),
-        ("if config.top_k >= width:", "if False:"),
         ("                batch = replaced(batch, rows, drawn)\n", "                pass\n"),
     ),
     *of(

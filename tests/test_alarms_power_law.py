@@ -165,3 +165,10 @@ def test_what_cannot_be_fitted_is_refused(steps: list[int], values: list[float],
         fit_power_law(steps, values, floor=False)
     with pytest.raises(ValueError, match="too few for 3 parameters"):
         fit_power_law([1, 2, 3], [3.0, 2.0, 1.0], floor=True)
+
+
+def test_a_rise_within_the_half_that_is_fitted_is_no_law() -> None:
+    step_N = np.arange(1.0, 41.0)
+    rising_N = 50 * 1.02 ** np.maximum(step_N - 10, 0) + 5 / step_N
+    found = left_law(step_N, rising_N)
+    assert found is not None and found.law.exponent >= 0 and found.seen > found.expected

@@ -142,6 +142,23 @@ def test_what_each_stage_is_watched_for() -> None:
     assert (failures.golden, failures.sign, judge.golden) == ("eval/failures", -1.0, "objective/golden/judge")
 
 
+def test_distances_on_fixed_texts_are_told_from_their_third_evaluation_behind_a_rise_of_two_percent() -> None:
+    config = DistillConfig(teacher_name_or_path="teacher", oracle_name_or_path="oracle")
+    golden = [60.0, 54.0, 53.0, 54.0, 54.2, 54.0, 54.3]
+    rows = [{"step": i, "eval/golden": g, "eval/proxy": 10.0 / i} for i, g in enumerate(golden, 1)]
+    assert told(rows, config) == []
+    more = [{"step": step, "eval/golden": 54.2, "eval/proxy": 1.0} for step in (8, 9, 10)]
+    ((step, sentence),) = told([*rows, *more], config)
+    assert step == 9 and "`eval/golden`, which is not trained on, has got worse since round 3 (53 to 54.2)" in sentence
+
+
+def test_whole_texts_are_watched_by_their_likelihood() -> None:
+    config = DistillConfig(teacher_name_or_path="teacher", divergence="sequence")
+    rows = columns(9, nll=lambda n: 2.0 / n, eval__nll=lambda n: 2.0 + abs(n - 3.0))
+    ((step, sentence),) = told(rows, config)
+    assert step == 6 and "`nll` is at its best while `eval/nll`" in sentence
+
+
 def test_a_held_out_failure_mode_that_gets_worse_is_told() -> None:
     rows = columns(6, eval__auroc=lambda n: 0.8 + n / 50, eval__auroc__other=lambda n: 0.9 - n / 20)
     ((step, sentence),) = told(rows, RewardConfig(), held_out="other")

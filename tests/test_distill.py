@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +16,7 @@ from tiny import VOCAB, build, llama
 from torch import Tensor
 
 from homestretch.algorithms.base import Models
-from homestretch.algorithms.distill import Distill, taught
+from homestretch.algorithms.distill import Distill, ReadBatch, states, taught
 from homestretch.algorithms.sft import SFT
 from homestretch.batch import SequenceBatch
 from homestretch.config.distill import DistillConfig
@@ -192,7 +194,8 @@ def test_an_infinite_divergence_names_its_token(settings: dict[str, Any], who: s
         algorithm.loss(Models(**models), batch)
     message = str(error.value)
     assert message.startswith("Token 1 of a text for training row 5: ") and says in message
-    assert message.endswith("set distill.divergence=jsd, or take models whose logits are finite.")
+    remedy = "distill.top_k=0 distill.divergence=jsd" if "top_k" in settings else "distill.divergence=jsd"
+    assert message.endswith(f"set {remedy}, or take models whose logits are finite.")
     with torch.no_grad():
         other = {"forward_kl": "reverse_kl", "reverse_kl": "forward_kl"}[settings.get("divergence", "forward_kl")]
         for finite in ({"divergence": other}, {"divergence": "jsd"}):
@@ -201,6 +204,33 @@ def test_an_infinite_divergence_names_its_token(settings: dict[str, Any], who: s
         known = taught(models["teacher"], batch, 60, VOCAB)
         with pytest.raises(InputError, match="the student can never say `<31>`"):
             algorithm.loss(Models(policy=models["policy"]), known)
+
+
+def test_a_student_that_excludes_all_but_the_best_is_told() -> None:
+    models = {"policy": policy_of(), "teacher": policy_of(seed=1)}
+    batch = replace(batch_of(), index_B=torch.tensor([4, 5, 6]))
+    known = taught(models["teacher"], batch, 1, VOCAB)
+    bias = torch.full((1, VOCAB), -torch.inf)
+    bias[0, known.teacher_BTK.unique()] = 0.0
+    models["policy"].trunk.lm.final_logits_bias = bias
+    only = replace(known, teacher_BTK=known.teacher_BTK.unique().expand(*batch.ids_BT.shape, -1))
+    k = only.teacher_BTK.shape[-1]
+    only = replace(only, logp_teacher_BTK=known.logp_teacher_BTK.expand(-1, -1, k) - math.log(k))
+    rest = float(known.logp_others_BT[0, 0].exp())
+    says = rf"^Token 1 of a text for training row 5: the student can never say any token but the teacher's {k} best, .*"
+    with pytest.raises(InputError, match=says + re.escape(f"a probability of {rest:.3g}")):
+        distill(top_k=k).loss(Models(policy=models["policy"]), only)
+
+
+def test_states_that_are_kept_say_what_the_teacher_says() -> None:
+    models, batch = Models(policy=policy_of(), teacher=policy_of(seed=1)), batch_of()
+    assert models.teacher is not None
+    kept = ReadBatch(**vars(batch), teacher_BTD=states(models.teacher, batch))
+    for settings in ({}, {"divergence": "reverse_kl", "loss_temperature": 2.0}, {"divergence": "jsd", "beta": 0.3}):
+        asked = distill(**settings).loss(models, batch)
+        models.teacher.score = None  # type: ignore[method-assign] - it is not asked again
+        assert torch.equal(distill(**settings).loss(models, kept).terms, asked.terms)
+        del models.teacher.score
 
 
 @pytest.mark.parametrize(
@@ -212,6 +242,9 @@ def test_an_infinite_divergence_names_its_token(settings: dict[str, Any], who: s
         ({"divergence": "sequence", "source": "online_student"}, "leave online_student out of `source`"),
         ({"divergence": "sequence", "source": "data"}, "asks no teacher; use the stage `sft`"),
         ({"source": "data", "num_generations": 2}, "`num_generations` has no effect here"),
+        ({"keep_states": True, "source": "online_student"}, "`keep_states` has no effect here: texts are written anew"),
+        ({"keep_states": True, "top_k": 8}, "`keep_states` has no effect here: top_k keeps the laws themselves"),
+        ({"keep_states": True, "divergence": "sequence"}, "`keep_states` has no effect here: no states are compared"),
         ({"source": "data", "temperature": 0.7}, "`temperature` has no effect here"),
         ({"source": {"data": 0.5, "offline": 0.4}}, "the shares sum to 0.9; make them sum to 1"),
         ({"source": {"data": 1.5, "offline": -0.5}}, "less than or equal to 1"),

@@ -38,6 +38,7 @@ READ, WRITTEN = 32.0, 50.0
         ({"source": "data"}, READ),
         ({"source": "data", "num_train_epochs": 3}, 3 * READ),
         ({"source": "data", "num_train_epochs": 3, "top_k": 8}, READ),
+        ({"source": "data", "num_train_epochs": 3, "keep_states": True}, READ),
         ({"num_train_epochs": 3}, WRITTEN + 3 * READ),
         ({"num_train_epochs": 3, "num_generations": 2}, 2 * (WRITTEN + 3 * READ)),
         ({"num_train_epochs": 3, "divergence": "sequence"}, WRITTEN),

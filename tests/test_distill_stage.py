@@ -19,6 +19,7 @@ from homestretch.config.recipe import Recipe
 from homestretch.data.collate import collate
 from homestretch.errors import InputError, RecipeError
 from homestretch.generation.rollout import replaced
+from homestretch.policies.load import load_lm
 from homestretch.results import RunFolder
 from homestretch.training import checkpoint
 from homestretch.training.pipeline import run_recipe
@@ -28,6 +29,7 @@ STAGE = "01-distill"
 RUNS = {
     "offline": ("llama", {"source": "offline", "num_generations": 2}),
     "offline, best tokens": ("t5", {"source": {"offline": 0.5, "data": 0.5}, "top_k": 8}),
+    "offline, states": ("llama", {"source": {"offline": 0.5, "data": 0.5}, "keep_states": True, "divergence": "jsd"}),
     "teacher": ("t5", {"source": "online_teacher", "divergence": "jsd", "beta": 0.3}),
     "student": ("llama", {"source": "online_student", "divergence": "reverse_kl", "num_generations": 2}),
     "mixture": ("gpt2", {"source": {"online_student": 0.5, "data": 0.25, "offline": 0.25}, "use_peft": False}),
@@ -63,7 +65,7 @@ def test_killed_and_started_again_gives_the_same_bits(tmp_path: Path, case: str)
     kept = {path.name for path in (run.path / "stages" / STAGE).iterdir()}
     assert ("samples" in kept) == ("offline" in str(settings.get("source", "offline")))
     assert {n for n in kept if n.startswith("laws")} == (
-        {"laws-offline", "laws-data"} if case == "offline, best tokens" else set()
+        {"laws-offline", "laws-data"} if case in ("offline, best tokens", "offline, states") else set()
     )
 
 
@@ -144,6 +146,13 @@ def test_teachers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (ends / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": "<s>"}))
     with pytest.raises(InputError, match="ends a text with `<s>` and the recipe's model with `</s>`: set the same"):
         run_recipe(made(tmp_path, "llama", {}, teacher=str(ends)), tmp_path / "ends")
+    small = load_lm(teacher_of(tmp_path, "llama", seed=11))
+    small.resize_token_embeddings(40)
+    small.save_pretrained(tmp_path / "teacher-llama-11")
+    for settings in ({}, {"top_k": 4}, {"source": "data"}):
+        run = tmp_path / f"small-{len(settings)}-{settings.get('top_k')}"
+        with pytest.raises(InputError, match=r"has logits for 40 tokens, and its tokenizer has ids up to 6\d: enlarge"):
+            run_recipe(made(tmp_path, "llama", settings, teacher=str(tmp_path / "teacher-llama-11")), run)
     with pytest.raises(RecipeError, match=r"distill.top_k 64 leaves none of 64 tokens out; set it to 0"):
         run_recipe(made(tmp_path, "llama", {"top_k": 64}), tmp_path / "all")
 

@@ -11,7 +11,16 @@ import tiny
 from offline_runs import data
 
 from homestretch.config.distill import DistillConfig
-from homestretch.config.lab import BASELINE, CASES, LabConfig, LabOverrides, cases, distill_recipe, sft_recipe
+from homestretch.config.lab import (
+    BASELINE,
+    CASES,
+    LabConfig,
+    LabOverrides,
+    cases,
+    check_free,
+    distill_recipe,
+    sft_recipe,
+)
 from homestretch.errors import InputError, RecipeError
 from homestretch.lab import Hacking, LabFolder
 from homestretch.policies.load import load_lm, load_tokenizer
@@ -31,10 +40,10 @@ GIVEN = [*(text for text in SMALL if not text.startswith("oracle.")), "lab.oracl
 """For an oracle that is not trained, and whose texts do not all end."""
 
 
-def made(name: str, **lab: Any) -> DistillConfig:
+def made(name: str, own: list[str] = [], **lab: Any) -> DistillConfig:  # noqa: B006 - read only
     settings = LabConfig(**{"distill_prompts": 64, "epochs": 10, "evaluations": 5, **lab})
     recipe = distill_recipe(
-        "s", {"name": "d"}, CASES[name], settings, oracle="o", teacher="t", scratch=True, seed=3, overrides=[]
+        "s", {"name": "d"}, CASES[name], settings, oracle="o", teacher="t", scratch=True, seed=3, overrides=own
     )
     assert recipe.seed == 3 and recipe.model_name_or_path == "s"
     found = recipe.find("distill")
@@ -46,6 +55,7 @@ def test_every_case_takes_as_many_steps_on_as_many_texts() -> None:
     settings = {name: made(name) for name in CASES}
     assert {s.max_steps for s in settings.values()} == {20}, "10 passes over 64 texts of batches of 32"
     assert {s.eval_steps for s in settings.values()} == {4}
+    assert made("offline", ["distill.train_batch_size=16"]).max_steps == 40, "10 passes still"
     assert all((s.teacher_name_or_path, s.oracle_name_or_path) == ("t", "o") for s in settings.values())
     assert [settings[n].source for n in ("offline", "online_teacher", "online_student")] == [
         {"offline": 1.0}, {"online_teacher": 1.0}, {"online_student": 1.0}
@@ -73,6 +83,10 @@ def test_overrides_go_to_their_parts() -> None:
         LabOverrides.of(["lab.epoch=3"])
     with pytest.raises(RecipeError, match="several seeds; say which with `--seeds"):
         LabOverrides.of(["seed=3"])
+    for key in ("source=data", "num_generations=2", "divergence=jsd"):
+        with pytest.raises(RecipeError, match=rf"cases of the lab differ in `{key.partition('=')[0]}` and set it"):
+            check_free(cases(["sources", "loss"]), ["distill.learning_rate=1e-3", f"distill.{key}"])
+    check_free(cases(["sources"]), ["distill.divergence=jsd"])
     with pytest.raises(RecipeError, match="multiple of 16"):
         LabOverrides.of(["lab.widths=[30, 16, 16]"])
 
@@ -98,16 +112,18 @@ def test_curves_are_read_from_the_log() -> None:
 
 def test_a_run_that_turns_is_found() -> None:
     rows = log([6, 5, 4.5, 4.8, 5.1, 5.4], [5, 4, 3, 2.5, 2.2, 2.0])  # the sheet's vector
-    rows.append({"step": 50, "doctor": "It is late. Alarm (golden signal): `a` is bad."})
+    said = "Alarm (golden signal): `eval/proxy` is at its best while `eval/golden`, which is not trained on, is worse."
+    rows.append({"step": 50, "doctor": f"It is late. {said}"})
     run = run_record(rows)
     assert run.hacked and (run.best_step, run.golden_min, run.golden_last) == (20, 4.5, 5.4)
     assert run.rise == pytest.approx(0.2) and (run.proxy_at_best, run.proxy_last) == (3, 2)
-    assert run.alarms == {"golden signal": 50} and run.laws == {}
+    assert run.alarms == {"golden signal, eval/golden": 50} and run.laws == {}
     healthy = run_record(log([6, 5, 4.5, 4.3, 4.2, 4.1], [5, 4, 3, 2.5, 2.2, 2.0]))
     assert not healthy.hacked and healthy.rise == 0
     records = alarm_records([run, healthy])
-    assert (records["run doctor: golden signal"].precision, records["run doctor: golden signal"].recall) == (1, 1)
-    assert records["run doctor: golden signal"].lead == -30
+    spoke, silent = (records[f"run doctor: golden signal, eval/{key}"] for key in ("golden", "nll"))
+    assert (spoke.precision, spoke.recall, spoke.lead) == (1, 1, -30)
+    assert (silent.fired, silent.recall) == (0, 0) and records["run doctor: power law"].fired == 0
     assert records["power law of golden"].precision is None and records["power law of golden"].recall == 0
 
 

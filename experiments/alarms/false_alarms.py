@@ -3,9 +3,9 @@
     python experiments/alarms/false_alarms.py [--quick] [--seeds N]
 
 Every series is looked at again as it grows, as in training, and a run counts once however often the alarm
-speaks. Noise is independent from point to point. Prints a table and, as its last line, one JSON object;
-`false_alarms` are rates of whole runs with 95 % intervals, `detected` of runs with a turn, with the median delay as a
-share of the points before the turn.
+speaks. Noise is independent from point to point, but for distances on fixed texts, which wander. Prints a table and, as
+its last line, one JSON object; `false_alarms` are rates of whole runs with 95 % intervals, `detected` of runs with a
+turn, with the median delay as a share of the points before the turn.
 """
 
 from __future__ import annotations
@@ -82,6 +82,27 @@ def signals(n: int, *, noise: float, turn: float | None, validations: bool) -> M
     return make
 
 
+def distances(n: int, *, noise: float, turn: float | None) -> Make:
+    """A student's distances on fixed texts, evaluated n times: to the teacher falling throughout, to the oracle towards
+    a floor, from `turn` on up again by 5 % till the end. Nothing is sampled: relative noise is what training itself
+    wanders, with a correlation of 0.6 from one evaluation to the next."""
+
+    def make(rng: np.random.Generator) -> tuple[list[Row], int | None]:
+        t_N = np.arange(1, n + 1)
+        at = None if turn is None else int(turn * n)
+        golden_N = 50 + 30 * t_N**-1.0
+        if at is not None:
+            golden_N[at:] = golden_N[at] * (1 + 0.05 * (t_N[at:] - t_N[at]) / (n - at))
+        wander_2N = noise * (1 - 0.6**2) ** 0.5 * rng.standard_normal((2, n))
+        for i in range(1, n):
+            wander_2N[:, i] += 0.6 * wander_2N[:, i - 1]
+        proxy_N = 4 + 20 * t_N**-0.7
+        columns = {"eval/golden": golden_N * np.exp(wander_2N[0]), "eval/proxy": proxy_N * np.exp(wander_2N[1])}
+        return rows_of(t_N, **columns), at
+
+    return make
+
+
 def losses(n: int, *, noise: float, turn: float | None) -> Make:
     """Losses at n validations: on training rows falling throughout, on held-out rows rising again from `turn` on."""
 
@@ -132,6 +153,8 @@ def cases(quick: bool) -> Iterator[Case]:
     """The table's rows, healthy ones first for each alarm."""
     curve, rates = Watched(curves=("loss",)), Watched(goldens=(Golden("reward", "eval/failures", "", -1.0, 0.1),))
     judge, gap = Watched(goldens=(Golden("reward", "objective/golden/judge", ""),)), Watched(gap=("loss", "eval/nll"))
+    to_oracle = Golden("eval/proxy", "eval/golden", "", sign=-1.0, proxy_sign=-1.0, fixed=True)
+    far = Watched(goldens=(to_oracle,))
     lengths, noises = ([100], [0.05]) if quick else ([60, 250], [0.01, 0.05, 0.2])
     for turn in (None, 0.6):
         for n in lengths:
@@ -146,6 +169,10 @@ def cases(quick: bool) -> Iterator[Case]:
         for n in (20, 60):
             name = f"judge on {n} rollouts"
             yield Case("golden_signal", name, judge, signals(n, noise=0.1, turn=turn, validations=False))
+        for n in (10, 26, 60):
+            for noise in (0.002, 0.005):
+                name = f"distances at {n} evaluations, wandering by {noise:g}"
+                yield Case("golden_signal", name, far, distances(n, noise=noise, turn=turn))
     for turn in (None, 0.5):
         for n in (5, 10, 40):
             for noise in (0.002, 0.01):

@@ -154,7 +154,7 @@ class SequenceBatch(Batch):
         width_T = max(int(self.length_B.max()), 1)
         used_P = self.prompt_mask_BP.any(0).nonzero().flatten()
         lo, hi = (int(used_P[0]), int(used_P[-1]) + 1) if len(used_P) else (0, 1)
-        cut = {k: v[:, :width_T] for k, v in self._tensors().items() if k.endswith(("_BT", "_BTK"))}
+        cut = {k: v[:, :width_T] for k, v in self._tensors().items() if k.endswith(("_BT", "_BTK", "_BTD"))}
         cut |= {k: v[:, lo:hi] for k, v in self._tensors().items() if k.endswith("_BP")}
         return replace(self, **cut)
 

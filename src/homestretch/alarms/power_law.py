@@ -7,14 +7,16 @@
 
 (Tiapkin et al. 2025, "On Teacher Hacking in Language Model Distillation", arXiv:2502.02671; sheet 2.5.2 with its
 k = 3 and r = 3.) For each floor of a grid, alpha and ln C are the line of Theil (1950) and Sen (1968) through
-ln(m - m_inf) on ln t, the median of all slopes; the floor with the smallest sum of |e_i| is kept. q is the quantile
-of Student's t with N - P degrees of freedom that is as rare as k standard deviations of a normal variable.
+ln(m - m_inf) on ln t, the median of all slopes, or 0 where that rises; the floor with the smallest sum of |e_i| is
+kept. q is the quantile of Student's t with N - P degrees of freedom that is as rare as k standard deviations of a
+normal variable.
 
 Deviations  1. The sheet flags both sides. A falling step size and a second pass over the same data push a loss below
                its law without any harm, so only points above it count.
             2. A point is outside where it is above both laws: with a floor, a straight line bends by itself.
             3. What is less than 3 % above the law is no break: near a floor the law is that uncertain.
             4. What was fitted follows the run: its first half, warm-up left out, predicts its last points.
+            5. alpha >= 0: a first half that rises already does not make a rise the law.
 """
 
 from __future__ import annotations
@@ -131,9 +133,9 @@ def blocks(steps: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _lines(x_N: Floats, y_FN: Floats) -> tuple[Floats, Floats]:
-    """Slopes and intercepts (F,) of Theil and Sen."""
+    """Slopes, none above 0, and intercepts (F,) of Theil and Sen."""
     i, j = np.triu_indices(len(x_N), 1)
-    slope_F = np.median((y_FN[:, j] - y_FN[:, i]) / (x_N[j] - x_N[i]), axis=1)
+    slope_F = np.minimum(np.median((y_FN[:, j] - y_FN[:, i]) / (x_N[j] - x_N[i]), axis=1), 0.0)
     return slope_F, np.median(y_FN - slope_F[:, None] * x_N, axis=1)
 
 

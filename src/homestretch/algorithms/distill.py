@@ -30,7 +30,7 @@ from homestretch.algorithms.sft import nll_loss
 from homestretch.batch import LossTerms, SequenceBatch
 from homestretch.config.distill import DistillConfig
 from homestretch.errors import InputError
-from homestretch.ops.distillation import divergence, log_law, top_k_forward_kl, top_k_law
+from homestretch.ops.distillation import divergence, log_law, others, top_k_forward_kl, top_k_law
 from homestretch.ops.logprobs import OfLogits, in_chunks
 
 
@@ -47,14 +47,22 @@ class TaughtBatch(SequenceBatch):
     logp_others_BT: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReadBatch(SequenceBatch):
+    """Texts that the teacher has read: its state before each token, constant, of which its head makes the laws."""
+
+    teacher_BTD: Tensor
+
+
 @dataclass(frozen=True)
 class Excluded:
-    """A token that one of two laws excludes and the other does not: row and place in its text (from 0), the token's id,
-    who excludes it, and the probability that the other one gives it."""
+    """A token that one of two laws excludes and the other does not: row and place in its text (from 0), the token's id
+    (None for all tokens but the teacher's k best, taken as one), who excludes it, and the probability that the other
+    one gives it."""
 
     row: int
     place: int
-    token: int
+    token: int | None
     by: str
     probability: float
 
@@ -123,15 +131,19 @@ class Distill(Offline):
                 logp_nV = log_law(teacher.head(hidden_nD)[:, :width])
             return divergence(logp_nV, log_law(logits_nV[:, :width]), kind=kind, beta=beta)
 
-        return OfLogits(term, (states(teacher, batch),))
+        return OfLogits(term, (batch.teacher_BTD if isinstance(batch, ReadBatch) else states(teacher, batch),))
 
     def _sentence(self, found: Excluded, batch: SequenceBatch) -> str:
         where = "" if batch.index_B is None else f" for training row {int(batch.index_B[found.row]) + 1}"
         other = "teacher" if found.by == "student" else "student"
+        what = f"any token but the teacher's {self.config.top_k} best"
+        if found.token is not None:
+            what = f"`{self.name_of(found.token)}` (id {found.token})"
+        remedy = "distill.top_k=0 distill.divergence=jsd" if self.config.top_k else "distill.divergence=jsd"
         return (
-            f"Token {found.place + 1} of a text{where}: the {found.by} can never say `{self.name_of(found.token)}` "
-            f"(id {found.token}), to which the {other} gives a probability of {found.probability:.3g}, so that the "
-            "divergence is infinite; set distill.divergence=jsd, or take models whose logits are finite."
+            f"Token {found.place + 1} of a text{where}: the {found.by} can never say {what}, to which the {other} "
+            f"gives a probability of {found.probability:.3g}, so that the divergence is infinite; set {remedy}, or "
+            "take models whose logits are finite."
         )
 
 
@@ -173,12 +185,14 @@ def excluded(models: Models, batch: SequenceBatch, terms_BT: Tensor, *, vocabula
     def law_V(policy: Policy) -> Tensor:
         return log_law(policy.head(states(policy, alone)[:, place])[:, :vocabulary])[0]
 
-    student_V = law_V(models.policy)
+    student_V, rest = law_V(models.policy), None
     if isinstance(alone, TaughtBatch):  # eq. 5 of `ops.distillation`, which the student alone can make infinite
         ids_K, logp_K = alone.teacher_BTK[0, place], alone.logp_teacher_BTK[0, place]
         nothing_V = torch.full_like(student_V, -torch.inf)
         known_V = nothing_V.scatter(0, ids_K.to(student_V.device), logp_K.to(student_V.device))
         sides = [("student", student_V, known_V)]
+        if float(others(student_V, ids_K.to(student_V.device))) == -torch.inf:
+            rest = Excluded(row, place, None, "student", float(alone.logp_others_BT[0, place].exp()))
     else:
         assert models.teacher is not None
         teacher_V = law_V(models.teacher)
@@ -188,7 +202,7 @@ def excluded(models: Models, batch: SequenceBatch, terms_BT: Tensor, *, vocabula
         if len(found):
             token = int(found[other_V[found].argmax()])
             return Excluded(row, place, token, by, float(other_V[token].exp()))
-    return None
+    return rest
 
 
 def text_stats(batch: SequenceBatch) -> dict[str, float]:

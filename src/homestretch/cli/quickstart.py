@@ -13,7 +13,7 @@ from homestretch.cli.options import Settings
 def quickstart(
     settings: Settings = None,
     fast: Annotated[
-        bool, typer.Option("--fast", help="A third of the time: shows every stage, proves nothing.")
+        bool, typer.Option("--fast", help="About a sixth of the time: shows every stage, proves nothing.")
     ] = False,
     out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/quickstart"),
 ) -> None:

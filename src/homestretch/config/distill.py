@@ -61,6 +61,10 @@ class DistillConfig(TrainingConfig):
     top_k: NonNegativeInt = 0
     """Learn the teacher's k most probable tokens one by one and all others as one; 0 learns every token. With texts
     that do not change, these laws are computed once and kept. For forward_kl alone. Origin: the paper has all."""
+    keep_states: bool = False
+    """Keep the teacher's state before each token of texts that do not change (its width times 4 bytes a token, in
+    memory and on disk), so that it reads them once and its head alone is asked in each step: exact laws of all tokens.
+    With `top_k` the laws themselves are kept, which is smaller. Origin: ours."""
     loss_temperature: float = Field(1.0, gt=0)
     """Both laws are compared at this temperature, and the loss is multiplied by its square, so that the step size may
     stay. Origin: Hinton et al.; the paper has 1."""
@@ -85,19 +89,25 @@ class DistillConfig(TrainingConfig):
 
     @property
     def keeps_laws(self) -> bool:
-        """Whether what the teacher says of each token is small enough to be kept, and of texts that do not change."""
-        return self.top_k > 0 and not self.samples_online
+        """Whether the teacher reads texts once: they do not change, and what it says of each token is kept."""
+        return (self.top_k > 0 or self.keep_states) and not self.samples_online
 
     @property
     def asks_teacher(self) -> bool:
-        """Whether the teacher is needed in each step, beside what it has written or said before."""
-        return "online_teacher" in self.source or not (self.divergence == "sequence" or self.keeps_laws)
+        """Whether the teacher, or its head at least, is needed in each step, beside what it has written or said."""
+        said = self.divergence == "sequence" or (self.top_k > 0 and not self.samples_online)
+        return "online_teacher" in self.source or not said
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for name, (kinds, why) in BELONGS.items():
             if self.divergence not in kinds and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"`{name}` is read with {' or '.join(kinds)} alone, since {why}; remove it")
+        if self.keep_states and (self.samples_online or self.top_k or self.divergence == "sequence"):
+            why = "texts are written anew" if self.samples_online else "no states are compared"
+            if self.top_k:
+                why = "top_k keeps the laws themselves"
+            raise ValueError(f"`keep_states` has no effect here: {why}; remove it")
         if self.divergence == "sequence" and "online_student" in self.source:
             raise ValueError(
                 "`sequence` makes texts more probable, and the student's own are so already; leave online_student out "

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from homestretch.config.base import Config, nearest
+from homestretch.config.distill import DistillConfig
 from homestretch.config.overrides import apply
 from homestretch.config.recipe import Recipe, load_recipe
 from homestretch.config.yaml import Document
@@ -90,6 +91,17 @@ def cases(sweeps: Sequence[str]) -> dict[str, Case]:
     return {name: case for name, case in CASES.items() if case.sweep in sweeps or name == BASELINE}
 
 
+def check_free(chosen: Mapping[str, Case], overrides: Sequence[str]) -> None:
+    """Raise RecipeError where an override `distill.KEY=VALUE` sets what the cases differ in."""
+    differs = {"num_generations", *(key for case in chosen.values() for key in case.settings)}
+    for text in overrides:
+        key = text.partition("=")[0].strip().removeprefix("distill.")
+        if key in differs:
+            raise RecipeError(
+                f"override `{text}`: cases of the lab differ in `{key}` and set it themselves; remove it."
+            )
+
+
 class LabOverrides(Config):
     """What the user has set, by the part that it is for."""
 
@@ -138,22 +150,21 @@ def distill_recipe(
     overrides: list[str],
 ) -> Recipe:
     """One case: as many steps as the baseline takes for its passes, measured at equal distances."""
-    batch = 32
-    steps = lab.epochs * max(round(lab.distill_prompts / batch), 1)
-    every = max(steps // lab.evaluations, 1)
     settings: dict[str, Any] = {
         "teacher_name_or_path": teacher,
         "oracle_name_or_path": oracle,
         "metric_for_best_model": "none",
-        "train_batch_size": batch,
-        "max_steps": steps,
-        "eval_steps": every,
-        "save_steps": 10 * every,
+        "train_batch_size": 32,
         "eval_examples": lab.validation_prompts,
     }
     if scratch:
         settings |= {"use_peft": False, "bf16": False, "learning_rate": 1e-3}
     settings |= {"num_generations": case.divide} | case.settings
+    asked = _recipe(student, dataset, {"distill": settings}, seed=seed, overrides=overrides).find("distill")
+    assert isinstance(asked, DistillConfig)
+    steps = lab.epochs * max(round(lab.distill_prompts / asked.train_batch_size), 1)
+    every = max(steps // lab.evaluations, 1)
+    settings |= {"max_steps": steps, "eval_steps": every, "save_steps": 10 * every}
     return _recipe(student, dataset, {"distill": settings}, seed=seed, overrides=overrides)
 
 

@@ -49,7 +49,7 @@ SCATTERS = 4.0
 class Golden:
     """A `proxy` that should get better together with a `golden` signal that is not trained on; `proxy_sign` and `sign`
     are -1 where less of the one or the other is better, and `least` is the change, in the latter's unit, that a few
-    evaluations may show by chance."""
+    evaluations may show by chance. Both are `fixed` where each evaluation reads the same texts: then none is."""
 
     proxy: str
     golden: str
@@ -57,6 +57,7 @@ class Golden:
     sign: float = 1.0
     least: float = 0.0
     proxy_sign: float = 1.0
+    fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Watched:
 def watched(config: TrainingConfig, *, held_out: str | None = None) -> Watched:
     """What the stage with these settings is watched for; `held_out` is the failure mode a reward model never saw."""
     kind, metric = kind_of(config), f"eval/{config.metric_for_best_model}"
-    goldens: list[Golden] = []
+    curves, goldens = CURVES.get(kind, ()), list[Golden]()
     if isinstance(config, RolloutConfig):
         advice = "raise kl_coef (beta in `grpo`), add harder negatives, or keep the best checkpoint"
         goldens = [Golden("reward", "eval/failures", advice, sign=-1.0, least=0.1)]
@@ -81,16 +82,16 @@ def watched(config: TrainingConfig, *, held_out: str | None = None) -> Watched:
     if kind in ("dpo", "modpo"):
         advice = "raise beta or lower num_train_epochs, or keep the best checkpoint"
         goldens = [Golden("margin", metric, advice, least=2.0)]
-    if kind == "distill":
-        advice = "let `source` have online texts, give more prompts, or keep the best checkpoint"
-        goldens = [Golden("divergence", NLL, advice, sign=-1.0, least=0.02, proxy_sign=-1.0)]
+    if isinstance(config, DistillConfig):
+        advice = "let `source` have online texts, raise num_generations, or keep the best checkpoint"
+        loss = "nll" if config.divergence == "sequence" else "divergence"
+        goldens = [Golden(loss, NLL, advice, sign=-1.0, least=0.02, proxy_sign=-1.0)]
+        if config.oracle_name_or_path is not None:
+            goldens.insert(0, Golden("eval/proxy", "eval/golden", advice, sign=-1.0, proxy_sign=-1.0, fixed=True))
+            curves += ("eval/proxy", "eval/golden")
     if kind == "reward" and held_out is not None:
         advice = "lower num_train_epochs, or add classes to `negatives`: it learns the marks of the trained modes"
         goldens = [Golden("eval/auroc", f"eval/auroc/{held_out}", advice, least=0.03)]
-    curves = CURVES.get(kind, ())
-    if isinstance(config, DistillConfig) and config.oracle_name_or_path is not None:
-        goldens.insert(0, Golden("eval/proxy", "eval/golden", advice, sign=-1.0, proxy_sign=-1.0))
-        curves += ("eval/proxy", "eval/golden")
     return Watched(curves, GAPS.get(kind), tuple(goldens))
 
 
@@ -114,10 +115,13 @@ def golden_signal(rows: list[Row], seen: Watched) -> str | None:
     for pair in seen.goldens:
         steps, proxy, golden = evaluations(rows, pair.proxy, pair.golden)
         proxy, golden = [-pair.proxy_sign * value for value in proxy], [-pair.sign * value for value in golden]
-        if len(golden) < ENOUGH and not pair.least:
+        if pair.fixed:
+            found = diverged(proxy, golden)
+        elif len(golden) < ENOUGH and not pair.least:
             continue  # nothing says yet what chance does
-        noise = max(chance(golden), pair.least)
-        found = diverged(proxy, golden, noise_proxy=chance(proxy), noise_golden=noise)
+        else:
+            noise = max(chance(golden), pair.least)
+            found = diverged(proxy, golden, noise_proxy=chance(proxy), noise_golden=noise)
         if found:
             best, last = (-pair.sign * value for value in (found.smallest, found.last))
             return (

@@ -38,6 +38,7 @@ from homestretch.rewards.cache import content_key, model_key
 from homestretch.seeds import fold
 from homestretch.training.context import Context
 from homestretch.training.precomputed import once
+from homestretch.training.vocabulary import check_width
 from homestretch.writing import write_text
 
 FILE = "distances.json"
@@ -108,6 +109,7 @@ def fixed_distances(
     trunk = context.load_trunk(config.oracle_name_or_path, whole=True)
     trunk.requires_grad_(False)
     oracle = context.policy(trunk, None, config)
+    check_width(context, oracle, config.oracle_name_or_path)
     vocabulary = min(vocabulary, oracle.vocabulary)
     golden = _rollouts(context, config, oracle, config.oracle_name_or_path, rows, folder / "rollouts-oracle")
     proxy = _rollouts(context, config, teacher, config.teacher_name_or_path, rows, folder / "rollouts-teacher")

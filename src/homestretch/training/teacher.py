@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from homestretch.algorithms.distill import TaughtBatch, taught
+from homestretch.algorithms.distill import ReadBatch, TaughtBatch, states, taught
 from homestretch.batch import SequenceBatch
 from homestretch.config.distill import DistillConfig, Source
 from homestretch.data.collate import collate
@@ -29,8 +29,9 @@ from homestretch.training.precomputed import once
 
 Texts = Mapping[Source, list[TokenizedExample]]
 Law = dict[str, Tensor]
-"""Of each token of one text: `teacher_BTK`, `logp_teacher_BTK` and `logp_others_BT` of a batch, without B."""
-LAW = ("teacher_BTK", "logp_teacher_BTK", "logp_others_BT")
+"""What the teacher says of each token of one text, as columns of a batch without B: those of `TaughtBatch` with
+`top_k`, else the state of `ReadBatch`, of which its head makes a law."""
+LAW, STATE = ("teacher_BTK", "logp_teacher_BTK", "logp_others_BT"), ("teacher_BTD",)
 ROWS = 64
 """Texts whose laws are computed before they leave the device."""
 
@@ -89,7 +90,7 @@ def offline_texts(
 def stored_laws(
     context: Context, config: DistillConfig, teacher: Policy, texts: Texts, folder: Path, *, vocabulary: int
 ) -> dict[Source, list[Law]]:
-    """The teacher's `top_k` laws of each text that is learnt from, by source; none where they are not kept."""
+    """What the teacher says of each text that is learnt from, by source; nothing where it is not kept."""
     if not config.keeps_laws:
         return {}
     return {
@@ -106,25 +107,30 @@ def _laws(
     folder: Path,
     vocabulary: int,
 ) -> list[Law]:
-    how = config.top_k, config.loss_temperature, vocabulary
+    how = (config.top_k, config.loss_temperature, vocabulary) if config.top_k else ("states",)
+    names = LAW if config.top_k else STATE
     asked = [(text.prompt_ids, text.completion_ids) for text in texts]
     key = content_key(model_key(config.teacher_name_or_path), *_precision(context, config), how, asked)
+
+    def said(batch: SequenceBatch) -> Law:
+        if not config.top_k:
+            return {"teacher_BTD": states(teacher, batch)}
+        found = taught(teacher.at(config.loss_temperature), batch, config.top_k, vocabulary)
+        return {name: getattr(found, name) for name in LAW} | {"teacher_BTK": found.teacher_BTK.int()}
 
     def ask() -> Law:
         parts: list[Law] = []
         with progress(len(texts), "laws of the teacher", "text") as bar:
             for at in range(0, len(texts), ROWS):
                 batch = collate(texts[at : at + ROWS])
-                found = taught(teacher.at(config.loss_temperature), batch, config.top_k, vocabulary)
-                parts.append({name: getattr(found, name).cpu()[batch.mask_BT.bool()] for name in LAW})
+                parts.append({name: column.cpu()[batch.mask_BT.bool()] for name, column in said(batch).items()})
                 bar.advance(len(batch))
-        whole = {name: torch.cat([part[name] for part in parts]) for name in LAW}
-        return whole | {"teacher_BTK": whole["teacher_BTK"].int()}
+        return {name: torch.cat([part[name] for part in parts]) for name in names}
 
     found = once(folder, ask, key=key, others=context.others)
     lengths = [len(text.completion_ids) for text in texts]
-    split = {name: found[name].split(lengths) for name in LAW}
-    return [{name: split[name][i] for name in LAW} for i in range(len(texts))]
+    split = {name: found[name].split(lengths) for name in names}
+    return [{name: split[name][i] for name in names} for i in range(len(texts))]
 
 
 def _precision(context: Context, config: DistillConfig) -> tuple[object, ...]:
@@ -150,7 +156,8 @@ def batches(
         batch = collate([texts.get(source, texts["data"])[i] for source, i in places])
         if not laws:
             return batch
-        return TaughtBatch(**vars(batch), **padded([laws[source][i] for source, i in places], batch.ids_BT.shape[1]))
+        known = padded([laws[source][i] for source, i in places], batch.ids_BT.shape[1])
+        return (TaughtBatch if "teacher_BTK" in known else ReadBatch)(**vars(batch), **known)
 
     return batch_of
 
@@ -162,4 +169,4 @@ def padded(laws: Sequence[Law], width: int) -> dict[str, Tensor]:
         rows = [law[name].long() if name == "teacher_BTK" else law[name] for law in laws]
         return torch.stack([pad(row, (0, 0) * (row.dim() - 1) + (0, width - len(row))) for row in rows])
 
-    return {name: column(name) for name in LAW}
+    return {name: column(name) for name in laws[0]}

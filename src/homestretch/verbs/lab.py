@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from homestretch.config.lab import Case, LabOverrides, cases, distill_recipe
+from homestretch.config.lab import Case, LabOverrides, cases, check_free, distill_recipe
 from homestretch.config.yaml import dump_text, load_text
 from homestretch.errors import InputError
 from homestretch.lab import Hacking, LabFolder
@@ -67,6 +67,7 @@ def teacher_hacking(
     dataset = dataset_settings(str(data), asked.shared, scratch="student" not in given)
     bench = Bench(LabFolder(out), asked, dataset, given, None if tokenizer is None else str(tokenizer))
     chosen, seeds = cases(sweeps), list(dict.fromkeys(seeds))
+    check_free(chosen, asked.distill)
     text = _refuse_other(bench)
     with alone_in(bench.folder.path):
         write_text(bench.folder.asked, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -15,11 +16,15 @@ from homestretch.lab import AlarmRecord, Evaluation, Hacking, HackingCase, Hacki
 from homestretch.metrics.stats import bootstrap_mean
 from homestretch.report.curves import ALARM
 from homestretch.results import Measured
+from homestretch.training.alarms import NLL
 from homestretch.writing import write_rows
 
 STAGE = "distill"
 SERIES = ("golden", "proxy", "training")
-LAW = "power law of "
+LAW, GOLDEN = "power law of ", "golden signal"
+WORSE = re.compile(rf"Alarm \({GOLDEN}\): `[^`]+` is at its best while `([^`]+)`")
+DOCTOR = ("power law", f"{GOLDEN}, eval/golden", f"{GOLDEN}, {NLL}")
+"""What the run doctor can say of a stage `distill` with an oracle; what it never said is told too."""
 
 
 def curve_of(rows: Sequence[Mapping[str, Any]]) -> list[Evaluation]:
@@ -74,7 +79,7 @@ def run_record(rows: Sequence[Mapping[str, Any]]) -> HackingRun:
     laws = {name: law_of(*series_of(curve, name)) for name in SERIES}
     alarms: dict[str, int] = {}
     for row in rows:
-        for name in ALARM.findall(row.get("doctor") or ""):
+        for name in said_by(row.get("doctor") or ""):
             alarms.setdefault(name, row["step"])
     return HackingRun(
         curve=curve,
@@ -88,6 +93,12 @@ def run_record(rows: Sequence[Mapping[str, Any]]) -> HackingRun:
         laws={name: law for name, law in laws.items() if law},
         alarms=alarms,
     )
+
+
+def said_by(sentences: str) -> list[str]:
+    """Names of the alarms in what the doctor said in a row; a golden signal with the key that got worse."""
+    names = [name for name in ALARM.findall(sentences) if name != GOLDEN]
+    return names + [f"{GOLDEN}, {key}" for key in WORSE.findall(sentences)]
 
 
 def record_of(
@@ -142,7 +153,7 @@ def alarm_records(runs: Sequence[HackingRun]) -> dict[str, AlarmRecord]:
     said: dict[str, list[float | None]] = {
         f"{LAW}{name}": [run.laws[name].raised if name in run.laws else None for run in runs] for name in SERIES
     }
-    for name in sorted({name for run in runs for name in run.alarms}):
+    for name in sorted({*DOCTOR, *(name for run in runs for name in run.alarms)}):
         said[f"run doctor: {name}"] = [float(run.alarms[name]) if name in run.alarms else None for run in runs]
     return {name: AlarmRecord(**hindsight(steps, turns)._asdict()) for name, steps in said.items()}
 

@@ -1,9 +1,10 @@
 """Stage `distill`: learn a teacher's next-token laws on texts of the teacher, of the student, or of the data.
 
 `samples/` in the stage's folder holds the texts that the teacher writes once, and `laws-SOURCE/` what it says of each
-token of texts that do not change, where `top_k` is set. Without it a law has a number for each token of the vocabulary,
-200 kB at 50,000 of them, which is too much to keep: the teacher then reads the texts in every step, without gradient,
-and its logits exist for a few rows at a time. What is kept is known by the content of teacher and texts.
+token of texts that do not change: its best tokens where `top_k` is set, with `keep_states` the state that its head
+makes a law of. A whole law has a number for each token of the vocabulary, 200 kB at 50,000 of them, which is too much
+to keep. Without either the teacher reads the texts in every step, without gradient; its logits exist for a few rows at
+a time in any case. What is kept is known by the content of teacher and texts.
 
 Where weights are sharded, the student's are, and every process has the teacher whole.
 """
@@ -21,7 +22,7 @@ from homestretch.algorithms.distill import Distill
 from homestretch.batch import SequenceBatch
 from homestretch.config.distill import ONLINE, DistillConfig, Source
 from homestretch.data.samplers import priority_batch
-from homestretch.errors import InputError, RecipeError
+from homestretch.errors import InputError
 from homestretch.generation.rollout import replaced, rollout
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.load import end_ids, load_config, load_tokenizer
@@ -34,6 +35,7 @@ from homestretch.training.distances import fixed_distances
 from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
 from homestretch.training.teacher import batches, stored_laws, stored_texts
+from homestretch.training.vocabulary import shared_vocabulary
 
 
 def run(context: Context, config: DistillConfig, folder: Path) -> Progress:
@@ -45,7 +47,7 @@ def run(context: Context, config: DistillConfig, folder: Path) -> Progress:
     trunk.requires_grad_(False)
     teacher: Policy | None = context.policy(trunk, None, config)
     learner = context.learner(config, "distill", ROLE)
-    vocabulary = shared_vocabulary(learner.policy, teacher, config)
+    vocabulary = shared_vocabulary(context, config, learner.policy, teacher)
     far = (
         None
         if config.oracle_name_or_path is None
@@ -113,16 +115,6 @@ def check_teacher(context: Context, teacher: str, *, role: str = "teacher") -> N
             f"Of the {role} `{teacher}` and the recipe's model one has an encoder and the other has none, so that "
             "they do not read prompts alike: name one of the same kind."
         )
-
-
-def shared_vocabulary(student: Policy, teacher: Policy, config: DistillConfig) -> int:
-    """Tokens that both models have logits for; one of them may be padded to a larger width. Raises RecipeError."""
-    width = min(student.vocabulary, teacher.vocabulary)
-    if config.top_k >= width:
-        raise RecipeError(
-            f"distill.top_k {config.top_k} leaves none of {width} tokens out; set it to 0, which learns all of them."
-        )
-    return width
 
 
 def sources_of(context: Context, config: DistillConfig) -> Callable[[int, int], list[Source]]:
