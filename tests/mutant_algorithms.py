@@ -181,8 +181,8 @@ MUTANTS = [
         "algorithms/reward_model",
         "test_reward_model",
         ("batch.chosen.joined(batch.rejected)", "batch.rejected.joined(batch.chosen)"),
-        ('self.kind == "classifier"', 'self.kind == "pairwise"'),
-        ("terms_B = loss(chosen_B, rejected_B)", "terms_B = loss(rejected_B, chosen_B)"),
+        ('"classifier": bce_reward_loss', '"classifier": pairwise_reward_loss'),
+        ("LOSSES[self.kind](chosen_B, rejected_B)", "LOSSES[self.kind](rejected_B, chosen_B)"),
         ("(chosen_B > rejected_B)", "(chosen_B < rejected_B)"),
     ),
 ]

@@ -113,7 +113,7 @@ def healthy(step: int) -> Rows:
     row = {"loss": 0.5 + step**-0.5, "nll": 0.5 + step**-0.5, "reward": better, "objective/kl": step / 4}
     row |= {"margin": better, "objective/golden/judge": better, "divergence": 0.1 + step**-0.5}
     eval_ = {"nll": 0.6 + step**-0.5, "mse": 1 - better / 2, "la_rougeL": 30 + 5 * better, "failures": 0.5 - better / 3}
-    eval_ |= {"auroc": better, "auroc/other": better / 2}
+    eval_ |= {"auroc": better, "auroc/other": better / 2, "loss": 0.6 + step**-0.5}
     return [{"step": step} | row, {"step": step} | {f"eval/{key}": value for key, value in eval_.items()}]
 
 
@@ -134,8 +134,10 @@ def test_what_each_stage_is_watched_for() -> None:
     seen = {name: watched(STAGES[name]()) for name in TRAINING if name != "distill"} | {"distill": watched(STUDENT)}
     assert {name for name in seen if not seen[name].curves} == {"ift", "gold", "ppo", "rloo", "grpo"}
     assert {name for name in seen if seen[name].rewards} == {"ppo", "rloo", "grpo"}
-    assert {name for name in seen if seen[name].gap} == {"sft", "ift", "wbc", "gold", "alol", "value"}
+    assert {name for name in seen if seen[name].gap} == {"sft", "ift", "wbc", "gold", "alol", "value", "reward"}
     assert watched(RewardConfig()).goldens == ()
+    assert watched(RewardConfig()).gap == ("loss", "eval/loss")
+    assert watched(RewardConfig(contrast={})).gap == ("loss/reward", "eval/loss")
     (unseen,) = watched(RewardConfig(), held_out="too_long").goldens
     assert (unseen.proxy, unseen.golden, unseen.sign) == ("eval/auroc", "eval/auroc/too_long", 1.0)
     failures, judge = watched(PPOConfig(**JUDGE)).goldens

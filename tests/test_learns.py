@@ -28,7 +28,7 @@ from homestretch.generation.rollout import rollout
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.policy import Policy
 from homestretch.training.loop import fit
-from homestretch.training.stages.reward import measure
+from homestretch.training.stages.reward import by_mode, rewards_of_pairs
 from homestretch.training.stages.value import error, rewards_of
 
 pytestmark = pytest.mark.slow
@@ -131,7 +131,7 @@ def test_a_reward_model_tells_answers_from_noise(tmp_path, name, kind):
     held_out = [pair(100_000 + i) for i in range(60)]
     made = plan(tmp_path, trunk, CONFIG, rounds=40, batch_of=pairs_of)
     fit(RewardModelling(kind), Models(policy=policy), made, accelerator())
-    found = measure(policy, held_out, None)["noise"]
+    found = by_mode(rewards_of_pairs(policy, held_out), held_out, None)["noise"]
     assert found.n == 60
     assert found.auroc > 0.9 and found.accuracy > 0.9
 

@@ -97,6 +97,10 @@ def test_a_whole_run_leaves_everything(tmp_path, name):
         "03-reward": [2, 4, 6],
         "04-ppo": [0, 2, 4],  # it may end with the model that it began with
     }
+    rows = [json.loads(line) for line in run.stage_folders()[2].metrics.read_text().splitlines()]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    held_out = [row["eval/loss"] for row in rows if "eval/loss" in row]
+    assert len(held_out) == 3 and all(min(losses) / 2 < loss < 2 * max(losses) for loss in held_out), "the same measure"
     assert "homestretch" in (run.model / "README.md").read_text()
 
 

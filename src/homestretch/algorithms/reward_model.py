@@ -24,6 +24,8 @@ from homestretch.config.contrast import ContrastConfig
 from homestretch.ops.contrast import contrastive_loss, cosines, matched
 from homestretch.ops.preference import bce_reward_loss, pairwise_reward_loss
 
+LOSSES = {"classifier": bce_reward_loss, "pairwise": pairwise_reward_loss}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastBatch(PairBatch):
@@ -47,13 +49,12 @@ class RewardModelling(Offline):
         scored = models.policy.score(batch.chosen.joined(batch.rejected), want=want)
         assert scored.reward_B is not None
         chosen_B, rejected_B = scored.reward_B.chunk(2)
-        loss = bce_reward_loss if self.kind == "classifier" else pairwise_reward_loss
         ones_B = torch.ones_like(chosen_B)
         diagnostics = {
             "accuracy": ((chosen_B > rejected_B).float().detach(), ones_B),
             "margin": ((chosen_B - rejected_B).detach(), ones_B),
         }
-        terms_B = loss(chosen_B, rejected_B)
+        terms_B = LOSSES[self.kind](chosen_B, rejected_B)
         if self.contrast is not None:
             assert isinstance(batch, ContrastBatch) and scored.hidden_BSD is not None
             better_BSD, worse_BSD = scored.hidden_BSD.chunk(2)

@@ -16,6 +16,7 @@ from homestretch.alarms.gap import widened
 from homestretch.alarms.overoptimisation import turned
 from homestretch.alarms.power_law import Break, blocks, left_law
 from homestretch.config.distill import DistillConfig
+from homestretch.config.reward import RewardConfig
 from homestretch.config.rollouts import RolloutConfig
 from homestretch.config.stages import kind_of
 from homestretch.config.training import TrainingConfig
@@ -37,6 +38,7 @@ GAPS = {
     **dict.fromkeys(("ift", "wbc", "gold", "alol"), ("nll", NLL)),
     "sft": ("loss", NLL),
     "value": ("loss", "eval/mse"),
+    "reward": ("loss", "eval/loss"),
 }
 """The same loss on the rows that are trained on and on held-out ones."""
 ENOUGH = 10
@@ -92,7 +94,10 @@ def watched(config: TrainingConfig, *, held_out: str | None = None) -> Watched:
     if kind == "reward" and held_out is not None:
         advice = "lower num_train_epochs, or add classes to `negatives`: it learns the marks of the trained modes"
         goldens = [Golden("eval/auroc", f"eval/auroc/{held_out}", advice, least=0.03)]
-    return Watched(curves, GAPS.get(kind), tuple(goldens))
+    gap = GAPS.get(kind)
+    if isinstance(config, RewardConfig) and config.contrast is not None:
+        gap = "loss/reward", "eval/loss"
+    return Watched(curves, gap, tuple(goldens))
 
 
 def power_law(rows: list[Row], seen: Watched) -> str | None:

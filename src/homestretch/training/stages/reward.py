@@ -9,9 +9,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from homestretch.algorithms.base import Models
-from homestretch.algorithms.reward_model import ContrastBatch, RewardModelling
+from homestretch.algorithms.reward_model import LOSSES, ContrastBatch, RewardModelling
 from homestretch.batch import PairBatch
 from homestretch.config.contrast import ContrastConfig
 from homestretch.config.reward import RewardConfig
@@ -59,10 +60,13 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
         return batch if config.contrast is None else with_places(batch, config.contrast, fold("states", seed, number))
 
     def validate(number: int) -> dict[str, float]:
-        modes = measure(learner.policy, held_rows, held_out_mode)
+        rewards = rewards_of_pairs(learner.policy, held_rows)
+        modes = by_mode(rewards, held_rows, held_out_mode)
         aurocs = [m.auroc for m in modes.values() if m.auroc is not None and not m.held_out]
-        by_mode = {f"auroc/{mode}": m.auroc for mode, m in modes.items() if m.auroc is not None}
-        return {"auroc": statistics.fmean(aurocs)} | by_mode
+        each = {f"auroc/{mode}": m.auroc for mode, m in modes.items() if m.auroc is not None}
+        trained = [i for i, row in enumerate(held_rows) if row.failure_mode != held_out_mode]
+        loss = LOSSES[config.kind](*(side_B[trained] for side_B in rewards)).mean()
+        return {"auroc": statistics.fmean(aurocs), "loss": float(loss)} | each
 
     plan = Plan(
         label="reward",
@@ -78,7 +82,7 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
     )
     algorithm = RewardModelling(config.kind, config.contrast)
     progress = fit(algorithm, Models(policy=learner.policy), plan, learner.accelerator)
-    modes = measure(learner.policy, held_rows, held_out_mode)
+    modes = by_mode(rewards_of_pairs(learner.policy, held_rows), held_rows, held_out_mode)
     write_text(folder / MODES, json.dumps({k: m.model_dump() for k, m in modes.items()}, indent=1))
     goals = {} if config.contrast is None else {SUCCESS: goal_state(learner.policy, [r.chosen for r in train_rows])}
     save_reward(learner.trunk, context.tokenizer, folder / "model", base=context.model, kind=config.kind)
@@ -139,19 +143,27 @@ def split_pairs(
 
 
 @torch.no_grad()
-def measure(policy: Policy, rows: list[TokenizedPair], held_out_mode: str | None) -> dict[str, RewardMode]:
-    """Accuracy within pairs and area under the ROC curve, for each failure mode."""
+def rewards_of_pairs(policy: Policy, rows: list[TokenizedPair]) -> tuple[Tensor, Tensor]:
+    """Rewards of either side of the pairs (B,), logits: the chosen ones, and the rejected ones."""
     batch = collate_pairs(rows)
     reward_B = policy.score(batch.chosen.joined(batch.rejected), want={"reward"}).reward_B
     assert reward_B is not None
     chosen_B, rejected_B = reward_B.chunk(2)
-    by_mode: dict[str, list[int]] = defaultdict(list)
+    return chosen_B, rejected_B
+
+
+def by_mode(
+    rewards: tuple[Tensor, Tensor], rows: list[TokenizedPair], held_out_mode: str | None
+) -> dict[str, RewardMode]:
+    """Accuracy within pairs and area under the ROC curve, for each failure mode."""
+    chosen_B, rejected_B = rewards
+    places: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
-        by_mode[row.failure_mode].append(i)
-    return {mode: _mode(chosen_B[at], rejected_B[at], mode == held_out_mode) for mode, at in sorted(by_mode.items())}
+        places[row.failure_mode].append(i)
+    return {mode: _mode(chosen_B[at], rejected_B[at], mode == held_out_mode) for mode, at in sorted(places.items())}
 
 
-def _mode(chosen_b: torch.Tensor, rejected_b: torch.Tensor, held_out: bool) -> RewardMode:
+def _mode(chosen_b: Tensor, rejected_b: Tensor, held_out: bool) -> RewardMode:
     from sklearn.metrics import roc_auc_score  # two seconds to import
 
     labels = [1] * len(chosen_b) + [0] * len(rejected_b)
