@@ -204,3 +204,15 @@ def test_texts_and_laws_of_a_batch_are_of_the_same_source() -> None:
             assert batch.logp_teacher_BTK[b, 0].tolist() == [-start - i] * 3
     assert sorted(seen[:6]) == list(range(6)), "a pass has every text once"
     assert [i // 2 for i in seen[0::2]] == [i // 2 for i in seen[1::2]], "texts of a prompt stand side by side"
+
+
+def test_a_teacher_that_writes_nothing_is_refused(tmp_path: Path) -> None:
+    folder = Path(teacher_of(tmp_path, "gpt2", seed=12))
+    mute = load_lm(str(folder))
+    last = mute.transformer.ln_f
+    with torch.no_grad():  # every state is the embedding of the end marker, which is the nearest to itself
+        last.weight.zero_()
+        last.bias.copy_(50 * mute.get_input_embeddings().weight[1])
+    mute.save_pretrained(folder)
+    with pytest.raises(InputError, match=r"All texts of the teacher `.*` are empty, .* set dataset.prompt_suffix"):
+        run_recipe(made(tmp_path, "gpt2", {}, teacher=str(folder)), tmp_path / "mute")

@@ -16,6 +16,7 @@ from homestretch.config.distill import DistillConfig, Source
 from homestretch.data.collate import collate
 from homestretch.data.samplers import epoch_batch
 from homestretch.data.tokenize import TokenizedExample
+from homestretch.errors import InputError
 from homestretch.generation.engine import generate
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.generation.schedule import counted
@@ -75,9 +76,15 @@ def offline_texts(
 
     found = once(folder, draw, key=key, others=context.others)
     length, ended = found["length"].float(), found["terminated"].float()
+    empty = float(((length <= 1) & (ended > 0)).float().mean())
+    if empty == 1:
+        raise InputError(
+            f"All texts of the teacher `{config.teacher_name_or_path}` are empty, so that nothing can be learnt from "
+            "it: take one that knows prompts like these, or set dataset.prompt_suffix to show where an answer begins."
+        )
     say(
-        f"distill: the teacher's {len(length):,} texts have {float(length.mean()):.1f} tokens on average, and "
-        f"{float(1 - ended.mean()):.0%} of them do not end."
+        f"distill: the teacher's {len(length):,} texts have {float(length.mean()):.1f} tokens on average; "
+        f"{float(1 - ended.mean()):.0%} of them do not end, and {empty:.0%} are empty."
     )
     texts = zip(found["ids"].split(found["length"].tolist()), found["terminated"].tolist(), strict=True)
     prompted = (row for row in rows for _ in range(config.num_generations))

@@ -273,6 +273,11 @@ def _sampled(bench: Bench, oracle: str, split: str, path: Path, *, seed: int) ->
     if split == "train":
         say(f"lab: {len(kept):,} of {len(rows):,} samples of the oracle end and are not empty; the rest are left out.")
     if not kept:
+        if any(row["terminated"] for row in rows):
+            raise InputError(
+                f"All texts of the oracle `{oracle}` that end are empty, so that nothing can be learnt from it: train "
+                "it on prompts like these, or set dataset.prompt_suffix to show where an answer begins."
+            )
         raise InputError(
             f"The oracle `{oracle}` wrote no text that ends within dataset.max_completion_length="
             f"{data.max_completion_length} tokens; raise it, or train the oracle for longer."
