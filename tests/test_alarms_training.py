@@ -154,6 +154,11 @@ def test_distances_on_fixed_texts_are_told_from_their_third_evaluation_behind_a_
     assert step == 9 and "`eval/golden`, which is not trained on, has got worse since round 3 (53 to 54.2)" in sentence
 
 
+def test_a_stage_that_stops_has_a_best_checkpoint() -> None:
+    with pytest.raises(RecipeError, match="`metric_for_best_model: none` has none; name a metric, or set doctor"):
+        SFTConfig.parse({"doctor": "stop", "metric_for_best_model": "none"}, where="sft")
+
+
 def test_whole_texts_are_watched_by_their_likelihood() -> None:
     config = DistillConfig(teacher_name_or_path="teacher", divergence="sequence")
     rows = columns(9, nll=lambda n: 2.0 / n, eval__nll=lambda n: 2.0 + abs(n - 3.0))

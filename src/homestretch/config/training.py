@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from homestretch.config.base import Config
 
@@ -63,6 +63,15 @@ class TrainingConfig(Config):
     doctor: Literal["warn", "stop", "off"] = "warn"
     """What the run doctor does with an alarm: say it, or end the stage too, with the best checkpoint kept. `off`
     neither watches nor speaks."""
+
+    @model_validator(mode="after")
+    def _stopped_at_its_best(self) -> Self:
+        if self.doctor == "stop" and self.metric_for_best_model == "none":
+            raise ValueError(
+                "`doctor: stop` keeps the best checkpoint, and `metric_for_best_model: none` has none; name a metric, "
+                "or set doctor to warn"
+            )
+        return self
 
     def rounds(self, per_epoch: int) -> int:
         """Rounds of training in all, given those of one pass over the data."""
