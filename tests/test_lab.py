@@ -215,6 +215,8 @@ def test_models_that_make_no_lab_are_refused(tmp_path: Path) -> None:
         teacher_hacking(pairs, out=tmp_path / "b", oracle=oracle, teacher=student)
     with pytest.raises(InputError, match=r"leave the settings `oracle\.` away, or `--oracle`"):
         teacher_hacking(pairs, out=tmp_path / "b", oracle=oracle, overrides=["oracle.max_steps=3"])
+    with pytest.raises(InputError, match=r"All texts of the oracle `.*mute` that end are empty"):
+        teacher_hacking(pairs, out=tmp_path / "g", oracle=tiny.mute(tmp_path / "mute"), overrides=GIVEN)
     learnt_tokenizer(["a"], vocabulary=300).save_pretrained(Path(student))
     with pytest.raises(InputError, match="has another vocabulary than the recipe's model"):
         teacher_hacking(pairs, out=tmp_path / "c", **given)

@@ -19,6 +19,8 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from homestretch.policies.load import load_lm
+
 VOCAB = 61
 EOS = 1
 
@@ -168,4 +170,14 @@ def save(folder, name: str = "llama", *, seed: int = 0, std: float = 0.08, **opt
                 parameter.normal_(std=std)
     model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def mute(folder, *, seed: int = 0) -> str:
+    """A saved model that ends every text at once: each state is the embedding of the end marker, nearest to itself."""
+    model = load_lm(save(folder, "gpt2", seed=seed, std=0.2))
+    with torch.no_grad():
+        model.transformer.ln_f.weight.zero_()
+        model.transformer.ln_f.bias.copy_(50 * model.get_input_embeddings().weight[EOS])
+    model.save_pretrained(folder)
     return str(folder)
