@@ -7,10 +7,11 @@
 Every arm is the stage `ift` with other switches, so batches, schedule, averaging and step count are the same; with
 lam = gamma = 0 it is maximum likelihood, in one pass. `sft_seconds` takes as many steps more as `ift` takes time: its
 steps are those of `sft` times the ratio of the median seconds a step of `ift` and `sft`, over all steps of all seeds,
-as their logs have them. With several `--rates`, `sft` and `ift` each take the one with the best validation
-la-ROUGE-L on the first seed; arms without mixing and coupling use that of `sft`, all others that of `ift`. Data are
-those of the last-mile recipe of the task. Runs lie in `--out/TASK/ARM/SEED` and go on where they were killed. The last
-line is one JSON object; `table.py` makes RESULTS.md out of such lines.
+as their logs have them; where other work ran beside them, `--step-ratio` gives it (`benchmarks/offline.py` measures
+it). With several `--rates`, `sft` and `ift` each take the one with the best validation la-ROUGE-L on the first seed;
+arms without mixing and coupling use that of `sft`, all others that of `ift`. Data are those of the last-mile recipe of
+the task. Runs lie in `--out/TASK/ARM/SEED` and go on where they were killed. The last line is one JSON object;
+`table.py` makes RESULTS.md out of such lines.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ def train(
         rate = rates["sft" if switches == PLAIN else "ift"]
         changes = [*budget, *([f"ift.learning_rate={rate}"] if rate else [])]
         if arm == "sft_seconds":
-            ratio = time_ratio(*([log_of(run) for run in runs[name]] for name in ("ift", "sft")))
+            logs = ([log_of(run) for run in runs[name]] for name in ("ift", "sft"))
+            ratio = args.step_ratio or time_ratio(*logs)
             changes.append(f"ift.max_steps={round(ratio * steps_of(log_of(runs['sft'][0])))}")
         recipes = [recipe_of(args.task, arm, seed, args.data, changes) for seed in args.seeds]
         runs[arm] = [run_recipe(r, root / arm / str(r.seed)) for r in recipes]
@@ -191,6 +193,9 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="*", default=[], help="step sizes to choose from on validation")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with scitldr/ and webnlg/")
     parser.add_argument("--out", type=Path, default=Path("runs/ift"))
+    parser.add_argument(
+        "--step-ratio", type=float, help="seconds of a step of ift over those of sft; as logged if left out"
+    )
     parser.add_argument("--quick", action="store_true", help="three arms of seed 0, to see that it works")
     parser.add_argument("--small", action="store_true", help="fewer and shorter rows, for a CPU")
     args = parser.parse_args()
