@@ -14,6 +14,7 @@ from homestretch.generation.sampling import SamplingConfig
 from homestretch.generation.steering import Steering
 from homestretch.generation.watch import Watch
 from homestretch.metrics.voting import Filter
+from homestretch.policies import prepacked
 from homestretch.policies.policy import Policy
 from homestretch.rewards.goal import to_goal
 
@@ -51,6 +52,7 @@ def test_rows_are_given_up_where_the_filter_says_so_of_whole_responses(name, max
             fall = rule.falls_at(row)
             # It is looked at whenever it has `every` more tokens, and what is left when it ends is not judged.
             seen = None if fall is None else -(-(rule.skip + fall + 1) // every) * every
+            assert rule.stops_at(row, every=every) == (seen if seen is not None and seen <= len(ids) else None)
             if seen is not None and seen <= len(ids):
                 assert sample.given_up and sample.ids == ids[:seen]
                 gone += 1
@@ -82,6 +84,21 @@ def test_greedy_steering_takes_the_candidate_that_rows_of_their_own_say_is_best(
         for t, token in enumerate(sample.ids):
             best = by_rows(policy, reader, steering, prompt, sample.ids[:t], k)
             assert max(best, key=lambda candidate: best[candidate]) == token
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_model_that_also_gives_rows_up_steers_as_it_does_alone(packed, monkeypatch):
+    """Merged twice, its weights have the adapter twice; copies of those that were merged once hide that."""
+    if not packed:
+        monkeypatch.setattr(prepacked, "available", lambda: False)
+    reader = policy_of(build("llama", seed=4), adapter=True)
+    steering = steering_of(reader, weight=8.0, k=5)
+    watch = Watch(reader, goal_of(reader), Filter(threshold=-1.0, skip=0), every=2)
+    alone = generate(policy_of(build("llama")), PROMPTS, steering=steering, **OPTIONS)
+    both = generate(policy_of(build("llama")), PROMPTS, steering=steering, watch=watch, **OPTIONS)
+    assert [[s.ids for s in g] for g in both] == [[s.ids for s in g] for g in alone]
+    apart = Watch(policy_of(build("llama", seed=6)), watch.goal_D, watch.rule, every=2)
+    assert generate(policy_of(build("llama")), PROMPTS, steering=steering, watch=apart, **OPTIONS) == alone
 
 
 @torch.no_grad()

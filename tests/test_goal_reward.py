@@ -18,7 +18,8 @@ from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import InputError
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
-from homestretch.rewards.goal import FILE, GoalModel, goal_state, load_goal_model, load_goals, save_goals
+from homestretch.rewards import goal as goal_module
+from homestretch.rewards.goal import FILE, GoalModel, goal_state, load_goal_model, load_goals, save_goals, to_goal
 from homestretch.training.stages.reward import with_places
 
 FEW = ContrastConfig(states=3)
@@ -157,3 +158,39 @@ def test_goals_of_another_model_or_none_are_refused(tmp_path):
     with pytest.raises(InputError, match="belongs to another reward model"):
         load_goals(folder)
     assert FILE in {file.name for file in folder.iterdir()}
+
+
+def test_a_goal_of_another_size_is_refused(tmp_path):
+    _, folder = made(tmp_path, "llama", lora=True)
+    save_goals(folder, {"success": torch.ones(32), "brief": torch.ones(16)})
+    with pytest.raises(InputError, match=r"`brief` has the shape \(16,\) and a state of the reward model \(32,\)"):
+        load_goal_model(folder, bf16=False)
+
+
+def test_half_a_file_of_goals_is_refused_and_none_is_left_behind(tmp_path, monkeypatch):
+    _, folder = made(tmp_path, "llama", lora=True)
+    save_goals(folder, {"success": torch.ones(32)})
+    before = sorted(folder.iterdir())
+    with monkeypatch.context() as patched:
+        patched.setattr(goal_module.os, "fsync", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            save_goals(folder, {"success": torch.zeros(32)})
+    assert sorted(folder.iterdir()) == before and torch.equal(load_goals(folder)["success"], torch.ones(32))
+    whole = (folder / FILE).read_bytes()
+    for size in (0, 4, len(whole) // 2, len(whole) - 1):
+        (folder / FILE).write_bytes(whole[:size])
+        with pytest.raises(InputError, match=r"goals\.safetensors is not whole \(.*remove it"):
+            load_goals(folder)
+
+
+def test_goals_that_cannot_be_written_are_a_sentence(tmp_path):
+    _, folder = made(tmp_path, "llama", lora=True)
+    (folder / FILE).mkdir()
+    with pytest.raises(InputError, match="cannot be written"):
+        save_goals(folder, {"success": torch.ones(32)})
+
+
+def test_q_is_a_cosine_however_it_is_rounded():
+    state_BTD = torch.randn(200, 1, 33, generator=torch.Generator().manual_seed(0))
+    for state_1TD in state_BTD.split(1):
+        assert float(to_goal(state_1TD, state_1TD[0, 0])) <= 1 and float(to_goal(state_1TD, -state_1TD[0, 0])) >= -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,20 @@ def test_ppo_is_shaped_by_the_goal_and_says_so_where_there_is_none(tmp_path: Pat
     assert (done.path / "model").is_dir()
     with pytest.raises(RecipeError, match=r"goal_shaping reads the reward model's goals.*reward\.contrast"):
         run_recipe(recipe(tmp_path, "llama", stages(None)), tmp_path / "other")
+
+
+def test_ppo_refuses_a_reward_model_whose_tokens_have_other_ids(model: str, fitted: Path, tmp_path: Path) -> None:
+    """Of the same tokens, so that every id can be read."""
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocab = tokenizer["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    ppo = {"max_steps": 1, "train_batch_size": 8, "rollout_batch_size": 8, "num_generations": 4, "lora_r": 4}
+    ppo |= {"eval_examples": 4, "bf16": False, "goal_shaping": 1.0, "value_warmup_steps": 0}
+    shared = {"reward_model_name_or_path": str(goals_folder(fitted))}
+    with pytest.raises(RecipeError, match=r"another vocabulary than the recipe's model.*name one of the same"):
+        run_recipe(recipe(tmp_path, "llama", [{"ppo": ppo}], model=str(other), **shared), tmp_path / "run")
+    done = run_recipe(recipe(tmp_path, "llama", [{"ppo": ppo}], model=model, **shared), tmp_path / "same")
+    assert (done.path / "model").is_dir()

@@ -125,10 +125,7 @@ def one_seed(root: Path, seed: int, *, steps: int, train: int, test: int, rounds
     ]
     goal = fit_reward(pairs, model=model, out=root / "goal", overrides=settings).path
     validation = judged(root / "validation.jsonl", rows[train + train // 4 : train + train // 2], model, seed=2)
-    labelled = written(
-        root / "labelled.jsonl", [row | {"completion": row["text"]} for row in validation if row["text"]]
-    )
-    found = find_filter(goal, labelled, recall=0.95, patience=2)
+    found = find_filter(goal, written(root / "labelled.jsonl", validation), recall=0.95, patience=2)
     reading = {"goal_model": str(goal), "give_up_below": found["filter"].threshold, "patience": 2}
     results: dict[str, list[dict[str, float]]] = {"all": [], "filtered": []}
     for number in range(rounds + 1):

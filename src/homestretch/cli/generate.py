@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +18,7 @@ Enough = Annotated[
 Stop = Annotated[list[str] | None, typer.Option(help="Text ends before this; may be repeated.")]
 GoalModel = Annotated[str | None, typer.Option(help="Reward model that reads along.")]
 GiveUp = Annotated[float | None, typer.Option(help="Give texts up below this nearness.")]
+GiveUpGoal = Annotated[str, typer.Option(help="To this goal.")]
 Steer = Annotated[
     list[str] | None,
     typer.Option(metavar="GOAL=WEIGHT", help="Favour what leads there; may be repeated."),
@@ -30,7 +32,7 @@ def generate(
     out: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
     split: Split = "test",
     max_examples: Annotated[int | None, typer.Option(min=1, help="Prompts at most.")] = None,
-    prompt_suffix: Annotated[str, typer.Option(help="dataset.prompt_suffix of the model's training.")] = "",
+    prompt_suffix: Annotated[str, typer.Option(help="dataset.prompt_suffix of training.")] = "",
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Nucleus of probability to sample from.")] = 1.0,
     top_k: Annotated[int, typer.Option(min=0, help="Most probable tokens to sample from; 0 takes all.")] = 0,
@@ -44,6 +46,7 @@ def generate(
     num_samples: Annotated[int, typer.Option(min=1, help="Outputs of each prompt.")] = 1,
     goal_model: GoalModel = None,
     give_up_below: GiveUp = None,
+    give_up_goal: GiveUpGoal = "success",
     patience: Annotated[int, typer.Option(min=1, help="So many tokens in a row.")] = 1,
     steer: Steer = None,
     max_rows: Annotated[int | None, typer.Option(min=1, help="Rows decoded at a time.")] = None,
@@ -73,10 +76,7 @@ def generate(
         stop=stop or [],
         max_new_tokens=max_new_tokens,
         num_samples=num_samples,
-        goal_model=goal_model,
-        give_up_below=give_up_below,
-        patience=patience,
-        steer=dict(_weighed(text) for text in steer or ()),
+        **_goals(goal_model, give_up_below, give_up_goal, patience, steer or ()),
         max_rows=max_rows,
         max_cache_tokens=max_cache_tokens,
         arm=arm,
@@ -84,6 +84,36 @@ def generate(
         device=device,
     )
     print(f"{out}: {len(rows)} rows")
+    if give_up_below is not None:
+        _say_who_lost_all(rows, num_samples)
+
+
+def _goals(
+    goal_model: str | None, give_up_below: float | None, give_up_goal: str, patience: int, steer: Sequence[str]
+) -> dict[str, Any]:
+    given: dict[str, Any] = {"goal_model": goal_model, "give_up_below": give_up_below, "give_up_goal": give_up_goal}
+    return given | {"patience": patience, "steer": _weights(steer)}
+
+
+def _say_who_lost_all(rows: Sequence[dict[str, Any]], num_samples: int) -> None:
+    from homestretch.progress import say
+    from homestretch.verbs.goal import prompts_given_up
+
+    lost, prompts = prompts_given_up(rows, num_samples), len(rows) // num_samples
+    if lost:
+        say(
+            f"{lost} of {prompts} prompts lost all of their samples: their rows have the texts as they were when they "
+            "were given up, cut short, and say `given_up`; lower --give-up-below to keep more."
+        )
+
+
+def _weights(given: Sequence[str]) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for name, weight in map(_weighed, given):
+        if name in weights:
+            raise typer.BadParameter(f"--steer {name} is given twice: write each goal once, with one weight")
+        weights[name] = weight
+    return weights
 
 
 def _weighed(text: str) -> tuple[str, float]:

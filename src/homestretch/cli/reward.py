@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -42,7 +43,7 @@ def fit(
 
         found = fit_features(data, out=out, settings=file, on_bad_row=on_bad_row, curve=curve, overrides=settings or ())
         print(columns(_fit_table(found)))
-        print("\n".join([*found["remarks"], f"reward: {out}"]))
+        print("\n".join([*_dead_starts(found["dead_starts"]), *found["remarks"], f"reward: {out}"]))
         return
     if file is not None:
         raise typer.BadParameter("--settings is for --kind features; write settings of a reward model as key=value")
@@ -138,12 +139,16 @@ def find(
     reward_model: Reward,
     data: Data,
     recall: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share of good responses to keep.")] = 0.95,
-    patience: Annotated[int, typer.Option(min=1, help="Tokens in a row below the threshold.")] = 1,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Tokens in a row below the threshold; else what saves most.")
+    ] = None,
     goal: Annotated[str, typer.Option(help="Name of the goal.")] = "success",
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
     """Find when to give a text up, on responses with a column `correct`, and what that saves."""
+    import shlex
+
     from homestretch.cli.summary import columns
     from homestretch.verbs.goal import find_filter
 
@@ -154,7 +159,18 @@ def find(
         shares = [f"{100 * values[key]:.1f} %" for key in ("vote_right", "responses_right", "tokens_saved")]
         rows.append([label, str(values["prompts"]), *shares])
     print(columns(rows))
-    print(f"--give-up-below {found['filter'].threshold:.4f} --patience {patience}")
+    if lost := found["kept"]["lost_all"]:
+        print(
+            f"{lost} of {found['kept']['prompts']} prompts lost all of their responses: here these were all kept, to "
+            "vote, and count as nothing saved; `generate` would cut them."
+        )
+    by, of = found["filter"], "" if goal == "success" else f" --give-up-goal {shlex.quote(goal)}"
+    print(f"--give-up-below {_floored(by.threshold)} --patience {by.patience}{of}")
+
+
+def _floored(threshold: float) -> str:
+    """The threshold with six digits and not above it, at which what it keeps would be given up."""
+    return str(Decimal(threshold).quantize(Decimal("0.000001"), rounding=ROUND_FLOOR))
 
 
 def _fit_table(found: dict[str, Any]) -> list[list[str]]:
@@ -163,6 +179,11 @@ def _fit_table(found: dict[str, Any]) -> list[list[str]]:
         fit = found[part]
         rows.append([part, f"{fit['accuracy_ties_half']:.3f}", f"{fit['nll']:.3f}", str(fit["n"])])
     return rows + [[f"{name} alone", f"{value:.3f}", "-", "-"] for name, value in found["alone"].items()]
+
+
+def _dead_starts(dead: int) -> list[str]:
+    said = f"Of {dead + 1} starts {dead} gave every text the same reward, or none that is finite; the last one is kept."
+    return [said] if dead else []
 
 
 def _print_ordered(found: Ordered) -> None:

@@ -20,8 +20,9 @@ class ContrastConfig(Config):
     goal_percentile: float = Field(0.0, ge=0, lt=1)
     """Share of a response's end that no goal state comes from. Origin: the authors' code."""
     matched: bool = False
-    """Compare each source with the goal of its own draw, and not with all of them: then every positive goal lies
-    behind its source, with all of them five of six do. Origin: off in the authors' code."""
+    """Compare each source with the goal of its own draw, and not with all of them. Then no positive goal lies before
+    its source, where about one in six of all of them does; with a `goal_percentile` above `source_percentile` goals do
+    (about half of them at 0.5 beside 0). Origin: off in the authors' code."""
     mean_of_log: bool = False
     """Take the mean over state pairs outside the logarithm. Origin: off in the authors' code."""
     in_batch_negatives: bool = False

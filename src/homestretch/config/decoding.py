@@ -8,6 +8,11 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from homestretch.config.base import Config
 
+CANDIDATES = 8
+"""Tokens that steering weighs at each step: the most probable ones."""
+SUCCESS = "success"
+"""The goal of the references that a reward model was trained on."""
+
 
 class DecodingConfig(Config):
     """Greedy, sampling at a temperature, or beam search. A setting that would have no effect is refused."""
@@ -39,12 +44,15 @@ class DecodingConfig(Config):
     goal_model: str | None = Field(None, min_length=1)
     """Folder of a causal reward model with goals, on the tokenizer of the model that generates."""
     give_up_below: float | None = Field(None, ge=-1, le=1)
-    """A text is given up when its nearness to the goal `success` (a cosine) has been below this for `patience` tokens;
-    `homestretch reward filter` finds a threshold."""
+    """A text is given up when its nearness to the goal `give_up_goal` (a cosine) has been below this for `patience`
+    tokens; `homestretch reward filter` finds a threshold."""
+    give_up_goal: str = Field(SUCCESS, min_length=1)
+    """Name of the goal to which a text must be near; thresholds of one goal say nothing of another."""
     patience: PositiveInt = 1
     """Tokens in a row below the threshold before a text is given up."""
     steer: dict[str, float] = {}
-    """Goals by name, with what a cosine of 1 adds to a token's log-probability; below 0 leads away."""
+    """Goals by name, with what a cosine of 1 adds to a token's log-probability; below 0 leads away. The eight most
+    probable tokens are weighed, all others fall away; then come `temperature`, `top_k`, `top_p` and `min_p`."""
 
     @model_validator(mode="after")
     def _everything_has_an_effect(self) -> Self:
@@ -79,5 +87,11 @@ class DecodingConfig(Config):
             raise ValueError(f"`{given}` reads goals: give a `goal_model`")
         if self.goal_model is not None and not uses:
             raise ValueError("`goal_model` has no effect alone: give `give_up_below` or `steer`")
-        if self.patience > 1 and self.give_up_below is None:
-            raise ValueError("`patience` has no effect alone: give `give_up_below`")
+        given_up_by = "patience" if self.patience > 1 else "give_up_goal" if self.give_up_goal != SUCCESS else None
+        if given_up_by is not None and self.give_up_below is None:
+            raise ValueError(f"`{given_up_by}` has no effect alone: give `give_up_below`")
+        if self.steer and self.top_k >= CANDIDATES:
+            raise ValueError(
+                f"steering leaves the {CANDIDATES} most probable tokens, so that `top_k` = {self.top_k} has no effect: "
+                "lower it, or leave it out"
+            )

@@ -106,6 +106,8 @@ def _row(raw: RawRow) -> Example:
     if raw.problem is not None:
         raise raw.problem
     row = raw.value
+    if isinstance(row, dict) and row.get("references") == []:  # of a text that was generated for a prompt alone
+        row = {name: value for name, value in row.items() if name != "references"}
     if isinstance(row, dict) and not any(row.get(name) is not None for name in ANSWERS):
         return replace(example_from_row({**row, "completion": "-"}, where=raw.where), completion="", references=())
     return example_from_row(row, where=raw.where)

@@ -69,10 +69,12 @@ def generate(
             stop=stop,
             tails=[[] for _ in keys],
             watched=watch and watch.begin(watching, [prompts[i] for i in admitted], num_samples),
-            steered=steering and steering.begin(leading, [prompts[i] for i in admitted], num_samples),
+            steered=steering and steering.begin(leading or watching, [prompts[i] for i in admitted], num_samples),
         )
 
-    with reading(watch and watch.policy) as watching, reading(steering and steering.policy) as leading:
+    # One model that does both is made ready once: merged twice, its weights would hold the adapter twice.
+    leader = None if steering is None or (watch and watch.policy is steering.policy) else steering.policy
+    with reading(watch and watch.policy) as watching, reading(leader) as leading:
         limits = max_rows, max_cache_tokens
         results = decode(policy, prompts, begin, num_samples, sampling.max_new_tokens, *limits, on_done=on_done)
     return [[results[i, k] for k in range(num_samples)] for i in range(len(prompts))]

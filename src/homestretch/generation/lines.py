@@ -7,7 +7,7 @@ goal-conditioned-reward 2.6).
 p_n is the probability of line n with its L_n tokens, d the decay, h_t the goal model's states behind the line's
 tokens. Each text under way is continued by a few sampled lines, and those with the best z go on. A text that has ended
 keeps its z. Deviation: the authors' goal model reads the new line alone, which is `reads="line"`; by default it reads
-all before it too, as where it was trained.
+all before it too, as where it was trained. The mean is over all L_n states, either way.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from homestretch.data.collate import collate
 from homestretch.data.tokenize import TokenizedExample
+from homestretch.errors import InputError
 from homestretch.generation.engine import generate
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.generation.schedule import Sample
@@ -35,7 +36,8 @@ class LineBeam:
     """How texts are searched; the numbers are those of the authors' code.
 
     `policy` is the goal model, `goals_GD` (G, D) its goals and `weight_G` (G,) what they count. `max_line` tokens end a
-    line, and `max_lines` lines a text, if nothing else does.
+    line, and `max_lines` lines a text, if nothing else does. A model that reads lines alone must be causal: it reads
+    the line's tokens and no marker before them.
     """
 
     policy: Policy
@@ -72,8 +74,11 @@ def line_beam(
 ) -> list[Sample]:
     """The best text for each prompt of token ids. `decode` gives the text of ids, whose line breaks end lines.
 
-    `sampling` draws the lines; its `max_new_tokens` bounds a whole text.
+    `sampling` draws the lines; its `max_new_tokens` bounds a whole text. Raises InputError where a goal model with an
+    encoder is to read lines alone.
     """
+    if beam.reads == "line" and beam.policy.trunk.is_encoder_decoder:
+        raise InputError("A goal model with an encoder cannot read a line alone: set `reads` to `text`.")
     texts = [[Text()] for _ in prompts]
     for number in range(beam.max_lines):
         open_ = [(p, text) for p, group in enumerate(texts) for text in group if not text.ended]
@@ -109,9 +114,9 @@ def _grown(
         stop=StopStrings(["\n"], decode),
     )
     cut = [(p, text, _cut(line, room - len(text.ids))) for (p, text), g in zip(open_, lines, strict=True) for line in g]
-    nearness = _nearness(beam, [(prompts[p] + text.ids, line.ids) for p, text, line in cut])
+    near_N = nearness(beam, [(prompts[p] + text.ids, line.ids) for p, text, line in cut])
     ends, found = set(eos_ids), []
-    for (p, text, line), near in zip(cut, nearness, strict=True):
+    for (p, text, line), near in zip(cut, near_N, strict=True):
         a = confidence(text.confidence, sum(line.logp), len(line.ids), decay=beam.decay)
         ids = text.ids + line.ids
         ended = line.ids[-1] in ends or len(ids) >= room
@@ -121,8 +126,9 @@ def _grown(
 
 def confidence(before: float, logp: float, length: int, *, decay: float) -> float:
     """a_n of eq. 1, in [0, 1], from a_n-1 and the log-probability of the line (nats)."""
-    log_before = torch.tensor(before, dtype=torch.float64).log()
-    return float(((decay * log_before + (1 - decay) * logp) / length).exp())
+    # d ln a as one product: with d = 0 nothing counts before, not even an a that has become 0.
+    kept = torch.xlogy(torch.tensor(decay, dtype=torch.float64), torch.tensor(before, dtype=torch.float64))
+    return float(((kept + (1 - decay) * logp) / length).exp())
 
 
 def _cut(line: Sample, room: int) -> Sample:
@@ -130,16 +136,19 @@ def _cut(line: Sample, room: int) -> Sample:
 
 
 @torch.no_grad()
-def _nearness(beam: LineBeam, rows: list[tuple[list[int], list[int]]]) -> list[float]:
+def nearness(beam: LineBeam, rows: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+    """The sum over goals of eq. 2 for each line; `rows` are the token ids before a line and those of the line."""
     examples = []
     for i, (before, line) in enumerate(rows):
-        # A line that is read alone has its first token for a prompt: a model reads nothing before nothing.
-        prompt, rest = (before, line) if beam.reads == "text" else (line[:1], line[1:] or line[:1])
+        # A line that is read alone has its first token for a prompt: no model reads a text behind nothing.
+        prompt, rest = (before, line) if beam.reads == "text" else (line[:1], line[1:])
         examples.append(TokenizedExample(i, prompt, rest, len(rest)))
     batch = collate(examples)
     hidden_BSD = beam.policy.score(batch, want={"hidden"}).hidden_BSD
     assert hidden_BSD is not None
-    mask_BT1 = batch.mask_BT[..., None].to(hidden_BSD.device)
-    mean_B1D = ((hidden_BSD[:, 1:] * mask_BT1).sum(1) / mask_BT1.sum(1))[:, None]
+    # State 0 is that behind the prompt: the line's first token where it is read alone, none of its tokens else.
+    first_B1 = torch.full((len(rows), 1), int(beam.reads == "line"))
+    mask_BS1 = torch.cat([first_B1, batch.mask_BT], 1)[..., None].to(hidden_BSD.device)
+    mean_B1D = ((hidden_BSD * mask_BS1).sum(1) / mask_BS1.sum(1))[:, None]
     goals_BGD = beam.goals_GD.to(hidden_BSD.device).expand(len(mean_B1D), -1, -1)
     return (cosines(mean_B1D, goals_BGD).squeeze(1) @ beam.weight_G.to(hidden_BSD.device)).tolist()

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from homestretch.config.decoding import CANDIDATES
 from homestretch.generation.beside import Beside, started
 from homestretch.ops.contrast import cosines
 from homestretch.policies.policy import Policy, StartDecoding
-
-TOP_K = 8
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Steering:
     policy: Policy
     goals_GD: Tensor
     weight_G: Tensor
-    k: int = TOP_K
+    k: int = CANDIDATES
 
     def begin(self, start: StartDecoding, prompts: Sequence[list[int]], copies: int) -> Steered:
         """Rows of these prompts, copies side by side, before their first token."""

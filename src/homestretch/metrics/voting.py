@@ -3,6 +3,9 @@ goal-conditioned-reward 2.5).
 
 A sample falls at the first token, counted behind `skip` ones, whose value has been under the threshold for `patience`
 tokens in a row. Where all samples of a question fall, all are kept and nothing is saved.
+
+Two counts of what that saves: afterwards, as the sheet has it, and as a reader that looks at samples while they are
+written (`every`), which is less.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Literal, NamedTuple
 
 Rule = Literal["lenient", "strict"]
 SKIP = 5
+PATIENCES = (1, 2, 4, 8, 16)
+"""Tokens in a row among which `filter_for_recall` chooses."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,18 @@ class Filter:
                 return index
         return None
 
+    def stops_at(self, values: Sequence[float], *, every: int | None = None) -> int | None:
+        """Tokens that are left of a sample that is given up; None if it is not.
+
+        Afterwards it ends before the token at which it falls. A reader looks whenever there are `every` more tokens: it
+        ends where the reader looks next, and what was written since the last look is not judged.
+        """
+        fall = self.falls_at(values if every is None else values[: len(values) // every * every])
+        if fall is None:
+            return None
+        place = self.skip + fall
+        return place if every is None else (place // every + 1) * every
+
     def low(self, values: Sequence[float]) -> float:
         """The largest threshold that does not give the sample up; infinite for one that is too short to be judged."""
         judged = values[self.skip :]
@@ -41,10 +58,19 @@ class Filter:
         return min(runs, default=math.inf)
 
 
+class Question(NamedTuple):
+    """Samples of one question: what each answers, whether that is right, and its values behind every token."""
+
+    answers: list[Hashable | None]
+    right: list[bool]
+    values: list[list[float]]
+
+
 class Voted(NamedTuple):
     """One question: whether the vote is right, how many of its samples are kept and right, and tokens saved of all.
 
-    Tokens are counted behind the skipped ones, on both sides of the share.
+    Tokens are counted behind the skipped ones, on both sides of the share, unless a reader looks at them (`every`).
+    `lost_all`: all samples fell, so that all were kept.
     """
 
     right: bool
@@ -52,6 +78,7 @@ class Voted(NamedTuple):
     kept_right: int
     saved: int
     tokens: int
+    lost_all: bool
 
 
 def majority(answers: Sequence[Hashable | None], right: Sequence[bool], *, rule: Rule = "strict") -> bool:
@@ -79,21 +106,23 @@ def vote(
     *,
     by: Filter | None = None,
     rule: Rule = "strict",
+    every: int | None = None,
 ) -> Voted:
-    """The vote of one question's samples, filtered `by` their values (one list a sample) or by nothing."""
-    falls = [None] * len(answers) if by is None or values is None else [by.falls_at(row) for row in values]
-    skip = 0 if by is None else by.skip
-    lengths = [max(len(row) - skip, 0) for row in values] if values is not None else [0] * len(answers)
-    keep = [i for i, fall in enumerate(falls) if fall is None] or list(range(len(answers)))
-    fallen = set(range(len(answers))) - set(keep)
-    saved = sum(lengths[i] - fall for i, fall in enumerate(falls) if fall is not None and i in fallen)
+    """The vote of one question's samples, filtered `by` their values (one list a sample) or by nothing; with `every`
+    as a reader does that looks at them whenever they have so many more tokens."""
+    stops = [None] * len(answers) if by is None or values is None else [by.stops_at(row, every=every) for row in values]
+    lengths = [len(row) for row in values] if values is not None else [0] * len(answers)
+    skip = 0 if by is None or every is not None else by.skip
+    standing = [i for i, stop in enumerate(stops) if stop is None]
+    keep = standing or list(range(len(answers)))
     kept_right = [right[i] for i in keep]
     return Voted(
         right=majority([answers[i] for i in keep], kept_right, rule=rule),
         kept=len(keep),
         kept_right=sum(kept_right),
-        saved=saved,
-        tokens=sum(lengths),
+        saved=sum(n - stop for n, stop in zip(lengths, stops, strict=True) if stop is not None) if standing else 0,
+        tokens=sum(max(n - skip, 0) for n in lengths),
+        lost_all=bool(answers) and not standing,
     )
 
 
@@ -102,8 +131,10 @@ def threshold_for_recall(
 ) -> Filter:
     """The filter with the highest threshold that keeps at least this share, in (0, 1], of the good samples.
 
-    Raises ValueError without good samples.
+    Raises ValueError without good samples, or for another share.
     """
+    if not 0 < recall <= 1:
+        raise ValueError(f"recall {recall:g} is no share of good samples; give one above 0, and 1 at most")
     lows = sorted(
         (Filter(0.0, patience, skip).low(row) for row, ok in zip(values, good, strict=True) if ok), reverse=True
     )
@@ -112,3 +143,16 @@ def threshold_for_recall(
     threshold = lows[math.ceil(recall * len(lows) - 1e-9) - 1]
     # Samples too short to be judged are kept by any threshold; with cosines nothing lies above 1.
     return Filter(min(threshold, 1.0), patience, skip)
+
+
+def filter_for_recall(
+    questions: Sequence[Question], *, recall: float, every: int, patiences: Sequence[int] = PATIENCES
+) -> Filter:
+    """Of the filters with the highest threshold that keeps at least this share of the good samples, one for each of
+    the `patiences`, the one that saves a reader most tokens; of equal ones the first.
+
+    Raises ValueError as `threshold_for_recall` does.
+    """
+    values, good = [row for q in questions for row in q.values], [ok for q in questions for ok in q.right]
+    filters = [threshold_for_recall(values, good, recall=recall, patience=patience) for patience in patiences]
+    return max(filters, key=lambda by: sum(vote(*q, by=by, every=every).saved for q in questions))

@@ -11,18 +11,20 @@ reward model holds its goals by name; `success` is that of the references that i
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from homestretch import ranks
 from homestretch.batch import SequenceBatch
+from homestretch.config.decoding import SUCCESS as SUCCESS
 from homestretch.data.collate import collate
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import InputError
@@ -30,9 +32,9 @@ from homestretch.ops.contrast import cosines
 from homestretch.ops.state_sampling import places
 from homestretch.policies.policy import Policy
 from homestretch.rewards.model import HEAD, RewardModel, load_reward
+from homestretch.writing import PART, check_writable
 
 FILE = "goals.safetensors"
-SUCCESS = "success"
 ROWS = 64
 """Responses whose states exist at one time."""
 WEIGHTS = (HEAD, "adapter_model.safetensors", "model.safetensors")
@@ -49,10 +51,19 @@ class TokenValues(NamedTuple):
 
 @dataclass
 class GoalModel:
-    """A reward model with its goals, each (D,)."""
+    """A reward model with its goals, each (D,). Raises InputError for goals of another size than its states."""
 
     reward: RewardModel
     goals: dict[str, Tensor]
+
+    def __post_init__(self) -> None:
+        size = self.reward.policy.trunk.hidden_size
+        for name, goal in self.goals.items():
+            if goal.shape != (size,):
+                raise InputError(
+                    f"The goal `{name}` has the shape {tuple(goal.shape)} and a state of the reward model ({size},): "
+                    f"make it anew with `homestretch reward goal --name {name}`."
+                )
 
     def goal(self, name: str = SUCCESS) -> Tensor:
         """The goal of that name (D,). Raises InputError."""
@@ -86,8 +97,9 @@ class GoalModel:
 
 
 def to_goal(hidden: Tensor, goal_D: Tensor) -> Tensor:
-    """Q of states, (B, T, D) -> (B, T)."""
-    return cosines(hidden, goal_D.expand(len(hidden), 1, -1)).squeeze(-1)
+    """Q of states, (B, T, D) -> (B, T) in [-1, 1]."""
+    # Rounding makes cosines of parallel states a little more than 1, and thresholds are made of them.
+    return cosines(hidden, goal_D.expand(len(hidden), 1, -1)).squeeze(-1).clamp(-1, 1)
 
 
 @torch.no_grad()
@@ -112,28 +124,48 @@ def goal_state(policy: Policy, rows: Sequence[TokenizedExample], *, tokens: Toke
 
 
 def save_goals(folder: Path, goals: dict[str, Tensor]) -> None:
-    """Write goals (D,) beside the reward model that they belong to. Of several processes the first writes."""
-    if ranks.is_first():
-        save_file({k: v.contiguous() for k, v in goals.items()}, folder / FILE, metadata={"model": weights_key(folder)})
+    """Write goals (D,) beside the reward model that they belong to, whole or not at all. Of several processes the first
+    writes. Raises InputError where it cannot."""
+    if not ranks.is_first():
+        return
+    check_writable(folder / FILE)
+    beside = folder / f".{FILE}.{os.getpid()}{PART}"
+    try:
+        with beside.open("wb") as file:
+            file.write(save({k: v.contiguous() for k, v in goals.items()}, metadata={"model": weights_key(folder)}))
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(folder / FILE)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def load_goals(folder: Path) -> dict[str, Tensor]:
-    """The goals of a reward model's folder; none where no file holds any. Raises InputError for another model's."""
+    """The goals of a reward model's folder; none where no file holds any.
+
+    Raises InputError for another model's, and for a file that is not whole.
+    """
     if not (folder / FILE).is_file():
         return {}
-    with safe_open(folder / FILE, framework="pt") as file:
-        if (file.metadata() or {}).get("model") != weights_key(folder):
-            raise InputError(
-                f"{folder / FILE} belongs to another reward model than the one beside it; remove it, and make goals "
-                "with `homestretch reward goal`."
-            )
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
+    try:
+        with safe_open(folder / FILE, framework="pt") as file:
+            key, goals = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise InputError(
+            f"{folder / FILE} is not whole ({error}); remove it, and make goals with `homestretch reward goal`."
+        ) from None
+    if (key or {}).get("model") != weights_key(folder):
+        raise InputError(
+            f"{folder / FILE} belongs to another reward model than the one beside it; remove it, and make goals "
+            "with `homestretch reward goal`."
+        )
+    return goals
 
 
 def load_goal_model(folder: str | Path, **options: Any) -> GoalModel:
     """A saved reward model with its goals; `options` are those of `load_reward`.
 
-    Raises InputError where the folder has no goals, or those of another model.
+    Raises InputError where the folder has no goals, or those of another model or size.
     """
     folder = Path(folder)
     reward = load_reward(folder, **options)

@@ -114,13 +114,19 @@ class Context:
 
     def reward_model(self, trunk: Trunk | None = None) -> RewardModel:
         """The run's reward model, or the recipe's; with `trunk`, the current model, it becomes an adapter there if it
-        was trained on that model.
+        was trained on that model. It is given token ids of the recipe's model.
 
-        Raises RecipeError when there is none.
+        Raises RecipeError when there is none, or it was trained on another tokenizer.
         """
         folder = self.reward_folder()
         own = trunk is not None and same_model(read_description(folder)["base"], self.model)
-        return load_reward(folder, trunk=trunk if own else None, device=self.device)
+        reward = load_reward(folder, trunk=trunk if own else None, device=self.device)
+        if reward.tokenizer.get_vocab() != self.tokenizer.get_vocab():
+            raise RecipeError(
+                f"The reward model {folder} has another vocabulary than the recipe's model, and is to read its tokens: "
+                "name one of the same tokenizer, or train one with the stage `reward`."
+            )
+        return reward
 
     def reward_folder(self) -> Path:
         """Where the run's reward model is, or the recipe's. Raises RecipeError when there is none."""

@@ -41,7 +41,7 @@ def stored_texts(
     context: Context, config: DistillConfig, teacher: Policy, rows: Sequence[TokenizedExample], folder: Path
 ) -> dict[Source, list[TokenizedExample]]:
     """Texts that do not change, by source: `num_generations` of each prompt, side by side. The data's own are always
-    there, for their prompts."""
+    there, for their prompts. Raises InputError where the teacher writes nothing."""
     texts: dict[Source, list[TokenizedExample]] = {"data": [row for row in rows for _ in range(config.num_generations)]}
     if "offline" in config.source:
         texts["offline"] = offline_texts(context, config, teacher, rows, folder / "samples")
@@ -51,7 +51,10 @@ def stored_texts(
 def offline_texts(
     context: Context, config: DistillConfig, teacher: Policy, rows: Sequence[TokenizedExample], folder: Path
 ) -> list[TokenizedExample]:
-    """What the teacher writes to each prompt, `num_generations` times; drawn once, from the recipe's seed."""
+    """What the teacher writes to each prompt, `num_generations` times; drawn once, from the recipe's seed.
+
+    Raises InputError where all of it is empty.
+    """
     prompts, most = [row.prompt_ids for row in rows], context.recipe.dataset.max_completion_length
     how = config.num_generations, config.temperature, most, context.recipe.seed
     key = content_key(model_key(config.teacher_name_or_path), *_precision(context, config), how, prompts)

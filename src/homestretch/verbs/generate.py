@@ -35,7 +35,7 @@ def generate(
 
     `decoding` takes the settings of `config.decoding.DecodingConfig`: temperature, top_k, top_p, min_p,
     repetition_penalty, num_beams, length_penalty, early_stopping, stop, max_new_tokens, num_samples, and those of
-    goals: goal_model, give_up_below, patience, steer. Rows then say whether they were `given_up`.
+    goals: goal_model, give_up_below, give_up_goal, patience, steer. Rows then say whether they were `given_up`.
     All rows of a file are taken; of anything else the given split. `prompt_suffix` is what stood behind the prompts in
     training (`dataset.prompt_suffix`). Prompts longer than `max_prompt_length` tokens lose
     their middle. A row without an answer is fine. At most `max_rows` rows are decoded at a time, whose caches hold at
