@@ -34,7 +34,9 @@ MUTANTS = [
         "rewards/cache",
         "test_reward_cache",
         ("if text not in known}", "if True}"),
-        ("if t in wanted and digest == _digest(scorer, t, reward)", "if t in wanted"),
+        ("for t, reward, digest in rows if digest == _digest(scorer, t, reward)", "for t, reward, digest in rows"),
+        ("(scorer, *part))", "(scorer, *wanted))"),
+        (" AND text IN ({', '.join('?' * len(part))})\"", " OR text IN ({', '.join('?' * len(part))})\""),
         ("            remember(scorer, new)", "            pass"),
         ('hashlib.file_digest(handle, "blake2b").hexdigest()', "file.stat().st_size"),
     ),
@@ -70,6 +72,28 @@ MUTANTS = [
         ("value <= term.high + SLACK", "value <= 2 * term.high + SLACK"),
     ),
     *of(
+        "rewards/features",
+        "test_features_refused",
+        ("if value is not None and not math.isnan(value):", "if value is not None:"),
+        ("    if term.column is not None:", "    if False:"),
+        ("    if term.local is not None:", "    if False:"),
+    ),
+    *of(
+        "rewards/named",
+        "test_features_refused",
+        (", required=False)", ")"),
+        ("if self.required and None in found", "if False"),
+        ('term.reads != "completion"', "True"),
+        ("    if term.classifier is not None:\n        # Key", "    if False:\n        # Key"),
+        ("    if term.reward_model is not None and not ranks.sharded()", "    if False"),
+        (" and not ranks.sharded()", ""),
+    ),
+    *of("rewards/remembered", "test_features_refused", ("terminated=ended)", "terminated=[True] * len(some))")),
+    *of(
+        "verbs/features", "test_features_refused", ("equal and all(equal)", "False"), ("equal and all(equal)", "equal")
+    ),
+    *of("cli/reward", "test_features_refused", ("return [said] if dead else []", "return []")),
+    *of(
         "rewards/feature_fit",
         "test_features",
         (
@@ -77,10 +101,18 @@ MUTANTS = [
             "pairwise_reward_loss(net(rejected_NF[rows]), net(chosen_NF[rows]))",
         ),
         ("loss + config.ridge * sum", "loss + 0 * sum"),
-        ("if not is_constant(net", "if True or not is_constant(net"),
+        ("if not is_dead(net", "if True or not is_dead(net"),
         ("right + tied / 2", "right + tied"),
         ("last.bias -= net(scaled_NF).mean()", "last.bias -= 0"),
         ("lambda size: size < n", "lambda size: size <= n"),
+    ),
+    *of(
+        "rewards/feature_fit",
+        "test_features_refused",
+        (
+            "return not CONSTANT <= float(score_N.max() - score_N.min()) < math.inf",
+            "return float(score_N.max() - score_N.min()) < CONSTANT",
+        ),
     ),
     *of(
         "metrics/agreement",

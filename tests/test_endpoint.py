@@ -12,7 +12,7 @@ import pytest
 from judge_server import Asked, Reply, failed, grade, judge_server, said
 
 from homestretch.config.extractors import JudgeConfig
-from homestretch.rewards.endpoint import Endpoint, EndpointDown, Pace, Stopped
+from homestretch.rewards.endpoint import Endpoint, EndpointDown, Pace, Refused, Stopped
 from homestretch.rewards.judge_prompts import SCHEMA, Unusable, score_of
 
 KEY = "sk-very-secret"
@@ -107,9 +107,7 @@ ENDS = [
     (failed(429, "quota exceeded", "insufficient_quota"), r"has no credit left \(429 quota exceeded insufficient_quo"),
     (failed(401, "who are you"), r"refuses the key in OPENAI_API_KEY \(401 who are you\)"),
     (failed(403), r"refuses the key in OPENAI_API_KEY"),
-    (failed(404, "no such model"), r"refuses the request \(404 no such model\); check `model`, `base_url`"),
-    (failed(400, "response_format unknown"), r"refuses the request \(400 response_format unknown\)"),
-    (Reply(b"plain words", 422), r"refuses the request \(422 plain words\)"),
+    (failed(404, "no such model"), r"refuses the request \(404 no such model\); check `model` and `base_url`"),
     (Reply(b'["odd"]', 418), r"refuses the request \(418 \[\"odd\"\]\)"),
 ]
 
@@ -121,6 +119,43 @@ def test_what_will_not_pass_ends_at_once(reply: Reply, sentence: str) -> None:
     assert len(asked.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("reply", "sentence"),
+    [
+        (failed(400, "maximum context length is 9 tokens"), "400 maximum context length is 9 tokens"),
+        (Reply(b"too large", 413), "413 too large"),
+        (Reply(b"plain words", 422), "422 plain words"),
+    ],
+)
+def test_what_may_be_wrong_with_one_request_ends_that_one(reply: Reply, sentence: str) -> None:
+    with judge_server(replies(reply, grade(3))) as asked:
+        made = endpoint(asked)
+        with pytest.raises(Refused, match=f"^it refuses the request: {sentence}$"):
+            made.ask(MESSAGES, score_of)
+        assert len(asked.requests) == 1 and made.ask(MESSAGES, score_of) == 3
+
+
+NEW_NAME = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+
+
+def test_an_endpoint_that_wants_the_limit_under_its_new_name_gets_it() -> None:
+    def behave(_: int, body: dict[str, Any]) -> Reply:
+        return failed(400, NEW_NAME, "unsupported_parameter") if "max_tokens" in body else grade(3)
+
+    with judge_server(behave) as asked:
+        made = endpoint(asked, max_retries=0, max_tokens=77)
+        assert [made.ask(MESSAGES, score_of) for _ in range(2)] == [3, 3]
+    assert [(b.get("max_tokens"), b.get("max_completion_tokens")) for b in asked.bodies] == [
+        (77, None), (None, 77), (None, 77)
+    ]  # fmt: skip
+    with judge_server(replies(failed(400, NEW_NAME))) as asked:
+        made = endpoint(asked)
+        for requests in (2, 3):
+            with pytest.raises(Refused, match="max_completion_tokens"):
+                made.ask(MESSAGES, score_of)
+            assert len(asked.requests) == requests, "it is asked under either name once"
+
+
 def test_without_a_key_a_refusal_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     with judge_server(replies(failed(401))) as asked, pytest.raises(EndpointDown, match="there is none in OPENAI_API"):
@@ -130,7 +165,8 @@ def test_without_a_key_a_refusal_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("status", [400, 401, 429, 500])
 def test_a_key_that_the_endpoint_repeats_is_cut_out(status: int) -> None:
     echo = failed(status, f"bad key {KEY}, {KEY}")
-    with judge_server(replies(echo)) as asked, pytest.raises(EndpointDown, match=r"bad key \*\*\*, \*\*\*") as error:
+    ends = (EndpointDown, Refused)
+    with judge_server(replies(echo)) as asked, pytest.raises(ends, match=r"bad key \*\*\*, \*\*\*") as error:
         endpoint(asked, max_retries=0).ask(MESSAGES, score_of)
     assert KEY not in str(error.getrepr(style="long"))
 
@@ -142,10 +178,11 @@ def test_a_key_that_is_none_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> 
     assert "secret" not in str(error.value) and not asked.requests
 
 
-def test_a_redirect_is_not_followed_so_that_the_key_stays() -> None:
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_redirect_is_not_followed_so_that_the_key_stays(status: int) -> None:
     with judge_server(replies(grade(1))) as other:
-        elsewhere = Reply(b"", 307, {"Location": f"{other.url}/chat/completions"})
-        with judge_server(replies(elsewhere)) as asked, pytest.raises(EndpointDown, match=r"refuses the request \(307"):
+        elsewhere, says = Reply(b"", status, {"Location": f"{other.url}/chat/completions"}), rf"request \({status}"
+        with judge_server(replies(elsewhere)) as asked, pytest.raises(EndpointDown, match=says):
             endpoint(asked).ask(MESSAGES, score_of)
     assert not other.requests
 

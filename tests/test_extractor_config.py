@@ -70,6 +70,8 @@ def test_settings_of_a_judge_that_are_refused(settings: dict, sentence: str) -> 
     [
         {"api_key_env": "sk-very-secret"},
         {"api_key_env": "verysecret0"},
+        {"api_key_env": "VERYsecret0"},
+        {"api_key_env": "sk-very-secret", "base_url": "https://very-secret@host/v1", "api_key": "very-secret"},
         {"api_key": "very-secret"},
         {"base_url": "https://me:very-secret@host/v1"},
         {"base_url": "https://host/v1?key=very-secret"},
@@ -84,6 +86,14 @@ def test_a_key_in_the_settings_is_refused_and_not_repeated(settings: dict) -> No
     with pytest.raises(RecipeError) as error:
         load_recipe({"stages": ["sft", {"evaluate": {"rewards": {"x": term}}}]})
     assert "secret" not in str(error.value)
+
+
+def test_a_variable_has_an_underscore_in_its_name() -> None:
+    """AWS's keys, for one, are capitals and digits."""
+    assert parse({"model": "m", "feature": "relevance", "api_key_env": "MY_KEY_2"}).api_key_env == "MY_KEY_2"
+    for name in ("AKIA1234567890", "MY_", "_KEY", "MY-KEY", "my_key"):
+        with pytest.raises(RecipeError, match="such as MY_KEY, and not the key; set the variable"):
+            parse({"model": "m", "feature": "relevance", "api_key_env": name})
 
 
 def test_a_key_in_the_environment_s_address_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from homestretch.config.features import FeaturesConfig
 from homestretch.config.rewards import RewardTerm
 from homestretch.errors import DataError, InputError, RecipeError
 from homestretch.rewards.feature_explain import explanation
-from homestretch.rewards.feature_fit import ORDERS, curve_sizes, fitted, is_constant, learning_curve, measured
+from homestretch.rewards.feature_fit import ORDERS, curve_sizes, fitted, is_dead, learning_curve, measured
 from homestretch.rewards.features import SETTINGS, WEIGHTS, net_of, read_features, save_features, scaled
 from homestretch.rewards.named import load_rewards
 from homestretch.verbs.features import features_config, fit_features
@@ -130,10 +130,10 @@ def test_a_dead_output_is_noticed_and_started_again() -> None:
             outcomes.append("dead")
     assert {"dead", "alive"} == set(outcomes)
     seed = outcomes.index("dead")
-    with pytest.raises(DataError, match="From 1 starts the net gave every text the same reward; use output_activation"):
+    with pytest.raises(DataError, match="From 1 starts the net gave every text the same reward, or none that is"):
         fitted(dead.model_copy(update={"seed": seed}), chosen, rejected)
     net, before = fitted(dead.model_copy(update={"seed": seed, "restarts": 20}), chosen, rejected)
-    assert before >= 1 and not is_constant(net, chosen)
+    assert before >= 1 and not is_dead(net, chosen)
     with pytest.raises(DataError, match="have the same features in every pair"):
         fitted(config(), chosen, chosen)
 
@@ -143,10 +143,6 @@ def test_features_are_scaled_by_their_range_in_the_order_of_their_names() -> Non
     made = FeaturesConfig.parse({"features": ranges}, where="here")
     values = {"rules": [-1.0, 0.0], "concise": [-5.0, 0.0]}
     assert scaled(made, values, ["a", "b"]).tolist() == [[0.5, 0.0], [1.0, 1.0]]
-    wrong = {None: "is missing", 3.0: "is 3, outside -10 to 0", math.nan: "is nan, outside -10 to 0"}
-    for value, sentence in wrong.items():
-        with pytest.raises(DataError, match=f"b: the feature `concise` {sentence}; correct the row, or its `low` and"):
-            scaled(made, {"rules": [0.0, 0.0], "concise": [0.0, value]}, ["a", "b"])
     six = {"rules": [0.0] * 6, "concise": [1.0, 0.0, 2.0, math.nan, None, 5.0]}
     with pytest.raises(DataError, match=r"^a: the feature `concise` is 1, .*, and no better at c, d, e and 1 mo"):
         scaled(made, six, list("abcdef"))

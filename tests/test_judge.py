@@ -119,6 +119,37 @@ def test_a_row_without_a_usable_answer_is_named_and_the_others_are_kept() -> Non
         assert sorted(kept.values()) == [1, 2]
 
 
+TOO_LONG = failed(400, "This model's maximum context length is 4096 tokens.", "context_length_exceeded")
+
+
+def test_a_request_that_is_refused_does_not_stop_the_others() -> None:
+    texts = [f"text {i}" for i in range(41)]
+    bad = dict.fromkeys([texts[0], *texts[30:]], TOO_LONG)
+    with judge_server(by_text(dict.fromkeys(texts, 4) | bad)) as asked:
+        for requests in (41 * 2, 12 * 2):
+            with pytest.raises(DataError) as error:
+                judged(asked, texts, texts, samples=2)
+            assert str(error.value) == (
+                "rows.jsonl:1: the judge `mine` gave no answer that can be used (it refuses the request: 400 This "
+                "model's maximum context length is 4096 tokens. context_length_exceeded), and none for rows.jsonl:31, "
+                "rows.jsonl:32, rows.jsonl:33 and 8 more; the other answers are kept: shorten these rows or leave them "
+                "out, or name another model."
+            )
+            assert len(asked.requests) == requests
+            asked.requests.clear()
+        assert judged(asked, texts[1:30], texts[1:30], samples=2) == [0.8] * 29 and not asked.requests
+
+
+def test_a_judge_that_refuses_every_request_is_not_asked_to_the_end() -> None:
+    texts = [f"text {i}" for i in range(100)]
+    with judge_server(lambda *_: failed(400, "there is no model m")) as asked:
+        with pytest.raises(
+            DataError, match=r"400 there is no model m\).*; nothing else was answered: check `model`, `b"
+        ):
+            judged(asked, texts, texts, concurrency=1)
+        assert len(asked.requests) <= 20, "of 100"
+
+
 def keys(asked: Asked, texts: list[str], documents: list[str]) -> list[str]:
     return [k for pair in zip(documents, texts, strict=True) for k in Judge("mine", config(asked))._keys(pair)]
 

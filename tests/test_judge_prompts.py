@@ -78,7 +78,11 @@ def test_document_and_text_stand_between_their_marks() -> None:
         ('{"score": 0, "reason": "r"}', 0.0),
         ('Let me see.\n```json\n{"reason": "a } brace", "score": 5}\n```', 5.0),
         ('{oops {"reason": "r", "score": 2}', 2.0),
-        ('{"reason": "r", "score": 1} {"reason": "r", "score": 2}', 1.0),
+        ('{"reason": "r", "score": 1} {"reason": "r", "score": 2}', 2.0),
+        ('As {"reason": "...", "score": 0.0}:\n{"reason": "r", "score": 4}', 4.0),
+        ('{"reason": "r", "score": 4}, as asked: {"reason": "...", "score": 0.0}', 4.0),
+        ('{"reason": "r", "score": 4} {"note": "done"} {"score": 50}', 4.0),
+        ('{"reason": "one said {\\"score\\": 1}", "score": 4}', 4.0),
     ],
 )
 def test_answers_that_can_be_used(answer: str, score: float) -> None:
@@ -92,6 +96,7 @@ def test_answers_that_can_be_used(answer: str, score: float) -> None:
         ("I would say 4.", "no whole JSON object"),
         ('{"reason": "r", "score": 3.', "no whole JSON object"),
         ("[4]", "no whole JSON object"),
+        ('{"reason": "...", "score": 0.0}\n{"reason": "The text', "no whole JSON object"),
         ('{"reason": "r"}', "no number `score`"),
         ('{"score": "4"}', "no number `score`"),
         ('{"score": true}', "no number `score`"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -38,6 +39,26 @@ def test_equal_text_is_asked_for_once_and_in_its_place(folder: Path) -> None:
     assert again.calls == [[2]], "what does not apply is known, too"
     scored_once("another", ["a"], other)
     assert other.calls == [[0]]
+
+
+def test_a_look_up_reads_what_is_asked_for_and_not_all_that_is_known(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.remember("m", {f"t{i}": float(i) for i in range(20_000)})
+    steps: list[int] = []
+    connect = sqlite3.connect
+
+    def counted(*args: Any, **settings: Any) -> sqlite3.Connection:
+        connection = connect(*args, **settings)
+        connection.set_progress_handler(lambda: steps.append(100), 100)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", counted)
+    assert cache.remembered("m", ["t7", "t8", "other"]) == {"t7": 7.0, "t8": 8.0}
+    assert sum(steps) < 2_000, "SQLite takes some six steps a row that it gives"
+    many = [f"t{i}" for i in range(3 * cache.LOOKED_UP + 1)]
+    assert cache.remembered("m", many) == {text: float(text[1:]) for text in many}
+    assert cache.remembered("m", []) == cache.remembered("another", many) == {}
 
 
 def test_what_was_scored_before_a_run_was_killed_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

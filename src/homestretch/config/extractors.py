@@ -36,7 +36,8 @@ WITHOUT_MODEL = ("aspect_coverage", "conciseness")
 MODEL_VARIABLE, URL_VARIABLE, KEY_VARIABLE = "HOMESTRETCH_JUDGE_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY"
 URL = "https://api.openai.com/v1"
 
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+# With an underscore: keys of capitals and digits alone are in use, and must not pass for a variable's name.
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 
 
 def _alone(given: Any) -> Any:
@@ -75,13 +76,15 @@ class JudgeConfig(Config):
     base_url: str = Field(default_factory=lambda: os.environ.get(URL_VARIABLE, URL))
     """The endpoint, `/chat/completions` left off; by default what $OPENAI_BASE_URL says, or OpenAI's own."""
     api_key_env: str = KEY_VARIABLE
-    """The environment variable that holds the key. The key itself is written nowhere; an unset one sends none."""
+    """The environment variable that holds the key: capitals with an underscore, such as `MY_KEY`. The key itself is
+    written nowhere; an unset one sends none."""
     samples: PositiveInt = 3
     """Answers that are averaged. Origin: our reading of the sheet (several)."""
     temperature: float = Field(0.7, ge=0)
     """Temperature of the answers."""
     max_tokens: PositiveInt = 300
-    """Tokens of an answer at most."""
+    """Tokens of an answer at most, those of a model's reasoning included; an endpoint that asks for them as
+    `max_completion_tokens` gets that name."""
     response_format: Literal["json_schema", "json_object", "text"] = "json_schema"
     """How the endpoint is made to answer in JSON; `text` only asks for it, for servers that know neither."""
     timeout: PositiveFloat = 60.0
@@ -108,14 +111,17 @@ class JudgeConfig(Config):
     def _no_secrets(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        # A refused value is repeated in the message, and what stands here may be the key itself: covered first.
-        if not _VARIABLE.fullmatch(str(given.get("api_key_env", KEY_VARIABLE))):
-            given["api_key_env"] = "***"
-            raise ValueError("`api_key_env` is the name of an environment variable, not the key; set the variable")
-        if "base_url" in given and not _plain(str(given["base_url"])):
-            given["base_url"] = "***"
+        named = _VARIABLE.fullmatch(str(given.get("api_key_env", KEY_VARIABLE)))
+        if named and _plain(str(given.get("base_url", URL))):
+            return given
+        # All that was given is repeated in the message, and any of these may be the key itself: covered first.
+        covered = given.keys() - (cls.model_fields.keys() - {"api_key_env", "base_url"})
+        given.update(dict.fromkeys(covered, "***"))
+        if named:
             raise ValueError("`base_url` must look like https://host/v1, without a key in it; use `api_key_env`")
-        return given
+        raise ValueError(
+            "`api_key_env` is the name of an environment variable, such as MY_KEY, and not the key; set the variable"
+        )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,11 +1,12 @@
 """`key=value` on top of a recipe's plain values: `seed=3`, `dataset.max_train=200`, `ppo.kl_coef=0.1`.
 
 The value is YAML. An override only puts a value in its place; the recipe's own checks then judge it, and a message
-names the override instead of a line.
+names the override's key instead of a line. It does not repeat the value, which may be a key that was to be kept secret.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +15,16 @@ from homestretch.config.stages import STAGES
 from homestretch.config.yaml import Document, KeyPath, load_text
 from homestretch.errors import RecipeError
 
+_KEY = re.compile(r"[\w.-]+")
+
 
 def apply(document: Document, overrides: list[str], *, known: list[str]) -> Document:
     """`document` with the overrides put in. `known`: the recipe's own keys. Raises RecipeError."""
     for text in overrides:
         key, equals, value = text.partition("=")
-        place = f"override `{text}`"
-        if not equals or not key.strip():
+        shown = _KEY.match(key.strip())
+        place = f"override `{shown.group() if shown else '='}`"
+        if not equals or not _KEY.fullmatch(key.strip()):
             raise RecipeError(f"{place}: this is not `key=value`; write for example `ppo.kl_coef=0.1`.")
         path = _path(key.strip(), document.values.get("stages"), known, place)
         try:
@@ -64,7 +68,7 @@ def _put(values: Any, path: KeyPath, value: Any, place: str) -> Any:
     if values is None:
         values = {}
     if not isinstance(values, dict):
-        raise RecipeError(f"{place}: `{key}` cannot be set inside {values!r}; give the whole value.")
+        raise RecipeError(f"{place}: `{key}` cannot be set inside a value without keys; give the whole value.")
     return {**values, key: _put(values.get(key), rest, value, place)}
 
 

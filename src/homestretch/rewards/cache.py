@@ -24,6 +24,8 @@ FILE = "rewards.sqlite"
 AT_ONCE = 512
 """Texts that are scored before their rewards are written, so that a killed run loses no more than these."""
 WEIGHTS = (".safetensors", ".bin", ".json", ".txt", ".model")
+LOOKED_UP = 500
+"""Keys of one query: fewer than the 999 variables that an old SQLite takes."""
 PATIENCE = 60.0
 """Seconds to wait for another process that writes."""
 
@@ -68,10 +70,15 @@ def scored_once(
 
 def remembered(scorer: str, texts: Sequence[str]) -> dict[str, float | None]:
     """The rewards that are known for some of the texts. Raises InputError where the cache cannot be used."""
-    wanted = set(texts)
+    wanted = sorted(set(texts))
+    known: dict[str, float | None] = {}
     with _table() as table:
-        rows = table.execute("SELECT text, reward, digest FROM checked_rewards WHERE scorer = ?", (scorer,))
-        return {t: reward for t, reward, digest in rows if t in wanted and digest == _digest(scorer, t, reward)}
+        for at in range(0, len(wanted), LOOKED_UP):
+            part = wanted[at : at + LOOKED_UP]
+            which = f"scorer = ? AND text IN ({', '.join('?' * len(part))})"
+            rows = table.execute(f"SELECT text, reward, digest FROM checked_rewards WHERE {which}", (scorer, *part))
+            known |= {t: reward for t, reward, digest in rows if digest == _digest(scorer, t, reward)}
+    return known
 
 
 def remember(scorer: str, rewards: Mapping[str, float | None]) -> None:

@@ -3,8 +3,9 @@
     wait before try k = max(retry_wait 2^(k-1), what the endpoint asks for), at most a minute;   k = 1, 2, ...
 
 Tried again: no connection, a timeout, a body that breaks off, 408, 409, 425, 429 and 5xx, an answer that is not what
-was asked for. Not tried again: no credit, a refused key, an unknown model, a request that is wrong. The key goes into
-one header, to this address alone (redirects are not followed), and is cut out of whatever the endpoint says.
+was asked for. Not tried again: no credit, a refused key and an unknown model, which end everything, and 400, 413 and
+422, which end one request: another text may be short enough. The key goes into one header, to this address alone
+(redirects are not followed), and is cut out of whatever the endpoint says.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ T = TypeVar("T")
 LONGEST_WAIT = 60.0
 LONGEST_BODY = 1 << 20
 AGAIN = frozenset({408, 409, 425, 429, *range(500, 600)})
+ONE_REQUEST = frozenset({400, 413, 422})
+LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
+"""What most endpoints call the longest answer, and what OpenAI's reasoning models want it called."""
 NO_CREDIT = ("insufficient_quota", "insufficient_credit", "insufficient credit", "insufficient balance", "billing")
 FORMATS: Mapping[str, Mapping[str, Any]] = {
     "json_schema": {"response_format": {"type": "json_schema", "json_schema": SCHEMA}},
@@ -37,7 +41,11 @@ FORMATS: Mapping[str, Mapping[str, Any]] = {
 
 
 class EndpointDown(InputError):
-    """The endpoint cannot go on: it is not there, has no credit left, or refuses what it is asked."""
+    """The endpoint cannot go on: it is not there, has no credit left, or refuses whatever it is asked."""
+
+
+class Refused(Exception):
+    """The endpoint does not take this request, because it is too long for example; the message says why."""
 
 
 class Stopped(Exception):
@@ -65,11 +73,13 @@ class Endpoint:
         self.stop = threading.Event()
         self._opener = build_opener(_NoRedirect)
         self._pace = Pace(config.requests_per_minute)
+        self._limit = LIMIT
 
     def ask(self, messages: Sequence[Mapping[str, str]], read: Callable[[str], T]) -> T:
         """What `read` makes of an answer.
 
-        Raises Unusable where `read` did so for every answer, EndpointDown where the endpoint cannot go on, and Stopped.
+        Raises Unusable where `read` did so for every answer, Refused where this request is not taken, EndpointDown
+        where the endpoint cannot go on, and Stopped.
         """
         failure: Exception | None = None
         for attempt in range(self.config.max_retries + 1):
@@ -95,11 +105,22 @@ class Endpoint:
             raise Stopped
 
     def _post(self, messages: Sequence[Mapping[str, str]]) -> bytes:
+        limit = self._limit
+        try:
+            return self._sent(messages, limit)
+        except Refused as error:
+            if limit == NEW_LIMIT or NEW_LIMIT not in str(error):
+                raise
+        self._limit = NEW_LIMIT
+        self._wait(self._pace.delay())
+        return self._sent(messages, NEW_LIMIT)
+
+    def _sent(self, messages: Sequence[Mapping[str, str]], limit: str) -> bytes:
         asked = {
             "model": self.config.model,
             "messages": list(messages),
             "temperature": self.config.temperature,
-            "max_tokens": self.config.max_tokens,
+            limit: self.config.max_tokens,
             **FORMATS[self.config.response_format],
         }
         headers = {"Content-Type": "application/json", "User-Agent": "homestretch"}
@@ -137,8 +158,9 @@ class Endpoint:
         if error.code in (401, 403):
             what = "refuses the key in" if self._key else "wants a key, and there is none in"
             return EndpointDown(f"{self._who} {what} {self.config.api_key_env} ({status})")
-        remedy = "check `model`, `base_url` and `response_format`"
-        return EndpointDown(f"{self._who} refuses the request ({status}); {remedy}")
+        if error.code in ONE_REQUEST:
+            return Refused(f"it refuses the request: {status}")
+        return EndpointDown(f"{self._who} refuses the request ({status}); check `model` and `base_url`")
 
     def _clean(self, text: str) -> str:
         text = " ".join(text.split())

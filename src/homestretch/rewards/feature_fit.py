@@ -50,24 +50,24 @@ def measured(chosen_N: Tensor, rejected_N: Tensor) -> Fit:
 
 
 def fitted(config: FeaturesConfig, chosen_NF: Tensor, rejected_NF: Tensor) -> tuple[FeatureNet, int]:
-    """A net fitted to scaled features of N pairs, and how many starts ended constant before it.
+    """A net fitted to scaled features of N pairs, and how many starts ended dead before it (`is_dead`).
 
     Without an output activation phi is moved so that its mean over these texts is 0, which the loss does not see: its
     sigmoid is then the probability of being preferred to a typical text. Deterministic in `config.seed`.
 
     Raises DataError where features of both sides are the same in every pair, or where all `config.restarts` starts end
-    constant.
+    dead.
     """
     if torch.equal(chosen_NF, rejected_NF):
         raise DataError("Better and worse texts have the same features in every pair; give features that differ.")
     for attempt in range(config.restarts):
         net = _trained(config, chosen_NF, rejected_NF, fold("features", config.seed, attempt))
         both_MF = torch.cat([chosen_NF, rejected_NF])
-        if not is_constant(net, both_MF):
+        if not is_dead(net, both_MF):
             return _centred(net, both_MF) if config.output_activation == "none" else net, attempt
     raise DataError(
-        f"From {config.restarts} starts the net gave every text the same reward; use output_activation=none, another "
-        "seed, or hidden_sizes=[]."
+        f"From {config.restarts} starts the net gave every text the same reward, or none that is finite; use "
+        "output_activation=none, a smaller learning_rate, another seed, or hidden_sizes=[]."
     )
 
 
@@ -107,10 +107,10 @@ def _fit_to(config: FeaturesConfig, train: Sides, held_out: Sides) -> Fit:
 
 
 @torch.no_grad()
-def is_constant(net: FeatureNet, scaled_NF: Tensor) -> bool:
-    """Whether the net says the same of all of N texts."""
+def is_dead(net: FeatureNet, scaled_NF: Tensor) -> bool:
+    """Whether the net says the same of all of N texts, or of one no finite number."""
     score_N = net(scaled_NF)
-    return bool(score_N.max() - score_N.min() < CONSTANT)
+    return not CONSTANT <= float(score_N.max() - score_N.min()) < math.inf  # NaN is in no range
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ net) is a reward like any other: `rewards: {quality: {features: FOLDER}}`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -70,20 +71,17 @@ def net_of(config: FeaturesConfig) -> FeatureNet:
 def scaled(config: FeaturesConfig, values: Mapping[str, Sequence[float | None]], where: Sequence[str]) -> Tensor:
     """Features (N, F) in [0, 1], columns in the order of their names.
 
-    `values` holds each feature's N values, `where` the place of each text. Raises DataError for values that are
-    missing, no numbers, or outside the feature's range, and says in which rows.
+    `values` holds each feature's N values, `where` the place of each text. Raises DataError for values that are None,
+    NaN, or outside the feature's range, and says in which rows.
     """
     columns = []
     for name in sorted(config.features):
         term = config.features[name]
         bad = [i for i, value in enumerate(values[name]) if not _in_range(term, value)]
         if bad:
-            value = values[name][bad[0]]
-            given = "is missing" if value is None else f"is {value:g}, outside {term.low:g} to {term.high:g}"
-            raise DataError(
-                f"{where[bad[0]]}: the feature `{name}` {given}{_and_others([where[i] for i in bad[1:]])}; correct the "
-                "row, or its `low` and `high`."
-            )
+            what, remedy = _wrong(term, values[name][bad[0]])
+            others = _and_others([where[i] for i in bad[1:]])
+            raise DataError(f"{where[bad[0]]}: the feature `{name}` {what}{others}; {remedy}.")
         column = torch.tensor(list(values[name]), dtype=torch.float32)
         columns.append((column - term.low) / (term.high - term.low))
     return torch.stack(columns, dim=1)
@@ -91,6 +89,20 @@ def scaled(config: FeaturesConfig, values: Mapping[str, Sequence[float | None]],
 
 def _in_range(term: FeatureTerm, value: float | None) -> bool:
     return value is not None and term.low - SLACK <= value <= term.high + SLACK  # NaN is in no range
+
+
+def _wrong(term: FeatureTerm, value: float | None) -> tuple[str, str]:
+    """What is wrong with a value, and what to do."""
+    if value is not None and not math.isnan(value):
+        what = f"is {value:g}, outside {term.low:g} to {term.high:g}"
+        return what, "correct the rows, or the feature's `low` and `high`"
+    if term.column is not None:
+        sides = f"`chosen_{term.column}` and `rejected_{term.column}`"
+        return f"has no number in the column `{term.column}`", f"correct the rows (in pairs {sides}), or the name"
+    if term.local is not None:
+        what = "has no value, because the document has no words that say something"
+        return what, "give these rows another `document`, or leave them out"
+    return "has no value", "leave these rows out, or the feature"
 
 
 def _and_others(places: Sequence[str]) -> str:

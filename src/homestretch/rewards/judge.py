@@ -20,12 +20,12 @@ from homestretch.errors import DataError, InputError
 from homestretch.metrics.sentences import words
 from homestretch.progress import progress, say
 from homestretch.rewards.cache import content_key, remember, remembered
-from homestretch.rewards.endpoint import Endpoint, EndpointDown
+from homestretch.rewards.endpoint import Endpoint, EndpointDown, Refused
 from homestretch.rewards.judge_cost import Estimate, estimate
 from homestretch.rewards.judge_prompts import BEST, Unusable, instructions, messages, score_of
 
 GIVE_UP = 8
-"""Texts without a usable answer, and none with one, after which the judge is not asked further."""
+"""Texts without an answer, and none with one now or before, after which the judge is not asked further."""
 NAMED = 3
 
 Pairs = Sequence[tuple[str, str]]
@@ -36,8 +36,8 @@ class Judge:
     """Grades texts beside their `document`, 0 to 1, better being more. It follows the `Reward` protocol.
 
     A text without a word has 0, and nobody is asked. Raises EndpointDown where the endpoint cannot go on, DataError
-    that names the rows for which no answer could be used, and InputError before the estimate would go beyond
-    `max_cost`; what has been answered is kept in each case.
+    that names the rows whose request was refused or for which no answer could be used, after all others were asked
+    for, and InputError before the estimate would go beyond `max_cost`; what has been answered is kept in each case.
     """
 
     def __init__(self, name: str, config: JudgeConfig) -> None:
@@ -61,7 +61,7 @@ class Judge:
         if missing:
             self._allow(self._estimate(pairs, missing, len(known)))
             places = list(where) or [f"completion {i}" for i in range(len(pairs))]
-            known |= self._asked(missing, pairs, places)
+            known |= self._asked(missing, pairs, places, len(known))
         return [fmean(known[key] for key in some) / BEST if some else 0.0 for some in keys]
 
     def estimate(self, documents: Sequence[str], texts: Sequence[str]) -> Estimate:
@@ -107,10 +107,10 @@ class Judge:
             say(f"judge `{self.name}` ({self.config.model}): {expected}")
             self._said = True
 
-    def _asked(self, missing: Mapping[str, int], pairs: Pairs, places: Sequence[str]) -> dict[str, float]:
+    def _asked(self, missing: Mapping[str, int], pairs: Pairs, places: Sequence[str], known: int) -> dict[str, float]:
         endpoint = Endpoint(self.name, self.config)
         new: dict[str, float] = {}
-        unusable: dict[int, str] = {}
+        failed: dict[int, Unusable | Refused] = {}
         down: EndpointDown | None = None
 
         def ask(row: int) -> float:
@@ -124,9 +124,9 @@ class Judge:
                     key = futures[future]
                     try:
                         new[key] = future.result()
-                    except Unusable as error:
-                        unusable[missing[key]] = str(error)
-                        if len(unusable) >= GIVE_UP and not new:
+                    except (Unusable, Refused) as error:
+                        failed[missing[key]] = error
+                        if len(failed) >= GIVE_UP and not (new or known):
                             break
                     except EndpointDown as error:
                         down = error
@@ -145,17 +145,25 @@ class Judge:
                 f"{down}; {len(new) + len(late)} of {len(missing)} answers were given and are kept, and the same "
                 "command asks for the others."
             )
-        if unusable:
-            raise self._refused(unusable, places)
+        if failed:
+            raise self._without_answer(failed, places, kept=bool(known or new or late))
         return new
 
-    def _refused(self, unusable: Mapping[int, str], places: Sequence[str]) -> DataError:
-        first, *others = sorted(unusable)
+    def _without_answer(
+        self, failed: Mapping[int, Unusable | Refused], places: Sequence[str], *, kept: bool
+    ) -> DataError:
+        first, *others = sorted(failed)
         more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
         too = f", and none for {', '.join(places[row] for row in others[:NAMED])}{more}" if others else ""
+        remedy = "ask again for these, or name another model or response_format"
+        if isinstance(failed[first], Refused):
+            remedy = "shorten these rows or leave them out, or name another model"
+        if not kept:
+            remedy = "check `model`, `base_url` and `response_format`, and how long the rows are"
+        state = "the other answers are kept" if kept else "nothing else was answered"
         return DataError(
-            f"{places[first]}: the judge `{self.name}` gave no answer that can be used ({unusable[first]}){too}; the "
-            "other answers are kept: ask again for these, or name another model or response_format."
+            f"{places[first]}: the judge `{self.name}` gave no answer that can be used ({failed[first]}){too}; "
+            f"{state}: {remedy}."
         )
 
 

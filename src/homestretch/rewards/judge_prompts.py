@@ -111,7 +111,10 @@ The scale goes from 0 to 5, fractions such as 3.7 are welcome, and 5 is the best
 {bands}
 
 Grade this quality and nothing else. Answer with one JSON object, first the reason in a sentence, then the number:
-{{"reason": "...", "score": 0.0}}"""
+{example}"""
+
+EXAMPLE: Mapping[str, Any] = {"reason": "...", "score": 0.0}
+"""What an answer looks like. A judge that repeats it has not graded yet."""
 
 SCHEMA: Mapping[str, Any] = {
     "name": "grade",
@@ -129,7 +132,7 @@ def instructions(config: JudgeConfig) -> str:
     """What a judge is told about its task, the same for every text."""
     quality = QUALITIES[config.feature] if config.feature else Quality(config.prompt or "", OWN_BANDS)
     bands = "\n".join(f"- {low:g} to {high:g}: {meaning}" for low, high, meaning in reversed(quality.bands))
-    return TASK.format(question=quality.question, bands=bands)
+    return TASK.format(question=quality.question, bands=bands, example=json.dumps(EXAMPLE))
 
 
 def messages(config: JudgeConfig, document: str, text: str) -> list[dict[str, str]]:
@@ -143,24 +146,29 @@ class Unusable(Exception):
 
 
 def score_of(answer: str) -> float:
-    """The number of an answer, 0 to 5. Words or a code fence around the object do not matter. Raises Unusable."""
-    found = _object(answer)
-    if found is None:
-        raise Unusable("the answer holds no whole JSON object")
-    score = found.get("score")
-    if isinstance(score, bool) or not isinstance(score, int | float):
-        raise Unusable("the answer has no number `score`")
-    if not 0 <= score <= BEST:  # NaN is in no range
-        raise Unusable(f"the score {str(score)[:20]} is not on the scale of 0 to 5")
-    return float(score)
+    """The number of an answer, 0 to 5: of its last JSON object that has one, as a judge may quote or draft one first.
+    Words or a code fence around it do not matter. Raises Unusable."""
+    why = "the answer holds no whole JSON object"
+    for found in reversed(_objects(answer)):
+        score = found.get("score")
+        if isinstance(score, bool) or not isinstance(score, int | float):
+            why = "the answer has no number `score`"
+        elif not 0 <= score <= BEST:  # NaN is in no range
+            why = f"the score {str(score)[:20]} is not on the scale of 0 to 5"
+        else:
+            return float(score)
+    raise Unusable(why)
 
 
-def _object(answer: str) -> dict[str, Any] | None:
-    """The first JSON object in a text."""
+def _objects(answer: str) -> list[dict[str, Any]]:
+    """The whole JSON objects in a text that stand in no other one, in order, but for the task's own example."""
+    found = []
     at = answer.find("{")
     while at >= 0:
         try:
-            return dict(json.JSONDecoder().raw_decode(answer, at)[0])
+            value, at = json.JSONDecoder().raw_decode(answer, at)
+            found.append(dict(value))
         except (ValueError, RecursionError):
-            at = answer.find("{", at + 1)
-    return None
+            at += 1
+        at = answer.find("{", at)
+    return [value for value in found if value != EXAMPLE]

@@ -45,7 +45,8 @@ from homestretch.rewards.sentence_features import (
 from homestretch.rewards.word_features import aspect_coverage, conciseness, specifics_support, word_support
 
 DEFINITION = 1
-"""Counts changes of the equations: what a cache holds is of the definition that it was computed by."""
+"""Counts changes of the equations and of the lists of words: what a cache holds is of the definition that it was
+computed by."""
 
 NO_DOCUMENT: tuple[Feature, ...] = ("language_correctness",)
 BY_ENCODER: tuple[Feature, ...] = ("relevance", "opinion_faithfulness", "opinion_coverage")
@@ -57,8 +58,8 @@ Extractor = Callable[[Sequence[str], Sequence[str]], Sequence[float | None]]
 class LocalReward:
     """A feature of texts beside their `document`, 0 to 1, better being more. It follows the `Reward` protocol.
 
-    Deterministic. What a model was needed for is kept in the user's cache, by the content of model, document and text.
-    Models are loaded when the first text is asked about, and shared by the features that read them.
+    Deterministic. Each number is kept in the user's cache, by the content of models, document and text. Models are
+    loaded when the first text is asked about that is not known, and shared by the features that read them.
     """
 
     def __init__(self, config: LocalConfig, device: torch.device | str = "cpu") -> None:
@@ -68,28 +69,27 @@ class LocalReward:
         self, prompts: Sequence[Any], completions: Sequence[str], document: Sequence[str], **_: Any
     ) -> list[float | None]:
         """The feature of each completion; None where it does not apply to the document."""
-        found: list[float | None] = [0.0 if self._applies(d) else None for d in document]
-        asked = [i for i, text in enumerate(completions) if found[i] is not None and words(text)]
-        documents, texts = [document[i] for i in asked], [completions[i] for i in asked]
-        for i, value in zip(asked, self._values(documents, texts), strict=True):
-            found[i] = value
+
+        def ask(indices: list[int]) -> list[float | None]:
+            return self._computed([document[i] for i in indices], [completions[i] for i in indices])
+
+        read = [""] * len(completions) if self.config.feature in NO_DOCUMENT else document
+        digests = {source: content_key(source) for source in set(read)}
+        keys = [content_key(digests[source], text) for source, text in zip(read, completions, strict=True)]
+        with ranks.alone():  # each process asks about rows of its own, if any
+            return scored_once(self._scorer, keys, ask)
+
+    def _computed(self, documents: Sequence[str], texts: Sequence[str]) -> list[float | None]:
+        found: list[float | None] = [0.0 if self._applies(document) else None for document in documents]
+        some = [i for i, text in enumerate(texts) if found[i] is not None and words(text)]
+        if some:
+            values = self._extractor([documents[i] for i in some], [texts[i] for i in some])
+            for i, value in zip(some, values, strict=True):
+                found[i] = value
         return found
 
     def _applies(self, document: str) -> bool:
         return self.config.feature in NO_DOCUMENT or bool(words(document))
-
-    def _values(self, documents: Sequence[str], texts: Sequence[str]) -> Sequence[float | None]:
-        if not needed_models(self.config):
-            return self._extractor(documents, texts)
-
-        def ask(indices: list[int]) -> Sequence[float | None]:
-            return self._extractor([documents[i] for i in indices], [texts[i] for i in indices])
-
-        pairs = list(zip(documents, texts, strict=True))
-        if self.config.feature in NO_DOCUMENT:
-            pairs = [("", text) for text in texts]
-        with ranks.alone():  # each process asks about rows of its own, if any
-            return scored_once(self._scorer, [content_key(pair) for pair in pairs], ask)
 
     @cached_property
     def _scorer(self) -> str:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from homestretch import ranks
 from homestretch.batch import SequenceBatch
 from homestretch.collectives import mapped
+from homestretch.config.features import FeatureTerm
 from homestretch.config.rewards import MODEL, RewardTerm
 from homestretch.data.records import Example
 from homestretch.errors import InputError
 from homestretch.rewards.base import Reward
+from homestretch.rewards.cache import content_key, model_key
 from homestretch.rewards.features import FeatureReward, read_features
 from homestretch.rewards.functions import FunctionReward, load_function
 from homestretch.rewards.judge import Judge
 from homestretch.rewards.local import LocalReward
-from homestretch.rewards.model import load_reward
+from homestretch.rewards.model import load_reward, read_description
+from homestretch.rewards.remembered import Remembered
 from homestretch.rewards.rules import REWARDS
 from homestretch.rewards.sequence_classifier import load_sequence_classifier
 
@@ -71,11 +76,38 @@ def load_rewards(
             return Judge(name, term.judge)
         if term.features is not None:
             config, net = read_features(term.features)
-            parts = load_rewards(config.features, device=device, trust_remote_code=trust_remote_code)
+            parts = load_features(config.features, device=device, trust_remote_code=trust_remote_code)
             return FeatureReward(config, net, {part.name: part for part in parts})
         return REWARDS[name]
 
     return [NamedReward(name, term, load(name, term)) for name, term in terms.items() if term.weight and name != MODEL]
+
+
+def load_features(
+    terms: Mapping[str, FeatureTerm], *, device: torch.device | str = "cpu", trust_remote_code: bool = False
+) -> list[NamedReward]:
+    """The rewards that features are. A model is asked about a text once, and a column gives None where a row has no
+    number, so that `features.scaled` names all such rows. Raises InputError."""
+    found = load_rewards(terms, device=device, trust_remote_code=trust_remote_code)
+    return [replace(named, reward=_as_feature(named, torch.device(device).type)) for named in found]
+
+
+def _as_feature(named: NamedReward, device: str) -> Reward:
+    term = named.term
+    if term.column is not None:
+        return Column(named.name, term.column, required=False)
+    if term.classifier is not None:
+        # Key for key as stages name it, so that each knows what the other has asked.
+        scorer = content_key(model_key(term.classifier), term.label, term.reads, device)
+        with_prompt = term.reads != "completion"
+        return Remembered(
+            named.reward, scorer, lambda prompt, text, _: content_key(prompt if with_prompt else None, text)
+        )
+    if term.reward_model is not None and not ranks.sharded():  # dealt-out weights need every process at every pass
+        base = read_description(Path(term.reward_model))["base"]
+        models = [model_key(place) for place in (term.reward_model, base) if place]
+        return Remembered(named.reward, content_key("reward model", models, device), content_key)
+    return named.reward
 
 
 def ask(
@@ -136,27 +168,32 @@ class Column:
 
     name: str
     path: str
+    required: bool = True
 
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[str], where: Sequence[str] = (), **columns: Sequence[Any]
     ) -> list[float | None]:
-        """The numbers of the rows. Raises InputError where a row has none."""
+        """The numbers of the rows; where a row has none, None, or InputError if it is `required`."""
         root, _, rest = self.path.partition(".")
-        given = columns.get(root, [None] * len(completions))
-        return [self._number(value, rest, place) for value, place in zip(given, where, strict=True)]
-
-    def _number(self, value: Any, rest: str, place: str) -> float:
-        for part in rest.split(".") if rest else ():
-            if isinstance(value, Mapping):
-                value = value.get(part)
-            elif isinstance(value, Sequence) and part.isdigit() and int(part) < len(value):
-                value = value[int(part)]
-            else:
-                value = None
-        try:
-            return float(value)
-        except (TypeError, ValueError):
+        found = [_number(value, rest) for value in columns.get(root, [None] * len(completions))]
+        if self.required and None in found:
             raise InputError(
-                f"{place}: the reward `{self.name}` reads the column `{self.path}`, and the row has no number there; "
-                "correct the row, or the column's name."
-            ) from None
+                f"{where[found.index(None)]}: the reward `{self.name}` reads the column `{self.path}`, and the row has "
+                "no number there; correct the row, or the column's name."
+            )
+        return found
+
+
+def _number(value: Any, rest: str) -> float | None:
+    """The number at the parts of a path in a value; None where there is none."""
+    for part in rest.split(".") if rest else ():
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, Sequence) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            value = None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

@@ -127,15 +127,26 @@ def pairs_of(
     data: str | Path, *, validation_fraction: float, on_bad_row: OnBadRow
 ) -> tuple[list[Example], list[Example]]:
     """Pairs to fit and pairs to measure on, without a prompt in common: the validation split, or that share of the
-    prompts. A smaller share is part of a larger one. Raises DataError."""
+    prompts. A smaller share is part of a larger one. Raises DataError, also where no pair says which text is better."""
     from homestretch.data.sources import load
     from homestretch.training.needs import refuse_equal
 
+    equal: list[bool] = []
+
     def check(example: Example) -> None:
         if "rejected" in example.columns:
+            equal.append(example.columns["rejected"] == example.completion)
             refuse_equal(example)
 
-    splits = load(data, shares=(validation_fraction, 0), check=check, on_bad_row=on_bad_row)
+    try:
+        splits = load(data, shares=(validation_fraction, 0), check=check, on_bad_row=on_bad_row)
+    except DataError:
+        if on_bad_row == "skip" and equal and all(equal):
+            raise DataError(
+                f"{data}: `chosen` and `rejected` are the same text in every pair ({len(equal)}), so that no label "
+                "says what is better; give pairs that differ."
+            ) from None
+        raise
     for example in [*splits.train, *splits.validation]:
         if "rejected" not in example.columns:
             raise DataError(f"{example.where}: the row has no `rejected`; give pairs of a better and a worse text.")
@@ -145,9 +156,9 @@ def pairs_of(
 def feature_values(config: FeaturesConfig, pairs: Sequence[Example]) -> tuple[Tensor, Tensor]:
     """Scaled features (N, F) of better and of worse texts; each feature is asked once, about all of them."""
     from homestretch.rewards.features import scaled
-    from homestretch.rewards.named import ask, load_rewards
+    from homestretch.rewards.named import ask, load_features
 
-    rewards = load_rewards(config.features)
+    rewards = load_features(config.features)
     sides = [replace(side(pair, name), where=f"{pair.where}, {name}") for name in SIDES for pair in pairs]
     texts = [completion_text(e) for e in sides]
     announce(rewards, sides, texts)
