@@ -73,6 +73,7 @@ MUTANTS = [
         ('own = "rewards/model" if judged else headline', "own = headline"),
         ("return all(r.find", "return any(r.find"),
         ("if len(set(weights)) < 2", "if len(set(weights)) < 1"),
+        ("and {config.without_order}", "and"),
     ),
     *of(
         "verbs/soup",
@@ -94,6 +95,7 @@ MUTANTS = [
         "report/front",
         "test_front",
         ("name not in front.members]\n    obj", "name in front.members]\n    obj"),
+        ("(_of_families, _of_soups)", "(_of_families,)"),
     ),
     *of(
         "metrics/ranking",
@@ -151,4 +153,19 @@ MUTANTS = [
         ('record.status == "done" and record.inputs.get("hash") == inputs:', "False:"),
     ),
     *of("verbs/compare", "test_compare", ("if method.name not in errors:", "if True:")),
+    *of(
+        "verbs/compare",
+        "test_front",
+        ("        check_objectives(objectives, evaluation)\n", "        pass\n"),
+        ("if len(set(objectives)) < 2", "if len(objectives) < 2"),
+        ("evaluation.rewards.items() if term.weight]", "evaluation.rewards.items()]"),
+        ("if better(key) is not None]", "]"),
+        ("        check_models(method.of_seed(seed), folder.path)\n", ""),
+    ),
+    *of(
+        "verbs/compare",
+        "test_soup",
+        ('== "soup"]', '!= "soup"]'),
+    ),
+    *of("verbs/compare", "test_front_metric", ("{soup: [*trained, soup] for", "{soup: trained for")),
 ]

@@ -13,11 +13,13 @@ from test_modpo_stage import rejected
 import homestretch
 from homestretch.cli.main import run_command
 from homestretch.compared import Compared, ComparisonFolder, Family, Front, VolumeDifference
+from homestretch.config.evaluate import EvaluateConfig
 from homestretch.config.front import at_weights, evaluation_of, judged, objectives_of, swept
 from homestretch.config.recipe import Recipe, dump, load_recipe
 from homestretch.errors import InputError, RecipeError
 from homestretch.report.comparison_page import render
 from homestretch.report.front import front_table, sentence
+from homestretch.verbs.compare import check_objectives
 from homestretch.verbs.front import common_objectives, families_of
 
 TWO = {"weight": 0.4, "rewards": {"concise": 0.2, "faithful": 0.4}}
@@ -100,7 +102,16 @@ def test_recipes_side_by_side_trade_the_same_things_off() -> None:
     ("recipe", "weights", "sentence"),
     [
         (made(**TWO), [0.5], "A front needs two weights at least"),
-        (made(**TWO), [0.0, 0.5], "The weight 0 is not between 0.01 and 1"),
+        (
+            made(**TWO),
+            [0.0, 0.5],
+            "The weight 0 is not between 0.01 and 1: `modpo` divides by it, and weight 0, the other objectives alone",
+        ),
+        (
+            made(weight=0.5, rewards={"other": {"policy": "runs/other/model", "weight": 0.5}}),
+            [0.0, 0.5],
+            "`modpo` divides by it, and weight 0 is the margin policy itself, `runs/other/model`; leave it out",
+        ),
         (made(**{**TWO, "weight": 1, "rewards": {"concise": 0}}), [0.2, 0.5], "names no other objective with a share"),
         (made(weight=1.0, rewards={}), [0.2, 0.5], "A front is made of a recipe with a stage that has the weights"),
         (made(**TWO), [0.5, 1.1], "The weight 1.1 is not between 0.01 and 1"),
@@ -110,6 +121,47 @@ def test_recipes_side_by_side_trade_the_same_things_off() -> None:
 def test_what_makes_no_front(recipe: Recipe, weights: list[float], sentence: str) -> None:
     with pytest.raises(RecipeError, match=sentence):
         at_weights(recipe, weights)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "sentence"),
+    [
+        (["la_rougeL"], "A front needs two objectives at least, as in"),
+        (["la_rougeL", "la_rougeL"], "A front needs two objectives at least, as in"),
+        (["la_rougeL", "rewards/concize"], "`rewards/concize` can be no objective.*; did you mean `rewards/concise`?"),
+        (["la_rougeL", "rewards/silent"], "`rewards/silent` can be no objective"),
+        (["la_rougL", "rewards/concise"], "`la_rougL` can be no objective.*; did you mean `la_rougeL`?"),
+        (["la_rougeL", "length_ratio"], "`length_ratio` can be no objective: it is not measured here, or neither dir"),
+        (["la_rougeL", "failures/anny"], "did you mean `failures/any`?"),
+        (["la_rougeL", "bertscore"], "`bertscore` can be no objective"),
+    ],
+)
+def test_what_cannot_be_an_objective_is_told(objectives: list[str], sentence: str) -> None:
+    rewards = {"concise": 1.0, "silent": {"function": "mine:silent", "weight": 0.0}}
+    evaluation = EvaluateConfig(metrics=["la_rougeL", "kl"], rewards=rewards)
+    with pytest.raises(RecipeError, match=sentence):
+        check_objectives(objectives, evaluation)
+    check_objectives(["rougeL", "reward", "rewards/concise", "failures/any"], evaluation)
+
+
+def trains(*_: object) -> None:
+    raise AssertionError("nothing is to be trained")
+
+
+def test_objectives_are_looked_at_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("homestretch.verbs.compare._train", trains)
+    with pytest.raises(RecipeError, match="`rewards/concize` can be no objective"):
+        homestretch.front("modpo/brevity", out=tmp_path / "out", objectives=["la_rougeL", "rewards/concize"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_policy_that_is_not_there_is_told_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("homestretch.verbs.compare._train", trains)
+    objectives = {"weight": 0.5, "rewards": {"other": {"policy": str(tmp_path / "none"), "weight": 0.5}}}
+    given = recipe(tmp_path, "llama", [SFT, {"modpo": {**SMALL, **objectives}}], rejected=rejected)
+    with pytest.raises(InputError, match="there is no such folder"):
+        homestretch.front(given, out=tmp_path / "out", objectives=["la_rougeL", "failures/any"])
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
@@ -189,8 +241,9 @@ def with_front() -> Compared:
 def test_the_sentence_and_the_table_say_who_is_on_the_front() -> None:
     record = with_front()
     assert sentence(record) == (
-        "On the front of la-ROUGE-L and reward: concise: `ml` and `ppo`. `dpo` is beaten in everything by another. The "
-        "hypervolume above la-ROUGE-L 24.4 and reward: concise \N{MINUS SIGN}2.00 is 3.25 (95 % interval 2.75 to 3.75)."
+        "On the front of la-ROUGE-L and reward: concise: `ml` and `ppo`. `dpo` is beaten: another is nowhere worse, "
+        "and better in one of them. The hypervolume above la-ROUGE-L 24.4 and reward: concise \N{MINUS SIGN}2.00 is "
+        "3.25 (95 % interval 2.75 to 3.75)."
     )
     header, *rows = front_table(record)
     assert header == ["method", "la-ROUGE-L", "reward: concise", "on the front"]
@@ -212,6 +265,15 @@ def test_what_recipes_cover_alone_is_said_with_what_tells_them_apart() -> None:
         "`a` 2.00 (95 % interval 1.50 to 2.50) and `b` 3.00 (95 % interval 2.50 to 3.50). It is larger of `b` than `a`."
     )
     assert said(-1.5, 0.5).endswith(". The intervals of all differences include zero.")
+
+
+def test_what_a_mixture_adds_is_said() -> None:
+    record = with_front()
+    assert record.front is not None
+    front = record.front.model_copy(update={"soups": {"soup0.4": measured(0.25, 0.125, 300)}})
+    assert sentence(record.model_copy(update={"front": front})).endswith(
+        " Mixtures add to the hypervolume of the trained models: `soup0.4` 0.250 (95 % interval 0.125 to 0.375)."
+    )
 
 
 def test_the_page_shows_a_front_where_there_is_one() -> None:

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from homestretch.config.evaluate import EvaluateConfig
 from homestretch.errors import RecipeError
 from homestretch.evaluate import front_rows
 from homestretch.metrics.front import covered, hypervolume, nondominated
+from homestretch.verbs.compare import front_of
 
 STAIRS = np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]])
 POINTS = st.lists(st.tuples(*[st.integers(0, 5)] * 3), min_size=1, max_size=6)
@@ -100,3 +102,19 @@ def test_rows_make_a_front_of_rewards_and_failures() -> None:
         front_rows(made, ["rewards/other", "failures/repetitive"])
     with pytest.raises(RecipeError, match="neither direction of `length_ratio` is better"):
         front_rows(made, ["rewards/concise", "length_ratio"])
+
+
+def test_what_a_mixture_adds_is_the_volume_with_it_minus_that_without() -> None:
+    """The corner is (-5, 1): short and long cover nothing above it, the mixture 3 words by half of the failures."""
+    made = [
+        *rows("short", [-1.0, -1.0], [True, True]),
+        *rows("long", [-5.0, -5.0], [False, False]),
+        *rows("soup0.5", [-2.0, -2.0], [True, False]),
+        *rows("soup0.9", [-4.0, -4.0], [True, True]),
+    ]
+    keys, soups = ["rewards/concise", "failures/repetitive"], ["soup0.5", "soup0.9"]
+    found = front_of(made, keys, {}, soups, EvaluateConfig(metrics=["la_rougeL"]))
+    assert {name: volume.value for name, volume in found.soups.items()} == {"soup0.5": 1.5, "soup0.9": 0}
+    assert found.soups["soup0.5"].low <= 1.5 <= found.soups["soup0.5"].high and found.hypervolume.value == 1.5
+    assert found.members == ["short", "long", "soup0.5"] and found.families == {} and found.differences == []
+    assert front_of(made, keys, {}, [], EvaluateConfig(metrics=["la_rougeL"])).soups == {}

@@ -105,6 +105,17 @@ def test_what_only_the_prompt_decides_cancels_and_exchanged_sides_negate() -> No
     assert torch.equal(at_start, -(better - worse).squeeze(1))
 
 
+def test_a_pair_in_both_orders_teaches_the_other_rewards_alone() -> None:
+    """Both losses together are least where beta times the margin is the others' difference: 0.3 * 4 = 0.4 * 3."""
+    chosen, rejected, ref_chosen, ref_rejected = leaves([-3.0], [-9.0], [-5.0], [-7.0])
+    settings = {"beta": 0.3, "weight": 0.6, "reward_weights": [0.4]}
+    better, worse = column(2.0), column(-1.0)
+    loss = modpo_loss(chosen, rejected, ref_chosen, ref_rejected, better, worse, **settings)
+    turned = modpo_loss(rejected, chosen, ref_rejected, ref_chosen, worse, better, **settings)
+    (loss + turned).sum().backward()
+    assert chosen.grad is not None and float(chosen.grad) == pytest.approx(0, abs=1e-12)
+
+
 def test_no_gradient_through_reference_and_rewards() -> None:
     sides = [*leaves([-3.0], [-4.0], [-5.0], [-4.5]), column(0.5).requires_grad_(), column(0.1).requires_grad_()]
     modpo_loss(*sides, beta=0.5, weight=0.5, reward_weights=[0.5]).sum().backward()
@@ -145,7 +156,16 @@ def test_the_method_passes_its_settings_on() -> None:
             {"weight": 0.5, "rewards": {"concise": 0.3}},
             "the shares (weight 0.5, concise 0.3) sum to 0.8; make them sum to 1",
         ),
-        ({"weight": 0.0, "rewards": {"concise": 1.0}}, "weight 0 leaves the order of the pairs out"),
+        ({"weight": 0.0, "rewards": {"concise": 1.0}}, "weight 0 leaves the order of the pairs out, by which the loss"),
+        ({"weight": 0.0, "rewards": {"concise": 0.3}}, "weight 0, the other objectives alone, is learnt by `dpo` of"),
+        (
+            {"weight": 0.0, "rewards": {"safe": {"weight": 0.3, "policy": "runs/{seed}/model"}}},
+            "use 0.01 or more; weight 0 is the margin policy itself, `runs/{seed}/model`",
+        ),
+        (
+            {"weight": 0.5, "rewards": {"safe": {"weight": 0.5, "policy": "runs/{sed}/model"}}},
+            "`{sed}` stands for nothing; the one placeholder is `{seed}`, the run's seed",
+        ),
         ({"weight": 1.5, "rewards": {"concise": -0.5}}, "less than or equal to 1"),
         ({"weight": 1.0, "rewards": {"concise": -0.5}}, "greater than or equal to 0"),
         ({"weight": 0.5, "rewards": {"short": 0.5}}, "`short` is no reward"),

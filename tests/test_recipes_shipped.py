@@ -22,6 +22,7 @@ OFFLINE = [
 NAMES = ["last_mile/quickstart", "last_mile/quickstart_fast", "last_mile/scitldr", "last_mile/text", "last_mile/webnlg"]
 ONLINE = [f"{method}/{task}" for method in ("grpo", "rloo") for task in ("docstrings", "scitldr", "webnlg")]
 FRONTS = [f"{method}/brevity" for method in ("best_of", "dpo", "modpo", "ppo")]
+FRONTS += [f"{method}/faithful" for method in ("best_of", "ppo")]
 NAMES = sorted([*NAMES, *OFFLINE, *ONLINE, *FRONTS, "alol/hh_helpful", "alol/hh_helpful_rejected"])
 FILES = sorted(recipes_folder().rglob("*.y*ml"))
 LAST_MILE = ["sft", "negatives", "reward", "ppo", "evaluate", "report"]
@@ -31,7 +32,7 @@ NO_REASON_NEEDED = {("model_name_or_path",), ("dataset", "name")}  # what the re
 def test_how_many_there_are() -> None:
     assert list(shipped()) == NAMES
     assert sorted(shipped().values()) == FILES
-    assert len(FILES) == 38
+    assert len(FILES) == 40
     methods = {path.parent.name for path in FILES}
     assert methods - {"last_mile"} <= set(STAGES)
 

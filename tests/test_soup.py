@@ -22,7 +22,11 @@ from homestretch.training.pipeline import run_recipe
 
 @pytest.mark.parametrize(
     ("models", "sentence"),
-    [({"a": 1.0}, "a soup is made of two models at least"), ({"a": 0.5, "b": 0.6}, "the shares sum to 1.1; make them")],
+    [
+        ({"a": 1.0}, "a soup is made of two models at least"),
+        ({"a": 0.5, "b": 0.6}, "the shares sum to 1.1; make them"),
+        ({"a/{sede}": 0.5, "b": 0.5}, "`{sede}` stands for nothing; the one placeholder is `{seed}`, the run's seed"),
+    ],
 )
 def test_what_is_no_soup(models: dict[str, float], sentence: str) -> None:
     with pytest.raises(RecipeError, match=sentence):
@@ -48,6 +52,10 @@ def test_the_stage_averages_weights_by_their_shares(tmp_path: Path, name: str) -
     (folders[1] / "model.safetensors").write_bytes((folders[0] / "model.safetensors").read_bytes())
     again = weights(run_recipe(made, tmp_path / "run"), "01-soup")
     assert all(torch.equal(again[key], first[key]) for key in again), "another model of the same name is another input"
+    absent = {str(folders[0]): 0.5, str(tmp_path / "absent"): 0.5}
+    with pytest.raises(InputError, match=r"absent.*there is no such folder"):
+        run_recipe(recipe(tmp_path, name, [SFT, {"soup": {"models": absent}}]), tmp_path / "early")
+    assert not (tmp_path / "early" / "stages").exists(), "before anything is trained"
     strange = {str(folders[0]): 0.5, tiny.save(tmp_path / "strange", "gpt2"): 0.5}
     with pytest.raises(InputError, match="are models of different shapes; name models of the same start"):
         run_recipe(recipe(tmp_path, name, [{"soup": {"models": strange}}]), tmp_path / "bad")
@@ -66,7 +74,10 @@ def test_a_soup_joins_the_front_it_is_made_of(tmp_path: Path, capsys: pytest.Cap
     record, folder = Compared.read(ComparisonFolder(out).record), ComparisonFolder(out)
     assert set(record.arms) - set(before.arms) == {"soup0.35", "soup0.35@t1"}
     assert {name: record.arms[name] for name in before.arms} == before.arms, "the others are as they were"
-    assert record.front and before.front and record.front.objectives == before.front.objectives
+    assert record.front and before.front and before.front.soups == {} and list(record.front.soups) == ["soup0.35"]
+    added = record.front.soups["soup0.35"]
+    assert 0 <= added.low <= added.value <= added.high and added.value <= record.front.hypervolume.value
+    assert record.front.objectives == before.front.objectives
     for seed in (0, 1):
         low, high, mean = (
             load_file(folder.run(name, seed).model / "model.safetensors") for name in ("w0.2", "w0.8", "soup0.35")

@@ -92,7 +92,7 @@ class Front(Part):
     objectives: list[str]
     """Metrics, `rewards/NAME` or `failures/NAME`."""
     members: list[str]
-    """Methods that no other beats in all objectives."""
+    """Methods to which no other is equal in all objectives and better in one."""
     reference: dict[str, float]
     """The least favourable value of each objective among the methods: the corner that volumes are measured from."""
     hypervolume: Measured
@@ -101,6 +101,8 @@ class Front(Part):
     """The methods that one recipe made at several weights, where there are several recipes."""
     differences: list[VolumeDifference] = []
     """Each family's hypervolume minus each other one's."""
+    soups: dict[str, Measured] = {}
+    """What each mixture of models adds to the hypervolume of the methods that are none, 0 or more."""
 
 
 class Compared(File):

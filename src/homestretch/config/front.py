@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from homestretch.config.base import Config
+from homestretch.config.modpo import MODPOConfig
 from homestretch.config.objectives import ORDER
 from homestretch.config.recipe import Recipe, Stage
 from homestretch.config.rewards import MODEL, RewardTerm
@@ -46,13 +47,20 @@ def at_weights(recipe: Recipe, weights: Sequence[float]) -> dict[str, Recipe]:
     made = {}
     for weight in weights:
         if not stage.config.least_share <= weight <= 1:
-            raise RecipeError(f"The weight {weight:g} is not between {stage.config.least_share:g} and 1; leave it out.")
+            raise RecipeError(_no_share(stage.config, weight))
         total = share + rest
         shares = {first: weight * total, **{name: own * (1 - weight) * total / rest for name, own in others}}
         at = stage.config.with_shares(shares)
         stages = [Stage(name=s.name, config=at) if s is stage else s for s in recipe.stages]
         made[f"w{weight:g}"] = recipe.model_copy(update={"stages": stages})
     return made
+
+
+def _no_share(config: Config, weight: float) -> str:
+    sentence = f"The weight {weight:g} is not between {config.least_share:g} and 1"
+    if isinstance(config, MODPOConfig) and 0 <= weight < config.least_share:
+        return f"{sentence}: `modpo` divides by it, and {config.without_order}; leave it out."
+    return f"{sentence}; leave it out."
 
 
 def objectives_of(recipe: Recipe, headline: str, *, judged: bool) -> list[str]:

@@ -6,9 +6,11 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from homestretch.config.objectives import Objectives, ObjectivesConfig, ObjectiveTerm
+from homestretch.config.objectives import Objectives, ObjectivesConfig, ObjectiveTerm, refuse_other_sums
 
 LEAST_WEIGHT = 0.01
+LOW_WEIGHT = 0.1
+"""Below this a sentence warns: the loss divides by the weight."""
 
 
 class MODPOConfig(ObjectivesConfig):
@@ -30,12 +32,21 @@ class MODPOConfig(ObjectivesConfig):
     loss_type: Literal["sigmoid", "hinge"] = "sigmoid"
     """How an order that the policy does not follow costs. Origin: paper (sigmoid), authors' code (either)."""
 
+    @property
+    def without_order(self) -> str:
+        """What stands for a model of weight 0, which this loss does not have."""
+        policies = [term.policy for term in self.rewards.values()]
+        if len(policies) == 1 and policies[0] is not None:
+            return f"weight 0 is the margin policy itself, `{policies[0]}`"
+        return "weight 0, the other objectives alone, is learnt by `dpo` of weight 0 or by `ppo` with these rewards"
+
     @model_validator(mode="after")
-    def _divides_by_the_weight(self) -> Self:
+    def _on_the_simplex(self) -> Self:
+        # Before the sum of the shares, which says nothing to whoever wants the other objectives alone.
         if self.weight < LEAST_WEIGHT:
             raise ValueError(
-                f"weight {self.weight:g} leaves the order of the pairs out, by which the loss divides; use "
-                f"{LEAST_WEIGHT} or more, or for the other objectives alone the model that one of them names as its "
-                "`policy`, `dpo` with weight 0 and these rewards, or `ppo` with these rewards"
+                f"weight {self.weight:g} leaves the order of the pairs out, by which the loss divides: use "
+                f"{LEAST_WEIGHT} or more; {self.without_order}"
             )
+        refuse_other_sums(self.shares)
         return self

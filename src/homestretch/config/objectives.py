@@ -15,6 +15,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from homestretch.config.rewards import NAME, RewardTerm, known, weights_of, with_weights
+from homestretch.config.seeded import SeededName
 from homestretch.config.training import TrainingConfig
 
 ORDER = "weight"
@@ -29,7 +30,7 @@ class ObjectiveTerm(RewardTerm):
 
     weight: float = Field(ge=0, le=1)
     """The objective's share; all shares sum to 1."""
-    policy: str | None = Field(None, min_length=1)
+    policy: SeededName | None = None
     """A model that was trained from the same start by DPO on pairs of this objective, at the same beta: the reward is
     beta times the log-ratio of its probabilities to those of the start. `{seed}` stands for the run's seed."""
 
@@ -66,8 +67,12 @@ class ObjectivesConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _on_the_simplex(self) -> Self:
-        shares = self.shares
-        if abs(sum(shares.values()) - 1) > TOLERANCE:
-            listed = ", ".join(f"{name} {share:g}" for name, share in shares.items())
-            raise ValueError(f"the shares ({listed}) sum to {sum(shares.values()):g}; make them sum to 1")
+        refuse_other_sums(self.shares)
         return self
+
+
+def refuse_other_sums(shares: Mapping[str, float]) -> None:
+    """Raise ValueError unless the shares sum to 1."""
+    if abs(sum(shares.values()) - 1) > TOLERANCE:
+        listed = ", ".join(f"{name} {share:g}" for name, share in shares.items())
+        raise ValueError(f"the shares ({listed}) sum to {sum(shares.values()):g}; make them sum to 1")

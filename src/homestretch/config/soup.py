@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator
 
 from homestretch.config.base import Config
+from homestretch.config.seeded import SeededName
 
 TOLERANCE = 1e-6
 
@@ -26,7 +27,7 @@ class SoupConfig(Config):
 
     trains_policy: ClassVar[bool] = True
 
-    models: Annotated[dict[str, float], AfterValidator(_shares)]
+    models: Annotated[dict[SeededName, float], AfterValidator(_shares)]
     """Folder of each model and its share; shares sum to 1, and one may be negative to go beyond the others. `{seed}` in
     a folder's name stands for the run's seed."""
 

@@ -3,7 +3,8 @@
     text or chat     `prompt` + `completion`, `prompt` + `chosen` + `rejected`, or `messages` (the last one answers)
     also             `references` (list of strings; alone beside `prompt` its first is the completion), `document` (the
                      text that the answer is about, without scaffolding), `reward`, `margin` (numbers), `rewards`
-                     (name -> number), `failure_mode`, `id`; any other column is kept as it is
+                     (name -> number; of either side `chosen_rewards`, `rejected_rewards`), `failure_mode`, `id`; any
+                     other column is kept as it is
 
 Every problem is a DataError of one sentence that starts with `file:line`.
 """
@@ -196,10 +197,11 @@ def _references(row: dict[str, Any], where: str) -> list[str]:
 
 def _numbers(row: dict[str, Any], where: str) -> dict[str, Any]:
     found: dict[str, Any] = {k: _number(row[k], k, where) for k in ("reward", "margin") if k in row}
-    if "rewards" in row:
-        if not isinstance(row["rewards"], Mapping):
-            raise DataError(f"{where}: `rewards` is {_kind(row['rewards'])}; make it an object of names and numbers.")
-        found["rewards"] = {k: _number(v, f"rewards.{k}", where) for k, v in row["rewards"].items() if v is not None}
+    if "rewards" in row and not isinstance(row["rewards"], Mapping):
+        raise DataError(f"{where}: `rewards` is {_kind(row['rewards'])}; make it an object of names and numbers.")
+    for name in ("rewards", "chosen_rewards", "rejected_rewards"):
+        if isinstance(row.get(name), Mapping):
+            found[name] = {k: _number(v, f"{name}.{k}", where) for k, v in row[name].items() if v is not None}
     return found
 
 

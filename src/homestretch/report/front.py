@@ -21,14 +21,13 @@ def sentence(record: Compared) -> str:
         return ""
     beaten = [name for name in record.arms if "@" not in name and name not in front.members]
     objectives = listed([metric_label(key) for key in front.objectives])
-    left = (
-        f"{_quoted(beaten)} {'is' if len(beaten) == 1 else 'are'} beaten in everything by another. " if beaten else ""
-    )
+    are = "is" if len(beaten) == 1 else "are"
+    left = f"{_quoted(beaten)} {are} beaten: another is nowhere worse, and better in one of them. " if beaten else ""
     corner = listed([f"{metric_label(k)} {number(v, decimals([v]))}" for k, v in front.reference.items()])
     return (
         f"On the front of {objectives}: {_quoted(front.members)}. {left}The hypervolume above {corner} is "
         f"{_with_interval(front.hypervolume)}."
-    ) + _of_families(front)
+    ) + "".join(part(front) for part in (_of_families, _of_soups))
 
 
 def _of_families(front: Front) -> str:
@@ -40,6 +39,14 @@ def _of_families(front: Front) -> str:
     apart = listed([f"`{a}` than `{b}`" for a, b in larger])
     told = f"It is larger of {apart}" if larger else "The intervals of all differences include zero"
     return f" Alone above that corner: {alone}. {told}."
+
+
+def _of_soups(front: Front) -> str:
+    """How far each mixture of models reaches beyond the trained ones."""
+    if not front.soups:
+        return ""
+    added = listed([f"`{name}` {_with_interval(volume)}" for name, volume in front.soups.items()])
+    return f" Mixtures add to the hypervolume of the trained models: {added}."
 
 
 def _with_interval(volume: Measured) -> str:

@@ -19,7 +19,6 @@ from homestretch.algorithms.ift import IFT
 from homestretch.algorithms.sft import SFT
 from homestretch.collectives import from_first, wait
 from homestretch.config.distill import DistillConfig
-from homestretch.config.objectives import ObjectiveTerm
 from homestretch.config.recipe import Recipe, Stage, dump, load_recipe
 from homestretch.config.stages import TRAINS_POLICY
 from homestretch.data.sources import Splits, load
@@ -36,6 +35,7 @@ from homestretch.training.card import write_card
 from homestretch.training.context import Context, set_threads
 from homestretch.training.export import link_tree
 from homestretch.training.loop import Progress
+from homestretch.training.named_models import check_models, named_models
 from homestretch.training.needs import check_needs, row_check
 from homestretch.training.publish import check_token, publish
 from homestretch.training.stages import (
@@ -117,6 +117,7 @@ def _run_stages(context: Context) -> None:
     write_environment(run, recipe)
     context.splits = splits = _load_data(context)
     check_needs(recipe, splits)
+    check_models(recipe, run.path)
     chain = fingerprint(recipe, splits)
     for number, stage in enumerate(recipe.stages, start=1):
         chain = str(fold("stage", chain, stage.name, stage.config.model_dump_json(), *outside(stage, recipe.seed)))
@@ -180,8 +181,7 @@ def outside(stage: Stage, seed: int) -> list[str]:
     terms = getattr(stage.config, "rewards", {}).values()
     functions = [source_key(term.function) for term in terms if term.function is not None]
     folders = [folder for term in terms for folder in (term.features, term.reward_model) if folder is not None]
-    policies = [term.policy for term in terms if isinstance(term, ObjectiveTerm) and term.policy is not None]
-    folders += [model.format(seed=seed) for model in [*policies, *getattr(stage.config, "models", {})]]
+    folders += named_models(stage.config, seed)
     if isinstance(stage.config, DistillConfig):
         folders += [stage.config.teacher_name_or_path, *filter(None, [stage.config.oracle_name_or_path])]
     return functions + [model_key(folder) for folder in folders]

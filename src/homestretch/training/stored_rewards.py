@@ -22,6 +22,7 @@ from homestretch.errors import DataError
 from homestretch.policies.memory import release
 from homestretch.progress import progress
 from homestretch.rewards.cache import content_key, model_key, scored_once
+from homestretch.rewards.functions import source_key
 from homestretch.rewards.model import RewardModel, read_description
 from homestretch.rewards.named import NamedReward, ask, weighted
 from homestretch.training.context import Context
@@ -81,7 +82,7 @@ def total(parts: Mapping[str, Tensor], examples: Sequence[Example]) -> Tensor:
 
 
 def named_rewards(context: Context, named: NamedReward, examples: Sequence[Example]) -> list[float | None]:
-    """A reward of the examples' own completions; a classifier is asked for what it has not scored before."""
+    """A reward of the examples' own completions; a model is asked for what it has not scored before."""
     texts = [completion_text(e) for e in examples]
 
     def of(indices: list[int]) -> list[float | None]:
@@ -91,11 +92,38 @@ def named_rewards(context: Context, named: NamedReward, examples: Sequence[Examp
         return given
 
     with progress(None, f"reward `{named.name}` of stored text", "text") as bar:
-        if named.term.classifier is None:
+        scorer = scorer_key(named.term, context.device.type)
+        if scorer is None:
             return mapped(of, range(len(examples)))
-        key = content_key(model_key(named.term.classifier), named.term.label, named.term.reads, context.device.type)
-        keys = [content_key(e.prompt if named.term.reads != "completion" else None, e.completion) for e in examples]
-        return scored_once(key, keys, lambda indices: mapped(of, indices))
+        keys = [text_key(named.term, e) for e in examples]
+        return scored_once(scorer, keys, lambda indices: mapped(of, indices))
+
+
+def scorer_key(term: RewardTerm, device: str) -> str | None:
+    """A name for the classifier or the reward model of another run behind a term; None where another reward is."""
+    if term.classifier is not None:
+        return content_key(model_key(term.classifier), term.label, term.reads, device)
+    if term.reward_model is not None:
+        base = read_description(Path(term.reward_model))["base"]
+        return content_key("reward model", [model_key(part) for part in (term.reward_model, base) if part], device)
+    return None
+
+
+def text_key(term: RewardTerm, example: Example) -> str:
+    """A name for what such a model reads of an example."""
+    if term.classifier is not None:
+        return content_key(example.prompt if term.reads != "completion" else None, example.completion)
+    return content_key(example.prompt, completion_text(example), True)
+
+
+def term_key(context: Context, name: str, term: RewardTerm, examples: Sequence[Example]) -> str:
+    """A name for a reward and all that it is asked about: what it is made of, and rows with their columns. The weight
+    of the term plays no part."""
+    functions = [source_key(term.function)] if term.function is not None else []
+    folders = [folder for folder in (term.classifier, term.reward_model, term.features) if folder is not None]
+    made_of = name, term.model_dump_json(exclude={"weight"}), functions, [model_key(folder) for folder in folders]
+    rows = [(e.prompt, e.completion, e.references, e.source, sorted(e.columns.items())) for e in examples]
+    return content_key(made_of, context.device.type, rows)
 
 
 def model_rewards(context: Context, rows: Sequence[TokenizedExample]) -> list[float | None]:

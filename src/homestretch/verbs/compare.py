@@ -11,14 +11,18 @@ from typing import Any
 
 from homestretch import ranks
 from homestretch.compared import Compared, ComparisonFolder, Family, Front, Place, VolumeDifference
+from homestretch.config.base import nearest
 from homestretch.config.evaluate import EvaluateConfig
 from homestretch.config.methods import Method, Source, load_methods, parse_budget
-from homestretch.errors import HomestretchError, InputError, PeerLost
+from homestretch.config.stages import stage_kind
+from homestretch.errors import HomestretchError, InputError, PeerLost, RecipeError
 from homestretch.evaluate import evaluate_rows, front_rows, rank_rows, read_rows
 from homestretch.locking import alone_in, is_free
-from homestretch.metrics import better
-from homestretch.metrics.front import Volume
+from homestretch.metrics import FAILURES, REWARDS, better
+from homestretch.metrics.failures import RULES
+from homestretch.metrics.front import Covered, Volume
 from homestretch.metrics.scorers import available_scorers
+from homestretch.metrics.text import TEXT_METRICS
 from homestretch.progress import progress
 from homestretch.report.advice import advice
 from homestretch.report.comparison_page import write_page
@@ -47,10 +51,12 @@ def compare(
     Stages that recipes share run once a seed. A method that fails is recorded as failed and the others go on; called
     again with the same arguments, what has finished is kept and what failed is tried again.
 
-    Raises InputError: recipes that cannot be compared, a folder of something else or in which another process is at
-    work, or no method that finished.
+    Raises InputError: recipes that cannot be compared, objectives that they are not measured by, a folder of something
+    else or in which another process is at work, or no method that finished.
     """
     methods, evaluation = load_methods(recipes, as_texts(overrides), parse_budget(budget))
+    if objectives:
+        check_objectives(objectives, evaluation)
     folder, seeds = ComparisonFolder(out), list(dict.fromkeys(seeds))
     if not seeds:
         raise InputError("A comparison needs a seed at least, as in `--seeds 0`.")
@@ -73,8 +79,30 @@ def compare(
     return record
 
 
+def check_objectives(objectives: Sequence[str], evaluation: EvaluateConfig) -> None:
+    """Raise RecipeError unless there are two objectives at least, and the evaluation measures each and says which
+    direction is better."""
+    if len(set(objectives)) < 2:
+        raise RecipeError("A front needs two objectives at least, as in `--objectives la_rougeL,rewards/concise`.")
+    rewards = [name for name, term in evaluation.rewards.items() if term.weight]
+    plain = [*TEXT_METRICS, *(["reward"] if rewards else [])]
+    plain += [REWARDS + name for name in rewards] + [FAILURES + name for name in (*RULES, "any")]
+    # Scorers load models, so they are made only where an objective may be one of theirs.
+    strange = set(objectives) - set(plain)
+    learned = available_scorers(evaluation.metrics, bleurt_checkpoint=evaluation.bleurt_checkpoint) if strange else {}
+    known = [key for key in (*plain, *learned) if better(key) is not None]
+    for key in objectives:
+        if key not in known:
+            raise RecipeError(
+                f"`{key}` can be no objective: it is not measured here, or neither direction is better; "
+                f"{nearest(key, known)}"
+            )
+
+
 def _refuse_other(folder: ComparisonFolder, methods: Sequence[Method], seeds: Sequence[int]) -> None:
-    """Raise InputError for a folder that holds something else, or other recipes under these names."""
+    """Raise InputError for a folder that holds something else, or other recipes under these names, and for a recipe
+    that names a model of elsewhere which is not there."""
+    from homestretch.training.named_models import check_models
     from homestretch.training.pipeline import refuse_other
 
     if folder.record.is_file():
@@ -83,6 +111,7 @@ def _refuse_other(folder: ComparisonFolder, methods: Sequence[Method], seeds: Se
         raise InputError(f"{folder.path} is not empty and holds no comparison; choose another folder with --out.")
     for method, seed in _runs(methods, seeds):
         refuse_other(folder.run(method.name, seed), method.of_seed(seed))
+        check_models(method.of_seed(seed), folder.path)
 
 
 def _runs(methods: Sequence[Method], seeds: Sequence[int]) -> Iterator[tuple[Method, int]]:
@@ -141,7 +170,8 @@ def _measured(
         record = record.model_copy(update=_statistics(rows, evaluation, _dataset(finished)))
         if objectives:
             groups = {name: [m for m in there if m in finished] for name, there in families.items()}
-            record = record.model_copy(update={"front": _front(rows, objectives, groups, evaluation)})
+            mixed = [name for name in finished if stage_kind(records[name].stage) == "soup"]
+            record = record.model_copy(update={"front": front_of(rows, objectives, groups, mixed, evaluation)})
     return record.model_copy(update={"advice": advice(record)})
 
 
@@ -167,24 +197,32 @@ def _statistics(rows: list[dict[str, Any]], evaluation: EvaluateConfig, dataset:
     return update | {"ranking": places, "p_order": made.p_order}
 
 
-def _front(
+def front_of(
     rows: list[dict[str, Any]],
     objectives: Sequence[str],
     families: Mapping[str, Sequence[str]],
+    soups: Sequence[str],
     evaluation: EvaluateConfig,
 ) -> Front:
+    """The front of the greedy rows, by arm; what families cover, and what each of the soups adds to the other arms."""
     greedy = [row for row in rows if not is_sampled(row["arm"])]
     scorers = available_scorers(evaluation.metrics, bleurt_checkpoint=evaluation.bleurt_checkpoint)
-    groups = {name: there for name, there in families.items() if there}
-    names, made = front_rows(
-        greedy, objectives, groups=groups, la_rouge=evaluation.la_rouge, seed=evaluation.seed, learned=scorers
-    )
-    signs = [-1 if better(key) is False else 1 for key in objectives]
     prompts = len({row["id"] for row in greedy})
+
+    def found(groups: Mapping[str, Sequence[str]]) -> tuple[list[str], Covered]:
+        form, seed = evaluation.la_rouge, evaluation.seed
+        return front_rows(greedy, objectives, groups=groups, la_rouge=form, seed=seed, learned=scorers)
 
     def measured(volume: Volume) -> Measured:
         return Measured(**volume._asdict(), n=prompts, higher_is_better=True)
 
+    groups = {name: there for name, there in families.items() if there}
+    names, made = found(groups)
+    signs = [-1 if better(key) is False else 1 for key in objectives]
+    trained = [name for name in names if name not in soups]
+    # In a call of their own, so that no family has to share its name with them.
+    beside = {soup: [*trained, soup] for soup in soups} if trained else {}
+    added = found({**beside, "": trained})[1].differences if beside else {}
     return Front(
         objectives=list(objectives),
         members=[name for name, there in zip(names, made.members, strict=True) if there],
@@ -198,6 +236,7 @@ def _front(
             VolumeDifference(a=a, b=b, difference=volume.value, low=volume.low, high=volume.high)
             for (a, b), volume in made.differences.items()
         ],
+        soups={soup: measured(added[soup, ""]) for soup in beside},
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from homestretch.config.seeded import of_seed
 from homestretch.config.soup import SoupConfig
 from homestretch.errors import InputError
 from homestretch.training.context import Context
@@ -18,7 +19,7 @@ def run(context: Context, config: SoupConfig, folder: Path) -> None:
 
     Raises InputError where one cannot be loaded, or is of another architecture.
     """
-    (first, share), *others = ((name.format(seed=context.recipe.seed), s) for name, s in config.models.items())
+    (first, share), *others = ((of_seed(name, context.recipe.seed), s) for name, s in config.models.items())
     trunk = context.load_trunk(first)
     mean = trunk.lm.state_dict()
     shapes = {name: tensor.shape for name, tensor in mean.items()}
