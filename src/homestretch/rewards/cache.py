@@ -3,7 +3,8 @@
 One SQLite file, `rewards.sqlite` in the folder of `policies.builtin.cache_dir`, serves every run: a second method on
 the same data, another seed or a run that was killed asks the model for nothing that it has answered. Every entry has a
 digest: one that a disk has damaged is asked for again, and a file that is no database any more is refused. Only models
-are remembered. What a function gives can hang on more than its text and its file, so it is asked again by each stage.
+are remembered. What a function gives can hang on more than its text and its file, so it is asked again by each stage;
+methods of one comparison share what a stage has found.
 """
 
 from __future__ import annotations
