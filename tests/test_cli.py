@@ -257,7 +257,7 @@ def test_recipes_can_be_listed_shown_copied_and_checked(tmp_path: Path) -> None:
     assert [line.partition(": ")[0] for line in methods] == [*sorted({*METHODS, "last_mile"}), "launch"]
     assert all(len(line.partition(": ")[2]) > 40 for line in methods), "when to take it"
     recipes = [line.split(maxsplit=1) for line in listed if line.startswith(" ")]
-    assert len(recipes) == 42 and all(len(phrase) > 20 for _, phrase in recipes)
+    assert len(recipes) == 44 and all(len(phrase) > 20 for _, phrase in recipes)
     name = recipes[0][0]
     copy = tmp_path / "mine.yaml"
     assert homestretch("recipes", "cp", name, copy).stdout == f"{copy}\n"

@@ -74,7 +74,7 @@ def test_what_has_an_effect_is_not():
 
 def test_every_setting_has_a_reader():
     read = {*SamplingConfig.model_fields, *BeamConfig.model_fields, "stop", "num_samples"}
-    read |= {"goal_model", "give_up_below", "patience", "steer"}
+    read |= {"goal_model", "give_up_below", "give_up_goal", "patience", "steer"}
     assert set(DecodingConfig.model_fields) == read
     for part in (SamplingConfig, BeamConfig):
         for name in set(part.model_fields) - {"temperature", "num_beams", "max_new_tokens"}:
@@ -131,7 +131,7 @@ def test_the_command_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp
         "top_k": 7, "min_p": 0.1,
         "repetition_penalty": 1.2, "num_beams": 2, "length_penalty": 0.3, "max_new_tokens": 8, "num_samples": 4,
         "max_rows": 5, "max_cache_tokens": 600, "arm": "mine", "seed": 9, "device": "cpu",
-        "goal_model": "goal", "give_up_below": 0.1, "patience": 2,
+        "goal_model": "goal", "give_up_below": 0.1, "give_up_goal": "brief", "patience": 2,
     }  # fmt: skip
     arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = ["generate", "model", "data", "--out", str(tmp_path / "out.jsonl"), *arguments]
