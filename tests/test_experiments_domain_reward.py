@@ -192,3 +192,21 @@ def test_what_moves_with_the_reward_is_told_by_intervals(rl: ModuleType) -> None
     assert (turned["difference"], turned["low"], turned["high"], turned["moved"]) == (-4, -5, -3, "worse")
     assert found["best_of"]["others"]["metrics"] == {}, "that is another control"
     assert rl.moved(Compared()) == {}
+
+
+def test_the_table_of_what_moved_tells_each_method_and_marks_what_is_clear() -> None:
+    table = loaded("domain_reward_table", "domain_reward/table.py")
+
+    def found(difference: float, low: float, high: float, moved: str) -> dict[str, object]:
+        return {"difference": difference, "low": low, "high": high, "moved": moved}
+
+    paid = {"rewards/quality": found(0.25, 0.1, 0.4, "better")}
+    others = {"la_rougeL": found(-1.25, -3.0, 0.5, "unclear"), "copy_rate": found(0.015, 0.01, 0.02, "up")}
+    moved = {"against": "sft", "optimised": {"metrics": paid}, "others": {"metrics": others}}
+    assert list(table.rows({"moved": {"alol": moved}})) == [
+        ["", "`alol` - `sft`"],
+        ["---", "---:"],
+        ["`rewards/quality` (paid)", "**+0.25 (+0.10 to +0.40)** better"],
+        ["`la_rougeL`", "-1.2 (-3.0 to +0.5)"],
+        ["`copy_rate`", "**+1.5 (+1.0 to +2.0)** up"],
+    ]
