@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python experiments/domain_reward/speed.py --data ../shared/data [--quick]
 
 The net of `local.yaml`'s size on random features, one thread. Then every feature on the first summaries of OpinPref,
-which have been asked for before, by a reader that has only the cache (`local.py` has the first time). The last line is
-one JSON object; rates are of rows and summaries a second of the clock.
+which have been asked for before, by a reader that has only the cache (`local.py` has the first time): seconds until it
+has answered one, in which it finds out which models it would ask, and all of them then. The last line is one JSON
+object; rates are of rows and summaries a second of the clock.
 """
 
 from __future__ import annotations
@@ -57,11 +58,13 @@ def main() -> None:
     both = [(pair.source, completion_text(side(pair, name))) for pair in pairs for name in ("chosen", "rejected")]
     documents, texts = ([part[i] for part in both[:count]] for i in (0, 1))
     where = [f"summary {i}" for i in range(count)]
-    found: dict[str, float] = {}
+    found: dict[str, dict[str, float]] = {}
     for name, term in config.features.items():
-        for _ in range(2):
-            (reward,) = load_rewards({name: term})
-            found[name] = rate(count, lambda r=reward: r(where, texts, document=documents))
+        (writer,), (reader,) = load_rewards({name: term}), load_rewards({name: term})
+        writer(where, texts, document=documents)
+        begins = 1 / rate(1, lambda r=reader: r(where[:1], texts[:1], document=documents[:1]))
+        known = rate(count, lambda r=reader: r(where, texts, document=documents))
+        found[name] = {"seconds_to_begin": begins, "known": known}
     print(json.dumps({"name": "speed", "net_rows": net_rate(config, rows), "summaries": count, "features": found}))
 
 
