@@ -83,12 +83,16 @@ MUTANTS = [
         "test_features_refused",
         (", required=False)", ")"),
         ("if self.required and None in found", "if False"),
-        ('term.reads != "completion"', "True"),
-        ("    if term.classifier is not None:\n        # Key", "    if False:\n        # Key"),
-        ("    if term.reward_model is not None and not ranks.sharded()", "    if False"),
-        (" and not ranks.sharded()", ""),
+        ("scorer = None if term.reward_model is not None and ranks.sharded() else", "scorer ="),
     ),
-    *of("rewards/remembered", "test_features_refused", ("terminated=ended)", "terminated=[True] * len(some))")),
+    *of(
+        "rewards/remembered",
+        "test_features_refused",
+        ("terminated=ended)", "terminated=[True] * len(some))"),
+        ('term.reads != "completion"', "True"),
+        ("return content_key(model_key(term.classifier)", "return None and content_key(model_key(term.classifier)"),
+        ('return content_key("reward model"', 'return None and content_key("reward model"'),
+    ),
     *of(
         "verbs/features", "test_features_refused", ("equal and all(equal)", "False"), ("equal and all(equal)", "equal")
     ),

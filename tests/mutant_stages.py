@@ -98,7 +98,7 @@ MUTANTS = [
     ),
     *of("training/stored_rewards", "test_modpo_shared", ('exclude={"weight"}', "exclude=set()")),
     *of(
-        "training/stored_rewards",
+        "rewards/remembered",
         "test_modpo_shared",
         ('return content_key("reward model"', 'return None and content_key("reward model"'),
     ),

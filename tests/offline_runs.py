@@ -79,6 +79,18 @@ def same_after_being_killed(made: Recipe, folder: Path, stage: str, *, at: int =
     return whole
 
 
+def texts_asked(monkeypatch: pytest.MonkeyPatch, kind: type[Any]) -> list[int]:
+    """How many texts each call of a reward of that kind is asked about from here on; it answers as ever."""
+    inner, asked = kind.__call__, list[int]()
+
+    def counting(self: Any, prompts: Any, completions: Any, **columns: Any) -> Any:
+        asked.append(len(completions))
+        return inner(self, prompts, completions, **columns)
+
+    monkeypatch.setattr(kind, "__call__", counting)
+    return asked
+
+
 def log(run: RunFolder, stage: str) -> list[dict[str, Any]]:
     """Rows of a stage's metrics."""
     return [json.loads(x) for x in (run.path / "stages" / stage / "metrics.jsonl").read_text().splitlines()]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from offline_runs import texts_asked
 from test_features import SETTINGS_OF_PAIRS, config, noisy_pairs, pairs
 from test_reward_model import made as made_reward
 from test_sequence_classifier import save as save_classifier
@@ -165,25 +166,13 @@ def test_the_command_says_how_many_starts_were_dead(tmp_path: Path, capsys: pyte
     pytest.fail("no start was dead")
 
 
-def counted(kind: type, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many completions each call of a kind of reward was about."""
-    inner, asked = kind.__call__, list[int]()
-
-    def counting(self: Any, prompts: Any, completions: Any, **columns: Any) -> list[float]:
-        asked.append(len(completions))
-        return inner(self, prompts, completions, **columns)
-
-    monkeypatch.setattr(kind, "__call__", counting)
-    return asked
-
-
 def test_a_model_as_a_feature_is_asked_about_a_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "cache_dir", lambda: tmp_path / "cache")
     one = {"classifier": save_classifier(tmp_path / "bert"), "label": 1}
     _, folder = made_reward(tmp_path, "llama", lora=True)
     terms = {"own": one, "pair": {**one, "reads": "pair"}, "strong": {"reward_model": str(folder)}}
     features = FeaturesConfig.parse({"features": terms}, where="here").features
-    of_classifier, of_model = counted(SequenceClassifier, monkeypatch), counted(RewardModel, monkeypatch)
+    of_classifier, of_model = (texts_asked(monkeypatch, kind) for kind in (SequenceClassifier, RewardModel))
     prompts, texts, ended = ["p", "q", "p"], ["good", "good", "bad"], [True, True, False]
     first = [named(prompts, texts, terminated=ended, where=texts) for named in load_features(features)]
     assert of_classifier == [2, 3] and of_model == [3], "one reads completions alone"

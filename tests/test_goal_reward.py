@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import tiny
 import torch
@@ -18,7 +20,6 @@ from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import InputError
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
-from homestretch.rewards import goal as goal_module
 from homestretch.rewards.goal import FILE, GoalModel, goal_state, load_goal_model, load_goals, save_goals, to_goal
 from homestretch.training.stages.reward import with_places
 
@@ -172,7 +173,7 @@ def test_half_a_file_of_goals_is_refused_and_none_is_left_behind(tmp_path, monke
     save_goals(folder, {"success": torch.ones(32)})
     before = sorted(folder.iterdir())
     with monkeypatch.context() as patched:
-        patched.setattr(goal_module.os, "fsync", lambda _: 1 / 0)
+        patched.setattr(os, "fsync", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             save_goals(folder, {"success": torch.zeros(32)})
     assert sorted(folder.iterdir()) == before and torch.equal(load_goals(folder)["success"], torch.ones(32))

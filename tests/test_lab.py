@@ -40,10 +40,10 @@ GIVEN = [*(text for text in SMALL if not text.startswith("oracle.")), "lab.oracl
 """For an oracle that is not trained, and whose texts do not all end."""
 
 
-def made(name: str, own: list[str] = [], **lab: Any) -> DistillConfig:  # noqa: B006 - read only
+def made(name: str, *own: str, **lab: Any) -> DistillConfig:
     settings = LabConfig(**{"distill_prompts": 64, "epochs": 10, "evaluations": 5, **lab})
     recipe = distill_recipe(
-        "s", {"name": "d"}, CASES[name], settings, oracle="o", teacher="t", scratch=True, seed=3, overrides=own
+        "s", {"name": "d"}, CASES[name], settings, oracle="o", teacher="t", scratch=True, seed=3, overrides=[*own]
     )
     assert recipe.seed == 3 and recipe.model_name_or_path == "s"
     found = recipe.find("distill")
@@ -55,7 +55,7 @@ def test_every_case_takes_as_many_steps_on_as_many_texts() -> None:
     settings = {name: made(name) for name in CASES}
     assert {s.max_steps for s in settings.values()} == {20}, "10 passes over 64 texts of batches of 32"
     assert {s.eval_steps for s in settings.values()} == {4}
-    assert made("offline", ["distill.train_batch_size=16"]).max_steps == 40, "10 passes still"
+    assert made("offline", "distill.train_batch_size=16").max_steps == 40, "10 passes still"
     assert all((s.teacher_name_or_path, s.oracle_name_or_path) == ("t", "o") for s in settings.values())
     assert [settings[n].source for n in ("offline", "online_teacher", "online_student")] == [
         {"offline": 1.0}, {"online_teacher": 1.0}, {"online_student": 1.0}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from offline_runs import SFT, SMALL, recipe
+from offline_runs import SFT, SMALL, recipe, texts_asked
 from test_modpo_stage import made, rejected
 
 import homestretch
@@ -39,16 +38,9 @@ def test_a_function_is_asked_of_stored_text_once_a_sweep(tmp_path: Path) -> None
 def test_a_reward_model_of_another_run_is_asked_about_a_text_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
-    inner = RewardModel.__call__
-
-    def counted(self: RewardModel, prompts: Any, completions: Any, **columns: Any) -> list[float]:
-        asked.append(len(completions))
-        return inner(self, prompts, completions, **columns)
-
     small = {"max_steps": 2, "train_batch_size": 8, "lora_r": 4, "bf16": False}
     first = run_recipe(recipe(tmp_path, "llama", ["negatives", {"reward": small}]), tmp_path / "first")
-    monkeypatch.setattr(RewardModel, "__call__", counted)
+    asked = texts_asked(monkeypatch, RewardModel)
     strong = {"reward_model": str(first.path / "stages" / "02-reward" / "model"), "weight": 0.5}
     settings = {"weight": 0.5, "rewards": {"strong": strong}, "max_steps": 1}
     runs = [run_recipe(made(tmp_path, settings), tmp_path / name) for name in ("run", "again")]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from offline_runs import SFT, SMALL, log, recipe
+from offline_runs import SFT, SMALL, log, recipe, texts_asked
 from test_sequence_classifier import save
 
 from homestretch.cli.main import run_command
@@ -31,14 +30,7 @@ def function(folder: Path, text: str = FUNCTION) -> str:
 def test_stored_text_is_scored_once_by_a_classifier_and_by_a_function(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
-    inner = SequenceClassifier.__call__
-
-    def counted(self: SequenceClassifier, prompts: Any, completions: Any, **columns: Any) -> list[float]:
-        asked.append(len(completions))
-        return inner(self, prompts, completions, **columns)
-
-    monkeypatch.setattr(SequenceClassifier, "__call__", counted)
+    asked = texts_asked(monkeypatch, SequenceClassifier)
     polite = {"classifier": save(tmp_path / "bert", max_position_embeddings=256), "label": "polite", "sigmoid": True}
     rewards = {"brevity": {"function": function(tmp_path), "weight": 0.5}, "polite": polite}
     stages = [{"wbc": {**SMALL, "rewards": rewards}}, {"gold": {**SMALL, "rewards": {"polite": polite}}}]

@@ -17,6 +17,11 @@ PART = ".part"
 
 
 def write_text(path: Path, text: str) -> None:
+    """UTF-8, as `write_bytes` writes."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write beside and rename, so that `path` is never half written; of several processes only the first does.
 
     Raises InputError where it cannot be written.
@@ -24,8 +29,8 @@ def write_text(path: Path, text: str) -> None:
     if not ranks.is_first():
         return
     with _beside(path) as beside:
-        with beside.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with beside.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
@@ -44,7 +49,7 @@ def check_writable(path: str | Path) -> None:
 
 
 def is_part(path: Path) -> bool:
-    """Whether this is a file that `write_text` has not renamed yet, or never will where it was killed."""
+    """Whether this is a file that `write_bytes` has not renamed yet, or never will where it was killed."""
     return path.name.startswith(".") and path.suffix == PART
 
 

@@ -11,7 +11,6 @@ reward model holds its goals by name; `success` is that of the references that i
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from homestretch import ranks
 from homestretch.batch import SequenceBatch
-from homestretch.config.decoding import SUCCESS as SUCCESS
+from homestretch.config.decoding import SUCCESS
 from homestretch.data.collate import collate
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import InputError
@@ -32,7 +31,7 @@ from homestretch.ops.contrast import cosines
 from homestretch.ops.state_sampling import places
 from homestretch.policies.policy import Policy
 from homestretch.rewards.model import HEAD, RewardModel, load_reward
-from homestretch.writing import PART, check_writable
+from homestretch.writing import write_bytes
 
 FILE = "goals.safetensors"
 ROWS = 64
@@ -126,18 +125,9 @@ def goal_state(policy: Policy, rows: Sequence[TokenizedExample], *, tokens: Toke
 def save_goals(folder: Path, goals: dict[str, Tensor]) -> None:
     """Write goals (D,) beside the reward model that they belong to, whole or not at all. Of several processes the first
     writes. Raises InputError where it cannot."""
-    if not ranks.is_first():
-        return
-    check_writable(folder / FILE)
-    beside = folder / f".{FILE}.{os.getpid()}{PART}"
-    try:
-        with beside.open("wb") as file:
-            file.write(save({k: v.contiguous() for k, v in goals.items()}, metadata={"model": weights_key(folder)}))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(folder / FILE)
-    finally:
-        beside.unlink(missing_ok=True)
+    if ranks.is_first():
+        content = save({k: v.contiguous() for k, v in goals.items()}, metadata={"model": weights_key(folder)})
+        write_bytes(folder / FILE, content)
 
 
 def load_goals(folder: Path) -> dict[str, Tensor]:

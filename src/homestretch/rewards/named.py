@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,13 +20,12 @@ from homestretch.config.rewards import MODEL, RewardTerm
 from homestretch.data.records import Example
 from homestretch.errors import InputError
 from homestretch.rewards.base import Reward
-from homestretch.rewards.cache import content_key, model_key
 from homestretch.rewards.features import FeatureReward, read_features
 from homestretch.rewards.functions import FunctionReward, load_function
 from homestretch.rewards.judge import Judge
 from homestretch.rewards.local import LocalReward
-from homestretch.rewards.model import load_reward, read_description
-from homestretch.rewards.remembered import Remembered
+from homestretch.rewards.model import load_reward
+from homestretch.rewards.remembered import Remembered, scorer_key, text_key
 from homestretch.rewards.rules import REWARDS
 from homestretch.rewards.sequence_classifier import load_sequence_classifier
 
@@ -96,18 +95,9 @@ def _as_feature(named: NamedReward, device: str) -> Reward:
     term = named.term
     if term.column is not None:
         return Column(named.name, term.column, required=False)
-    if term.classifier is not None:
-        # Key for key as stages name it, so that each knows what the other has asked.
-        scorer = content_key(model_key(term.classifier), term.label, term.reads, device)
-        with_prompt = term.reads != "completion"
-        return Remembered(
-            named.reward, scorer, lambda prompt, text, _: content_key(prompt if with_prompt else None, text)
-        )
-    if term.reward_model is not None and not ranks.sharded():  # dealt-out weights need every process at every pass
-        base = read_description(Path(term.reward_model))["base"]
-        models = [model_key(place) for place in (term.reward_model, base) if place]
-        return Remembered(named.reward, content_key("reward model", models, device), content_key)
-    return named.reward
+    # Dealt-out weights of a reward model need every process at every pass.
+    scorer = None if term.reward_model is not None and ranks.sharded() else scorer_key(term, device)
+    return named.reward if scorer is None else Remembered(named.reward, scorer, partial(text_key, term))
 
 
 def ask(

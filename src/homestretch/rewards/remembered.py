@@ -1,14 +1,37 @@
-"""A model's reward that is asked about a text once: what it gave is in the user's cache (`rewards.cache`)."""
+"""A model's reward that is asked about a text once: what it gave is in the user's cache (`rewards.cache`).
+
+Stored text and features are asked about by the same names, so that each knows what the other has asked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from homestretch import ranks
+from homestretch.config.rewards import RewardTerm
 from homestretch.rewards.base import Reward
-from homestretch.rewards.cache import scored_once
+from homestretch.rewards.cache import content_key, model_key, scored_once
+from homestretch.rewards.model import read_description
+
+
+def scorer_key(term: RewardTerm, device: str) -> str | None:
+    """A name for the classifier or the reward model of another run behind a term; None where another reward is."""
+    if term.classifier is not None:
+        return content_key(model_key(term.classifier), term.label, term.reads, device)
+    if term.reward_model is not None:
+        base = read_description(Path(term.reward_model))["base"]
+        return content_key("reward model", [model_key(part) for part in (term.reward_model, base) if part], device)
+    return None
+
+
+def text_key(term: RewardTerm, prompt: Any, completion: str, terminated: bool = True) -> str:
+    """A name for what such a model reads of a prompt, a completion, and whether that ended by itself."""
+    if term.classifier is not None:
+        return content_key(prompt if term.reads != "completion" else None, completion)
+    return content_key(prompt, completion, terminated)
 
 
 @dataclass(frozen=True)

@@ -197,6 +197,10 @@ class Context:
         given = config.micro_batch_tokens if config else None
         return given or (MICRO_BATCH_TOKENS_CPU if self.device.type == "cpu" else MICRO_BATCH_TOKENS)
 
+    def arithmetic(self, config: TrainingConfig) -> tuple[object, ...]:
+        """What a model's numbers hang on beside its weights and what it reads, for names of what is kept."""
+        return self.recipe.dtype, self.device.type, config.bf16, self.budget(config)
+
     def policy(self, trunk: Trunk, adapter: str | None, config: TrainingConfig | None = None) -> Policy:
         """A view of the trunk with the stage's precision and budget; without settings, with those of the device."""
         precision = autocast(self.device, config.bf16 if config else None)

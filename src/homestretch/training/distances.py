@@ -146,9 +146,8 @@ def _rollouts(
 ) -> Rollouts:
     """Texts of the reference at temperature 1, drawn from the recipe's seed the first time."""
     prompts, most = collate(rows), context.recipe.dataset.max_completion_length
-    precision = context.recipe.dtype, context.device.type, config.bf16, context.budget(config)
     read = [row.prompt_ids for row in rows]
-    key = content_key("rollouts", model_key(name), precision, most, context.recipe.seed, read)
+    key = content_key("rollouts", model_key(name), context.arithmetic(config), most, context.recipe.seed, read)
 
     def draw() -> dict[str, Tensor]:
         batch = rollout(

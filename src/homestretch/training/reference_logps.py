@@ -35,9 +35,8 @@ def reference_logps(
     `reference` is the run's current model, or `model`. Another method of a comparison that asks the same of it gets the
     same numbers.
     """
-    how = context.recipe.dtype, context.device.type, config.bf16, context.budget(config)
     texts = [(row.prompt_ids, row.completion_ids) for row in rows]
-    key = content_key(model_key(model or context.model), how, texts)
+    key = content_key(model_key(model or context.model), context.arithmetic(config), texts)
     flat_N = once(folder, lambda: {"logp": _flat(reference, rows)}, key=key, others=context.others)["logp"]
     return list(flat_N.split([len(row.completion_ids) for row in rows]))
 

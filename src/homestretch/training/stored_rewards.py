@@ -25,6 +25,7 @@ from homestretch.rewards.cache import content_key, model_key, scored_once
 from homestretch.rewards.functions import source_key
 from homestretch.rewards.model import RewardModel, read_description
 from homestretch.rewards.named import NamedReward, ask, weighted
+from homestretch.rewards.remembered import scorer_key, text_key
 from homestretch.training.context import Context
 from homestretch.training.precomputed import once
 from homestretch.writing import write_text
@@ -95,25 +96,8 @@ def named_rewards(context: Context, named: NamedReward, examples: Sequence[Examp
         scorer = scorer_key(named.term, context.device.type)
         if scorer is None:
             return mapped(of, range(len(examples)))
-        keys = [text_key(named.term, e) for e in examples]
+        keys = [text_key(named.term, e.prompt, text) for e, text in zip(examples, texts, strict=True)]
         return scored_once(scorer, keys, lambda indices: mapped(of, indices))
-
-
-def scorer_key(term: RewardTerm, device: str) -> str | None:
-    """A name for the classifier or the reward model of another run behind a term; None where another reward is."""
-    if term.classifier is not None:
-        return content_key(model_key(term.classifier), term.label, term.reads, device)
-    if term.reward_model is not None:
-        base = read_description(Path(term.reward_model))["base"]
-        return content_key("reward model", [model_key(part) for part in (term.reward_model, base) if part], device)
-    return None
-
-
-def text_key(term: RewardTerm, example: Example) -> str:
-    """A name for what such a model reads of an example."""
-    if term.classifier is not None:
-        return content_key(example.prompt if term.reads != "completion" else None, example.completion)
-    return content_key(example.prompt, completion_text(example), True)
 
 
 def term_key(context: Context, name: str, term: RewardTerm, examples: Sequence[Example]) -> str:

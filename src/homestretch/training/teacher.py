@@ -57,7 +57,7 @@ def offline_texts(
     """
     prompts, most = [row.prompt_ids for row in rows], context.recipe.dataset.max_completion_length
     how = config.num_generations, config.temperature, most, context.recipe.seed
-    key = content_key(model_key(config.teacher_name_or_path), *_precision(context, config), how, prompts)
+    key = content_key(model_key(config.teacher_name_or_path), *context.arithmetic(config), how, prompts)
 
     def draw() -> dict[str, Tensor]:
         with progress(len(prompts) * config.num_generations, "texts of the teacher", "text") as bar:
@@ -120,7 +120,7 @@ def _laws(
     how = (config.top_k, config.loss_temperature, vocabulary) if config.top_k else ("states",)
     names = LAW if config.top_k else STATE
     asked = [(text.prompt_ids, text.completion_ids) for text in texts]
-    key = content_key(model_key(config.teacher_name_or_path), *_precision(context, config), how, asked)
+    key = content_key(model_key(config.teacher_name_or_path), *context.arithmetic(config), how, asked)
 
     def said(batch: SequenceBatch) -> Law:
         if not config.top_k:
@@ -141,10 +141,6 @@ def _laws(
     lengths = [len(text.completion_ids) for text in texts]
     split = {name: found[name].split(lengths) for name in names}
     return [{name: split[name][i] for name in names} for i in range(len(texts))]
-
-
-def _precision(context: Context, config: DistillConfig) -> tuple[object, ...]:
-    return context.recipe.dtype, context.device.type, config.bf16, context.budget(config)
 
 
 def batches(

@@ -74,10 +74,8 @@ def asked_once(context: Context, config: ObjectivesConfig, name: str, pairs: Pai
     rows = [getattr(pair, side_name) for side_name in SIDES for pair in pairs.rows]
     if term.policy is not None:
         model = policies_of(config, context.recipe.seed)[name]
-        how = context.recipe.dtype, context.device.type, config.bf16, context.budget(config), config.beta
-        key = content_key(
-            model_key(model), model_key(context.model), how, [(r.prompt_ids, r.completion_ids) for r in rows]
-        )
+        how, texts = (*context.arithmetic(config), config.beta), [(r.prompt_ids, r.completion_ids) for r in rows]
+        key = content_key(model_key(model), model_key(context.model), how, texts)
         make = partial(policy_rewards, context, config, pairs, rows, folder / f"policy-{name}", model)
     else:
         examples = [side(pair, side_name) for side_name in SIDES for pair in pairs.examples]

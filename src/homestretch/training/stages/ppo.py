@@ -9,11 +9,12 @@ from torch import Tensor
 
 from homestretch.algorithms.ppo import PPO
 from homestretch.batch import SequenceBatch
+from homestretch.config.decoding import SUCCESS
 from homestretch.config.ppo import PPOConfig
 from homestretch.errors import RecipeError
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
-from homestretch.rewards.goal import SUCCESS, GoalModel, load_goals
+from homestretch.rewards.goal import GoalModel, load_goals
 from homestretch.rewards.model import RewardModel
 from homestretch.training.context import Context
 from homestretch.training.loop import Progress

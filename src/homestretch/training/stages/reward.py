@@ -15,6 +15,7 @@ from homestretch.algorithms.base import Models
 from homestretch.algorithms.reward_model import LOSSES, ContrastBatch, RewardModelling
 from homestretch.batch import PairBatch
 from homestretch.config.contrast import ContrastConfig
+from homestretch.config.decoding import SUCCESS
 from homestretch.config.reward import RewardConfig
 from homestretch.data.collate import collate_pairs
 from homestretch.data.records import Example, example_from_row, prompt_text
@@ -24,7 +25,7 @@ from homestretch.errors import DataError, RecipeError
 from homestretch.ops.state_sampling import contrast_places
 from homestretch.policies.policy import Policy
 from homestretch.results import RewardMode
-from homestretch.rewards.goal import SUCCESS, goal_state, save_goals
+from homestretch.rewards.goal import goal_state, save_goals
 from homestretch.rewards.model import ADAPTER, save_reward
 from homestretch.seeds import fold
 from homestretch.training.context import Context
