@@ -104,8 +104,7 @@ def test_log_probabilities_of_the_reference_row_by_row(tmp_path: Path, monkeypat
 
     monkeypatch.setattr("homestretch.training.reference_logps.ROWS", 3)
     lm, rows = build("gpt2"), [row(i) for i in range(7)]
-    recipe, device = SimpleNamespace(dtype="auto"), torch.device("cpu")
-    asks = SimpleNamespace(recipe=recipe, device=device, budget=lambda c: 20, model=str(tmp_path), others=())
+    asks = SimpleNamespace(arithmetic=lambda config: ("float32", "cpu"), model=str(tmp_path), others=())
     how = asks, ALOLConfig()
     made = reference_logps(*how, Policy(Trunk(lm), None, budget=20), rows, tmp_path / "reference")
     for r, logp in zip(rows, made, strict=True):
