@@ -20,7 +20,7 @@ from homestretch.config.stages import STAGES
 from homestretch.config.training import TrainingConfig
 from homestretch.errors import RecipeError
 from homestretch.policies.policy import Policy
-from homestretch.training.alarms import ALARMS, Golden, Watched, distances, evaluations, watched
+from homestretch.training.alarms import ALARMS, Golden, HeldOut, Watched, distances, evaluations, watched
 from homestretch.training.doctor import CHECKS, STOPS, Doctor, watcher
 from homestretch.training.loop import fit
 from homestretch.training.pipeline import run_recipe
@@ -113,7 +113,7 @@ def healthy(step: int) -> Rows:
     row = {"loss": 0.5 + step**-0.5, "nll": 0.5 + step**-0.5, "reward": better, "objective/kl": step / 4}
     row |= {"margin": better, "objective/golden/judge": better, "divergence": 0.1 + step**-0.5}
     eval_ = {"nll": 0.6 + step**-0.5, "mse": 1 - better / 2, "la_rougeL": 30 + 5 * better, "failures": 0.5 - better / 3}
-    eval_ |= {"auroc": better, "auroc/other": better / 2, "loss": 0.6 + step**-0.5}
+    eval_ |= {"auroc": better, "auroc/other": better / 2, "loss": 0.6 + step**-0.5, "reward": better}
     return [{"step": step} | row, {"step": step} | {f"eval/{key}": value for key, value in eval_.items()}]
 
 
@@ -123,7 +123,7 @@ def test_a_healthy_run_of_each_stage_is_left_alone(stage: str) -> None:
     config = STAGES[stage](**{name: value for name, value in given.items() if name in STAGES[stage].model_fields})
     rows = [row for step in range(1, 100) for row in healthy(step)]
     seen = watched(config, held_out="other")
-    keys = {*seen.curves, *(seen.gap or ()), *seen.rewards}
+    keys = {*seen.curves, *seen.rewards} | ({seen.gap.training, seen.gap.same} if seen.gap else set())
     keys |= {key for pair in seen.goldens for key in (pair.proxy, pair.golden)}
     assert keys and keys <= {key for row in rows for key in row}
     assert told(rows, config, held_out="other") == []
@@ -134,10 +134,13 @@ def test_what_each_stage_is_watched_for() -> None:
     seen = {name: watched(STAGES[name]()) for name in TRAINING if name != "distill"} | {"distill": watched(STUDENT)}
     assert {name for name in seen if not seen[name].curves} == {"ift", "gold", "ppo", "rloo", "grpo"}
     assert {name for name in seen if seen[name].rewards} == {"ppo", "rloo", "grpo"}
-    assert {name for name in seen if seen[name].gap} == {"sft", "ift", "wbc", "gold", "alol", "value", "reward"}
+    assert all(seen[name].gap for name in TRAINING), "each has a quantity that is measured on held-out rows too"
+    for name in ("reward", "dpo", "modpo", "distill"):
+        assert seen[name].gap == HeldOut("loss", "eval/loss")
+    for name in ("ppo", "rloo", "grpo"):
+        assert seen[name].gap == HeldOut("reward", "eval/reward", sign=-1.0, fixed=False)
     assert watched(RewardConfig()).goldens == ()
-    assert watched(RewardConfig()).gap == ("loss", "eval/loss")
-    assert watched(RewardConfig(contrast={})).gap == ("loss/reward", "eval/loss")
+    assert watched(RewardConfig(contrast={})).gap == HeldOut("loss/reward", "eval/loss")
     (unseen,) = watched(RewardConfig(), held_out="too_long").goldens
     assert (unseen.proxy, unseen.golden, unseen.sign) == ("eval/auroc", "eval/auroc/too_long", 1.0)
     failures, judge = watched(PPOConfig(**JUDGE)).goldens
@@ -152,6 +155,19 @@ def test_distances_on_fixed_texts_are_told_from_their_third_evaluation_behind_a_
     more = [{"step": step, "eval/golden": 54.2, "eval/proxy": 1.0} for step in (8, 9, 10)]
     ((step, sentence),) = told([*rows, *more], config)
     assert step == 9 and "`eval/golden`, which is not trained on, has got worse since round 3 (53 to 54.2)" in sentence
+
+
+@pytest.mark.parametrize("infinite", ["golden", "proxy"])
+def test_where_a_distance_is_infinite_the_bounded_one_is_watched(infinite: str) -> None:
+    config = DistillConfig(teacher_name_or_path="teacher", oracle_name_or_path="oracle")
+    finite = {"golden": "proxy", "proxy": "golden"}[infinite]
+    golden = [0.6, 0.54, 0.53, 0.55, 0.56, 0.57]
+    rows = [{"step": i, f"eval/{finite}": 1.0 / i, "eval/golden_jsd": g, "eval/proxy_jsd": 0.1 / i}
+            for i, g in enumerate(golden, 1)]  # fmt: skip
+    ((step, sentence),) = told(rows, config)
+    assert step == 6 and "`eval/proxy_jsd` is at its best while `eval/golden_jsd`" in sentence
+    both = [row | {f"eval/{infinite}": 1.0 / row["step"]} for row in rows]
+    assert told(both, config) == [], "where both are finite they alone count"
 
 
 def test_a_stage_that_stops_has_a_best_checkpoint() -> None:
@@ -205,8 +221,20 @@ def test_a_held_out_loss_that_wavers_is_no_gap() -> None:
         wave = [0.0, noise, noise, noise] * 4
         return columns(16, loss=lambda n: 2 / n, eval__nll=lambda n: 1.0 + wave[n - 1])
 
-    assert ALARMS["generalisation_gap"](rows(0.1), Watched(gap=("loss", "eval/nll"))) is None
-    assert ALARMS["generalisation_gap"](rows(0.1)[:4], Watched(gap=("loss", "eval/nll")))
+    seen = Watched(gap=HeldOut("loss", "eval/nll"))
+    assert ALARMS["generalisation_gap"](rows(0.1), seen) is None
+    assert ALARMS["generalisation_gap"](rows(0.1)[:4], seen)
+
+
+def test_a_reward_that_falls_on_held_out_prompts_alone_is_told_once_chance_is_known() -> None:
+    """Outputs of held-out prompts change with the policy, so that a few of them say nothing."""
+
+    def rows(after: float) -> Rows:
+        return columns(14, reward=float, eval__reward=lambda n: float(n) if n < 7 else 6 - after * (n - 6))
+
+    ((step, sentence),) = told(rows(0.5), PPOConfig())
+    assert step == 10 and "`eval/reward` has fallen since round 6 (6 to 4) and is 6 below `reward` of" in sentence
+    assert told(rows(-1.0), PPOConfig()) == []
 
 
 def test_evaluations_pair_a_golden_value_with_the_mean_of_the_proxy_since_the_last() -> None:

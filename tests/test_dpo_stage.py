@@ -30,6 +30,9 @@ def test_killed_and_started_again_gives_the_same_bits(tmp_path: Path, name: str,
     assert rows[0]["margin"] == pytest.approx(0, abs=1e-4), "before the first update policy and reference agree"
     assert rows[0]["loss"] == pytest.approx(0.693147, abs=1e-4)
     assert rows[-1]["margin"] > 0.01
+    held_out = [r["eval/loss"] for r in log(run, "01-dpo") if "eval/loss" in r]
+    assert held_out[0] == pytest.approx(0.693147, abs=1e-4) and len(held_out) == 3
+    assert held_out[-1] != pytest.approx(held_out[0], abs=1e-4), "pairs of the validation split change with the policy"
 
 
 @pytest.mark.slow
@@ -39,7 +42,11 @@ def test_the_negatives_of_the_run_are_the_worse_responses(tmp_path: Path) -> Non
     negatives = (run.path / "stages" / "02-negatives" / "negatives.jsonl").read_text().splitlines()
     count = sum(json.loads(line)["failure_mode"] == "random" for line in negatives)
     assert 0 < count < len(negatives)
-    assert len([r for r in log(run, "03-dpo") if "loss" in r]) == -(-count // 6)
+    assert len([r for r in log(run, "03-dpo") if "loss" in r]) == -(-count // 6), "none that is held out"
+    held_out = (run.path / "stages" / "02-negatives" / "validation.jsonl").read_text().splitlines()
+    prompts = {json.loads(line)["prompt"] for line in negatives}
+    assert held_out and all(json.loads(line)["prompt"] not in prompts for line in held_out)
+    assert len([r for r in log(run, "03-dpo") if "eval/loss" in r]) == 2
     stages[-1] = {"dpo": {**SMALL, "failure_modes": ["randon"]}}
     with pytest.raises(DataError, match=r"No pair has one of dpo\.failure_modes \['randon'\]; there are .*random"):
         run_recipe(recipe(tmp_path, "llama", stages), tmp_path / "other")

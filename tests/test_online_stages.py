@@ -93,3 +93,17 @@ def test_golden_rewards_are_logged_and_not_earned() -> None:
     assert reward_B.tolist() == [0.0, 0.0]
     assert parts["golden/overlap"].tolist() == [2.0, 2.0] and list(parts) == ["length_penalty", "golden/overlap"]
     assert not golden.stands_alone, "there is nothing to learn from yet"
+
+
+def test_outputs_of_held_out_prompts_are_compared_with_their_own_examples() -> None:
+    ones = torch.ones(1, 4, dtype=torch.long)
+    made = SequenceBatch(
+        prompt_ids_BP=ones, prompt_mask_BP=ones, ids_BT=ones, mask_BT=ones, index_B=torch.zeros(1, dtype=torch.long),
+        ref_length_B=torch.tensor([4]), terminated_B=torch.tensor([True]),
+    )  # fmt: skip
+    trained, held_out = (example_from_row({"prompt": "a", "completion": text}, where="here") for text in ("x y", "b c"))
+    tokenizer = SimpleNamespace(decode=lambda ids, **options: "b c")
+    context = SimpleNamespace(named_rewards=load_rewards, splits=SimpleNamespace(train=[trained]), tokenizer=tokenizer)
+    how = context, None, RLOOConfig(**OVERLAP), [row(0)]
+    assert terminal_reward(*how)(made)[0].tolist() == [0.0]
+    assert terminal_reward(*how, examples=[held_out])(made)[0].tolist() == [10.0]

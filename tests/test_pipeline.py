@@ -101,6 +101,8 @@ def test_a_whole_run_leaves_everything(tmp_path, name):
     losses = [row["loss"] for row in rows if "loss" in row]
     held_out = [row["eval/loss"] for row in rows if "eval/loss" in row]
     assert len(held_out) == 3 and all(min(losses) / 2 < loss < 2 * max(losses) for loss in held_out), "the same measure"
+    rewards = [json.loads(line) for line in run.stage_folders()[3].metrics.read_text().splitlines()]
+    assert [row["step"] for row in rewards if "eval/reward" in row] == [0, 2, 4]
     assert "homestretch" in (run.model / "README.md").read_text()
 
 

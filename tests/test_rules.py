@@ -48,7 +48,7 @@ def test_other_names_and_negative_weights_are_refused():
 def test_weights_multiply_and_padding_is_not_read():
     characters = tokenizer()
     example = example_from_row({"prompt": SOURCE, "completion": REFERENCE}, where="a:1")
-    context = SimpleNamespace(tokenizer=characters, splits=SimpleNamespace(train=[None, example]))
+    context, examples = SimpleNamespace(tokenizer=characters), [None, example]
     ids = [characters(text).input_ids for text in OUTPUTS]
     width, junk = max(map(len, ids)) + 1, characters("x").input_ids
     responses = SequenceBatch(
@@ -60,10 +60,12 @@ def test_weights_multiply_and_padding_is_not_read():
     )
     weights = {"overlap": 10.0, "rules": 3.0}
     terms = {name: RewardTerm(weight=weight) for name, weight in weights.items()}
-    made = by_name(context, responses, load_rewards(terms))
+    made = by_name(context, responses, load_rewards(terms), examples)
     assert made["rules"].tolist() == [0.0, -3.0, -3.0, 0.0]
     assert made["overlap"].tolist() == pytest.approx([10.0, 20 / 7, made["overlap"][2].item(), 50 / 6])
-    assert by_name(context, responses, []) == {}
+    assert by_name(context, responses, [], examples) == {}
     none = NamedReward("none", RewardTerm(), lambda prompts, completions, **_: [1.0, None, 0.0, None])
-    assert by_name(context, responses, [none])["none"].tolist() == [1.0, 0.0, 0.0, 0.0], "no effect where it says none"
+    assert by_name(context, responses, [none], examples)["none"].tolist() == [1.0, 0.0, 0.0, 0.0], (
+        "no effect where it says none"
+    )
     assert [named.name for named in load_rewards(terms | {"overlap": RewardTerm(weight=0.0)})] == ["rules"]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from homestretch.alarms.power_law import MOST_POINTS
 from homestretch.metrics.stats import wilson
-from homestretch.training.alarms import ALARMS, Golden, Row, Watched
+from homestretch.training.alarms import ALARMS, Golden, HeldOut, Row, Watched
 
 Floats = NDArray[np.float64]
 Make = Callable[[np.random.Generator], tuple[list[Row], int | None]]
@@ -118,6 +118,22 @@ def losses(n: int, *, noise: float, turn: float | None) -> Make:
     return make
 
 
+def both_rewards(n: int, *, noise: float, turn: float | None) -> Make:
+    """Rewards at n validations: of samples of training prompts rising by 1 and levelling off, of outputs of held-out
+    prompts falling again from `turn` on, by as much as they had risen."""
+
+    def make(rng: np.random.Generator) -> tuple[list[Row], int | None]:
+        t_N = np.arange(1, n + 1) / n
+        at = None if turn is None else int(turn * n)
+        reward_N = 1 - np.exp(-5 * t_N)
+        back_N = np.zeros(n) if turn is None else np.maximum(t_N - turn, 0) / (1 - turn)
+        noise_2N = noise * rng.standard_normal((2, n))
+        held_N = reward_N - back_N + noise_2N[1]
+        return rows_of(np.arange(1, n + 1), reward=reward_N + noise_2N[0], **{"eval/reward": held_N}), at
+
+    return make
+
+
 def rewards(n: int, *, noise: float, shape: str) -> Make:
     """A reward of the KL, which grows as fast as the rounds go: `line` and `saturating` in d = sqrt(KL), `constant`, or
     `best_of_n` and `rl`, the two laws with their peak at 60 % of the way in d."""
@@ -152,7 +168,9 @@ def rows_of(step_N: NDArray[np.int64], **columns: Floats) -> list[Row]:
 def cases(quick: bool) -> Iterator[Case]:
     """The table's rows, healthy ones first for each alarm."""
     curve, rates = Watched(curves=("loss",)), Watched(goldens=(Golden("reward", "eval/failures", "", -1.0, 0.1),))
-    judge, gap = Watched(goldens=(Golden("reward", "objective/golden/judge", ""),)), Watched(gap=("loss", "eval/nll"))
+    judge = Watched(goldens=(Golden("reward", "objective/golden/judge", ""),))
+    gap = Watched(gap=HeldOut("loss", "eval/nll"))
+    earned = Watched(gap=HeldOut("reward", "eval/reward", sign=-1.0, fixed=False))
     to_oracle = Golden("eval/proxy", "eval/golden", "", sign=-1.0, proxy_sign=-1.0, fixed=True)
     far = Watched(goldens=(to_oracle,))
     lengths, noises = ([100], [0.05]) if quick else ([60, 250], [0.01, 0.05, 0.2])
@@ -178,6 +196,9 @@ def cases(quick: bool) -> Iterator[Case]:
             for noise in (0.002, 0.01):
                 name = f"{n} validations, noise {noise:g}"
                 yield Case("generalisation_gap", name, gap, losses(n, noise=noise, turn=turn))
+            for noise in (0.03, 0.1):
+                name = f"reward at {n} validations, noise {noise:g}"
+                yield Case("generalisation_gap", name, earned, both_rewards(n, noise=noise, turn=turn))
     reward = Watched(rewards=("reward",))
     for shape in ("constant", "line", "saturating", "best_of_n", "rl"):
         for n in (20, 60, 200):

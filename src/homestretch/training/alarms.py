@@ -38,9 +38,9 @@ GAPS = {
     **dict.fromkeys(("ift", "wbc", "gold", "alol"), ("nll", NLL)),
     "sft": ("loss", NLL),
     "value": ("loss", "eval/mse"),
-    "reward": ("loss", "eval/loss"),
+    **dict.fromkeys(("reward", "dpo", "modpo", "distill"), ("loss", "eval/loss")),
 }
-"""The same loss on the rows that are trained on and on held-out ones."""
+"""The same loss on the rows that are trained on and on held-out ones, which stay the same."""
 ENOUGH = 10
 """Evaluations from which on their own scatter says what chance does."""
 SCATTERS = 4.0
@@ -51,7 +51,8 @@ SCATTERS = 4.0
 class Golden:
     """A `proxy` that should get better together with a `golden` signal that is not trained on; `proxy_sign` and `sign`
     are -1 where less of the one or the other is better, and `least` is the change, in the latter's unit, that a few
-    evaluations may show by chance. Both are `fixed` where each evaluation reads the same texts: then none is."""
+    evaluations may show by chance. Both are `fixed` where each evaluation reads the same texts: then none is. `finite`
+    are two keys that stand for them where one of them is infinite and not logged."""
 
     proxy: str
     golden: str
@@ -60,6 +61,18 @@ class Golden:
     least: float = 0.0
     proxy_sign: float = 1.0
     fixed: bool = False
+    finite: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What is trained on, and the `same` of held-out rows; `sign` is -1 where more of both is better. With `fixed`
+    texts nothing but training moves the latter."""
+
+    training: str
+    same: str
+    sign: float = 1.0
+    fixed: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ class Watched:
     """Keys of the log by alarm; `rewards` are fitted against the KL."""
 
     curves: tuple[str, ...] = ()
-    gap: tuple[str, str] | None = None
+    gap: HeldOut | None = None
     goldens: tuple[Golden, ...] = ()
     rewards: tuple[str, ...] = ()
 
@@ -80,7 +93,8 @@ def watched(config: TrainingConfig, *, held_out: str | None = None) -> Watched:
         advice = "raise kl_coef (beta in `grpo`), add harder negatives, or keep the best checkpoint"
         goldens = [Golden("reward", "eval/failures", advice, sign=-1.0, least=0.1)]
         goldens += [Golden("reward", f"objective/golden/{name}", advice) for name in config.golden]
-        return Watched(goldens=tuple(goldens), rewards=("reward", metric))
+        gap = HeldOut("reward", "eval/reward", sign=-1.0, fixed=False)
+        return Watched(gap=gap, goldens=tuple(goldens), rewards=("reward", metric))
     if kind in ("dpo", "modpo"):
         advice = "raise beta or lower num_train_epochs, or keep the best checkpoint"
         goldens = [Golden("margin", metric, advice, least=2.0)]
@@ -89,14 +103,16 @@ def watched(config: TrainingConfig, *, held_out: str | None = None) -> Watched:
         loss = "nll" if config.divergence == "sequence" else "divergence"
         goldens = [Golden(loss, NLL, advice, sign=-1.0, least=0.02, proxy_sign=-1.0)]
         if config.oracle_name_or_path is not None:
-            goldens.insert(0, Golden("eval/proxy", "eval/golden", advice, sign=-1.0, proxy_sign=-1.0, fixed=True))
+            far = "eval/proxy", "eval/golden"
+            finite = "eval/proxy_jsd", "eval/golden_jsd"
+            goldens.insert(0, Golden(*far, advice, sign=-1.0, proxy_sign=-1.0, fixed=True, finite=finite))
             curves += ("eval/proxy", "eval/golden")
     if kind == "reward" and held_out is not None:
         advice = "lower num_train_epochs, or add classes to `negatives`: it learns the marks of the trained modes"
         goldens = [Golden("eval/auroc", f"eval/auroc/{held_out}", advice, least=0.03)]
-    gap = GAPS.get(kind)
+    gap = HeldOut(*GAPS[kind]) if kind in GAPS else None
     if isinstance(config, RewardConfig) and config.contrast is not None:
-        gap = "loss/reward", "eval/loss"
+        gap = HeldOut("loss/reward", "eval/loss")
     return Watched(curves, gap, tuple(goldens))
 
 
@@ -118,7 +134,10 @@ def power_law(rows: list[Row], seen: Watched) -> str | None:
 def golden_signal(rows: list[Row], seen: Watched) -> str | None:
     """A proxy is at its best while a signal that it stands for gets worse."""
     for pair in seen.goldens:
-        steps, proxy, golden = evaluations(rows, pair.proxy, pair.golden)
+        keys = pair.proxy, pair.golden
+        if pair.finite and not evaluations(rows, *keys)[0]:
+            keys = pair.finite
+        steps, proxy, golden = evaluations(rows, *keys)
         proxy, golden = [-pair.proxy_sign * value for value in proxy], [-pair.sign * value for value in golden]
         if pair.fixed:
             found = diverged(proxy, golden)
@@ -130,23 +149,29 @@ def golden_signal(rows: list[Row], seen: Watched) -> str | None:
         if found:
             best, last = (-pair.sign * value for value in (found.smallest, found.last))
             return (
-                f"Alarm (golden signal): `{pair.proxy}` is at its best while `{pair.golden}`, which is not trained on, "
+                f"Alarm (golden signal): `{keys[0]}` is at its best while `{keys[1]}`, which is not trained on, "
                 f"has got worse since round {steps[found.best]:.0f} ({best:.3g} to {last:.3g}): {pair.advice}."
             )
     return None
 
 
 def generalisation_gap(rows: list[Row], seen: Watched) -> str | None:
-    """A held-out loss rises while the training loss does not follow."""
-    if seen.gap is None:
+    """A held-out loss rises, or a reward falls, while that of training does not follow."""
+    pair = seen.gap
+    if pair is None:
         return None
-    steps, training, held_out = evaluations(rows, *seen.gap)
+    steps, training, held_out = evaluations(rows, pair.training, pair.same)
+    if not pair.fixed and len(held_out) < ENOUGH:
+        return None  # nothing says yet what chance does
+    training, held_out = [pair.sign * value for value in training], [pair.sign * value for value in held_out]
     found = widened(training, held_out, noise=chance(held_out))
     if found is None:
         return None
+    moved, where = ("risen", "above") if pair.sign > 0 else ("fallen", "below")
+    best, last = pair.sign * found.smallest, pair.sign * found.last
     return (
-        f"Alarm (generalisation gap): `{seen.gap[1]}` has risen since round {steps[found.best]:.0f} "
-        f"({found.smallest:.3g} to {found.last:.3g}) and is {found.gap:.3g} above `{seen.gap[0]}` of the training rows"
+        f"Alarm (generalisation gap): `{pair.same}` has {moved} since round {steps[found.best]:.0f} "
+        f"({best:.3g} to {last:.3g}) and is {found.gap:.3g} {where} `{pair.training}` of the training rows"
         ": lower num_train_epochs or learning_rate, or give more and more varied data."
     )
 

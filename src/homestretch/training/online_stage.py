@@ -61,6 +61,9 @@ def train_online(
     sample = sampler(context, policy, config, head if own_value is None else None, ahead)
     prompts = prompts_of(rows, config, context.recipe.seed)
     scales = scales_of(context, config, reward, folder, lambda: sample(prompts(0), 0)) if config.standardise else None
+    # Golden rewards are logged with rollouts; here they would be asked for nothing.
+    proxy = config.model_copy(update={"golden": {}})
+    held_out = terminal_reward(context, reward, proxy, rows, scales, examples=context.splits.validation)
     models = Models(
         policy=policy,
         reference=context.policy(reference_trunk, None, config).at(config.temperature),
@@ -82,6 +85,7 @@ def train_online(
         head=head,
         beside=own_value.adapter if own_value else None,
         keep_start=True,
+        rewarded=lambda outputs: held_out(outputs)[0],
     )
 
 

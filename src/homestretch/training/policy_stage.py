@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from torch import Tensor
+
 from homestretch.algorithms.base import Algorithm, Models
-from homestretch.batch import Batch
+from homestretch.batch import Batch, SequenceBatch
 from homestretch.config.stages import kind_of
 from homestretch.config.training import TrainingConfig
 from homestretch.training.context import Context, Learner
@@ -30,14 +32,16 @@ def train_policy(
     beside: str | None = None,
     keep_start: bool = False,
     measure: Callable[[], dict[str, float]] | None = None,
+    rewarded: Callable[[SequenceBatch], Tensor] | None = None,
 ) -> Progress:
     """Train the learner's adapter or weights, keep the best checkpoint, and save its model in `folder/model`.
 
     `batch_of` gives the batch of a round as a function of its number alone. A `head` of that name is trained too, and
     so is an adapter `beside` the learner's. With `keep_start` the model as it was is one of the checkpoints.
-    `measure` adds metrics of its own to those of a validation. The run doctor watches.
+    `measure` adds metrics of its own to those of a validation, and `rewarded` the mean of what its outputs earn. The
+    run doctor watches.
     """
-    validator = Validator(context, learner.policy, config.eval_examples)
+    validator = Validator(context, learner.policy, config.eval_examples, rewarded=rewarded)
     plan = Plan(
         label=kind_of(config),
         folder=folder,

@@ -11,6 +11,7 @@ from torch import Tensor
 from homestretch.batch import SequenceBatch
 from homestretch.config.rewards import MODEL
 from homestretch.config.rollouts import RolloutConfig
+from homestretch.data.records import Example
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.ops.best_of import spread
 from homestretch.rewards.model import RewardModel
@@ -30,13 +31,15 @@ def terminal_reward(
     rows: list[TokenizedExample],
     scales: Mapping[str, float] | None = None,
     ahead: Ahead | None = None,
+    examples: Sequence[Example] | None = None,
 ) -> Callable[[SequenceBatch], tuple[Tensor, dict[str, Tensor]]]:
     """The shaped reward of responses (sheet 2.4) and its parts for the log; without a model its score is 0.
 
     The rewards `golden` are logged and not part of it. `scales` is what the score (`model`) and the named rewards are
-    divided by. `ahead` asks some of them while samples are drawn.
+    divided by. `ahead` asks some of them while samples are drawn. Responses answer `examples`, by default those of
+    training, whose tokens `rows` are.
     """
-    divided = scales or {}
+    divided, answered = scales or {}, context.splits.train if examples is None else examples
     own = config.rewards[MODEL].weight if MODEL in config.rewards else 1.0
     coef = LENGTH_COEF[config.length_penalty] if config.length_coef is None else config.length_coef
     budget = config.length_budget or BUDGET_OF_MEDIAN * statistics.median(row.ref_length for row in rows)
@@ -51,8 +54,8 @@ def terminal_reward(
     def score(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
         score_B = responses.mask_BT.new_zeros(len(responses)).float() if reward is None else reward.score_ids(responses)
         assert responses.ref_length_B is not None and responses.terminated_B is not None
-        parts = by_name(context, responses, named)
-        held_out = {f"golden/{name}": part_B for name, part_B in by_name(context, responses, golden).items()}
+        parts = by_name(context, responses, named, answered)
+        held_out = {f"golden/{name}": part_B for name, part_B in by_name(context, responses, golden, answered).items()}
         penalty_B = length_penalty(
             responses.length_B, responses.ref_length_B, form=config.length_penalty, coef=coef, budget=budget
         )
@@ -83,7 +86,9 @@ def spreads(
     return {name: spread(part_B.float().cpu()) for name, part_B in found.items()}
 
 
-def by_name(context: Context, responses: SequenceBatch, rewards: Sequence[NamedReward]) -> dict[str, Tensor]:
-    """Weighted rewards (B,) by name, with the columns of the responses' training rows; 0 where one does not apply."""
-    parts = of_samples(rewards, context.splits.train, responses, context.tokenizer)
+def by_name(
+    context: Context, responses: SequenceBatch, rewards: Sequence[NamedReward], examples: Sequence[Example]
+) -> dict[str, Tensor]:
+    """Weighted rewards (B,) by name, with the columns of the examples that are answered; 0 where one does not apply."""
+    parts = of_samples(rewards, examples, responses, context.tokenizer)
     return {name: part_B.nan_to_num() for name, part_B in parts.items()}

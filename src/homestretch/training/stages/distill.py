@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from homestretch.algorithms.base import Models
-from homestretch.algorithms.distill import Distill
+from homestretch.algorithms.distill import Distill, ReadBatch, states, taught
 from homestretch.batch import SequenceBatch
 from homestretch.config.distill import ONLINE, DistillConfig, Source
+from homestretch.data.collate import collate
 from homestretch.data.samplers import priority_batch
 from homestretch.errors import InputError
 from homestretch.generation.rollout import replaced, rollout
@@ -35,6 +37,7 @@ from homestretch.training.distances import fixed_distances
 from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
 from homestretch.training.teacher import batches, stored_laws, stored_texts
+from homestretch.training.validation import own_loss
 from homestretch.training.vocabulary import shared_vocabulary
 
 
@@ -56,26 +59,47 @@ def run(context: Context, config: DistillConfig, folder: Path) -> Progress:
     rows = context.tokens(context.splits.train, is_encoder_decoder=learner.trunk.is_encoder_decoder)
     texts = stored_texts(context, config, teacher, rows, folder)
     laws = stored_laws(context, config, teacher, texts, folder, vocabulary=vocabulary)
+    held_out = held_out_texts(context, config, teacher, vocabulary)
     if not config.asks_teacher:
         teacher = None
         del trunk
         release()
+    algorithm = Distill(config, vocabulary=vocabulary, name_of=lambda token: context.tokenizer.decode([token]))
+    models = Models(
+        policy=learner.policy.at(config.loss_temperature),
+        teacher=teacher and teacher.at(config.loss_temperature),
+        sample=sampler(context, config, {"online_teacher": teacher, "online_student": learner.policy}),
+    )
+
+    def measure() -> dict[str, float]:
+        return own_loss(algorithm, models, learner.policy, held_out) | (far.metrics() if far else {})
+
     return train_policy(
         context,
         config,
         folder,
         learner,
-        Distill(config, vocabulary=vocabulary, name_of=lambda token: context.tokenizer.decode([token])),
-        Models(
-            policy=learner.policy.at(config.loss_temperature),
-            teacher=teacher and teacher.at(config.loss_temperature),
-            sample=sampler(context, config, {"online_teacher": teacher, "online_student": learner.policy}),
-        ),
+        algorithm,
+        models,
         batch_of=batches(config, texts, laws, seed=context.recipe.seed, source_of=sources_of(context, config)),
         rounds=config.rounds(math.ceil(len(texts["data"]) / config.train_batch_size)),
         keep_start=True,
-        measure=far and far.metrics,
+        measure=measure,
     )
+
+
+def held_out_texts(context: Context, config: DistillConfig, teacher: Policy, vocabulary: int) -> SequenceBatch | None:
+    """The first `eval_examples` references of the validation split with what the teacher says of them; None without."""
+    examples = context.splits.validation[: config.eval_examples]
+    if not examples:
+        return None
+    batch = collate(context.tokens(examples, is_encoder_decoder=teacher.trunk.is_encoder_decoder))
+    batch = replace(batch, index_B=None)  # a message would take them for training rows
+    if config.divergence == "sequence":
+        return batch
+    if config.top_k:
+        return taught(teacher.at(config.loss_temperature), batch, config.top_k, vocabulary)
+    return ReadBatch(**vars(batch), teacher_BTD=states(teacher, batch))
 
 
 def check_oracle(context: Context, config: DistillConfig, oracle: str) -> None:

@@ -29,11 +29,12 @@ from homestretch.seeds import fold
 from homestretch.training.context import Context
 from homestretch.writing import write_rows, write_text
 
-FILE, AUDIT = "negatives.jsonl", "audit.json"
+FILE, HELD_OUT, AUDIT = "negatives.jsonl", "validation.jsonl", "audit.json"
 
 
 def run(context: Context, config: NegativesConfig, folder: Path) -> None:
-    """Write preference rows (`negatives.jsonl`) and what simple readers would make of them (`audit.json`)."""
+    """Write preference rows (`negatives.jsonl`) and what simple readers would make of them (`audit.json`); those of the
+    validation split, none of them mined, are `validation.jsonl`."""
     seed = fold("negatives", context.recipe.seed, config.seed)
     bare = [e for e in context.splits.train if "rejected" not in e.columns]
     kept = mined_samples(context, config, bare, seed) if MINED in config.classes and bare else None
@@ -45,31 +46,36 @@ def run(context: Context, config: NegativesConfig, folder: Path) -> None:
 def write_negatives(
     context: Context, config: NegativesConfig, folder: Path, kept: dict[str, list[Negative]] | None, seed: int
 ) -> None:
-    """Both files; `kept` are negatives that were mined, by the id of their example."""
+    """All files; `kept` are negatives that were mined, by the id of their example."""
     examples = context.splits.train
 
     def length(text: str) -> int:
         return len(context.tokenizer(text, add_special_tokens=False).input_ids)
 
-    corpus = Corpus(
-        examples,
-        vocabulary=random_text(context),
-        tokens_per_word=tokens_per_word(context, examples),
-        max_words=config.max_words,
-    )
-    made = make_negatives(
-        [e for e in examples if "rejected" not in e.columns],
-        corruptions(config.classes, corpus, kept=kept),
-        classes_per_example=config.classes_per_example,
-        weights=config.weights,
-        seed=seed,
-        length=length,
-    )
-    rows = given_pairs(examples) + made
+    how = {
+        "vocabulary": random_text(context),
+        "tokens_per_word": tokens_per_word(context, examples),
+        "max_words": config.max_words,
+    }
+
+    def pairs(some: Sequence[Example]) -> list[dict[str, Any]]:
+        made = make_negatives(
+            [e for e in some if "rejected" not in e.columns],
+            corruptions(config.classes, Corpus(some, **how), kept=kept),
+            classes_per_example=config.classes_per_example,
+            weights=config.weights,
+            seed=seed,
+            length=length,
+        )
+        return given_pairs(some) + made
+
+    rows = pairs(examples)
     found = audit(rows, length=length)
     classes = [dataclasses.asdict(c) for c in found.classes]
     summary = {"held_out": config.held_out, "verdict": found.verdict(), "classes": classes}
     write_text(folder / AUDIT, json.dumps(summary, indent=1))
+    validation = context.splits.validation
+    write_rows(folder / HELD_OUT, pairs(validation) if validation else [])
     write_rows(folder / FILE, rows)
 
 

@@ -23,8 +23,9 @@ from homestretch.training.context import ROLE, Context
 from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
 from homestretch.training.reference_logps import reference_logps
-from homestretch.training.stages.negatives import FILE
-from homestretch.training.stages.reward import read_pairs
+from homestretch.training.stages.negatives import FILE, HELD_OUT
+from homestretch.training.stages.reward import read_pairs, rows_of
+from homestretch.training.validation import own_loss
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,13 @@ def train_on_pairs(
     `known` gives what else is constant about the pairs, N rows for each field of their batches (see PairBatch). Raises
     DataError where no pair differs within the recipe's lengths.
     """
-    examples = pairs_of(context, config)
-    rows = context.pair_tokens(
-        examples,
-        is_encoder_decoder=bool(context.config.is_encoder_decoder),
-        truncate=context.recipe.dataset.truncate,
-    )
-    # Cut to the same start, two responses are one.
-    both = [(e, r) for e, r in zip(examples, rows, strict=True) if r.chosen.completion_ids != r.rejected.completion_ids]
-    if not both:
+    trained = tokenized(context, pairs_of(context, config))
+    if not trained:
         raise DataError(
             "Once cut, every pair has the same text on both sides: raise dataset.max_completion_length, or give pairs "
             "that differ in their first tokens."
         )
+    both = trained + tokenized(context, held_out_of(context, config, trained[0][0]))
     examples, rows = [example for example, _ in both], [row for _, row in both]
     learner = context.learner(config, kind_of(config), ROLE)
     # The trunk is still as it was loaded: its adapter is off, or in full fine-tuning nothing has been trained yet.
@@ -72,16 +67,37 @@ def train_on_pairs(
     chosen_N, rejected_N = torch.stack([logp.sum() for logp in logps]).chunk(2)
     constant = {"logp_ref_chosen_B": chosen_N, "logp_ref_rejected_B": rejected_N}
     constant |= known(Pairs(examples, rows, chosen_N, rejected_N))
-    seed, size, prompts = context.recipe.seed, config.train_batch_size, [tuple(row.chosen.prompt_ids) for row in rows]
+    seed, size, prompts = context.recipe.seed, config.train_batch_size, [tuple(r.chosen.prompt_ids) for _, r in trained]
 
     def batch_of(number: int) -> PairBatch:
         return paired(rows, constant, epoch_batch(prompts, size, seed=seed, number=number))
 
-    rounds = config.rounds(math.ceil(len(rows) / size))
+    others = range(len(trained), len(rows))
+    held_out = paired(rows, constant, list(others)) if others else None
     models = Models(policy=learner.policy)
     return train_policy(
-        context, config, folder, learner, algorithm, models, batch_of=batch_of, rounds=rounds, keep_start=True
+        context,
+        config,
+        folder,
+        learner,
+        algorithm,
+        models,
+        batch_of=batch_of,
+        rounds=config.rounds(math.ceil(len(trained) / size)),
+        keep_start=True,
+        measure=lambda: own_loss(algorithm, models, learner.policy, held_out),
     )
+
+
+def tokenized(context: Context, pairs: list[Example]) -> list[tuple[Example, TokenizedPair]]:
+    """Pairs with their tokens, but for those that are cut to the same start on both sides: two responses are one."""
+    rows = context.pair_tokens(
+        pairs,
+        is_encoder_decoder=bool(context.config.is_encoder_decoder),
+        truncate=context.recipe.dataset.truncate,
+    )
+    both = zip(pairs, rows, strict=True)
+    return [(pair, row) for pair, row in both if row.chosen.completion_ids != row.rejected.completion_ids]
 
 
 def pairs_of(context: Context, config: ObjectivesConfig) -> list[Example]:
@@ -89,15 +105,29 @@ def pairs_of(context: Context, config: ObjectivesConfig) -> list[Example]:
     examples = context.splits.train
     if any("rejected" not in e.columns for e in examples):
         examples = read_pairs(context.folders["negatives"] / FILE)
-    if config.failure_modes is None:
-        return examples
-    kept = [e for e in examples if e.columns.get("failure_mode") in config.failure_modes]
+    kept = of_modes(examples, config)
     if not kept:
         there = sorted({str(e.columns.get("failure_mode")) for e in examples})
         raise DataError(
             f"No pair has one of {kind_of(config)}.failure_modes {config.failure_modes}; there are {', '.join(there)}."
         )
     return kept
+
+
+def held_out_of(context: Context, config: ObjectivesConfig, trained: Example) -> list[Example]:
+    """At most `eval_examples` pairs of the validation split: its own, or else those that the run has made, as far as
+    they have what objectives may ask of a pair that is trained on."""
+    examples = context.splits.validation
+    if any("rejected" not in e.columns for e in examples):
+        examples = rows_of(context.folders["negatives"] / HELD_OUT) if "negatives" in context.folders else []
+    there = [e for e in of_modes(examples, config) if trained.columns.keys() <= e.columns.keys()]
+    return there[: config.eval_examples]
+
+
+def of_modes(pairs: list[Example], config: ObjectivesConfig) -> list[Example]:
+    """Those of the chosen failure modes."""
+    modes = config.failure_modes
+    return pairs if modes is None else [e for e in pairs if e.columns.get("failure_mode") in modes]
 
 
 def paired(rows: Sequence[TokenizedPair], constant: dict[str, Tensor], chosen: list[int]) -> PairBatch:

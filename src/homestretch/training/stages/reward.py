@@ -108,11 +108,16 @@ def with_places(batch: PairBatch, config: ContrastConfig, seed: int) -> Contrast
 
 def read_pairs(file: Path) -> list[Example]:
     """Preference rows of a JSONL file. Raises DataError where it has none."""
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # splitlines would split at U+2028, inside a text
-    rows = [example_from_row(json.loads(line), where=f"{file}:{n}") for n, line in enumerate(lines, start=1)]
+    rows = rows_of(file)
     if not rows:
         raise DataError(f"{file}: there are no failure modes here; add training pairs or enable more classes.")
     return rows
+
+
+def rows_of(file: Path) -> list[Example]:
+    """The rows of a JSONL file."""
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # splitlines would split at U+2028, inside a text
+    return [example_from_row(json.loads(line), where=f"{file}:{n}") for n, line in enumerate(lines, start=1)]
 
 
 def split_pairs(
