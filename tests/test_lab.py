@@ -25,9 +25,10 @@ from homestretch.errors import InputError, RecipeError
 from homestretch.lab import Hacking, LabFolder
 from homestretch.policies.load import load_lm, load_tokenizer
 from homestretch.policies.scratch import learnt_tokenizer, untrained
+from homestretch.report.proxies import law_of
 from homestretch.verbs.lab import teacher_hacking
 from homestretch.verbs.lab_materials import Bench, check_given, dataset_settings, learners, oracle_of, prepare
-from homestretch.verbs.lab_record import alarm_records, curve_of, law_of, run_record, series_of
+from homestretch.verbs.lab_record import alarm_records, curve_of, run_record, series_of
 
 SMALL = [
     "lab.oracle_prompts=8", "lab.distill_prompts=16", "lab.validation_prompts=3", "lab.epochs=4", "lab.evaluations=4",

@@ -34,7 +34,7 @@ ONLY = {
     "lab": ["results", "errors"],
     "ordered": ["results"],
     "algorithms": ["ops", "batch", "config", "errors"],
-    "report": ["results", "writing", "compared", "lab", "ordered", "errors"],
+    "report": ["results", "writing", "compared", "lab", "ordered", "alarms", "errors"],
     "alarms": [],
     "rewards.shaping": [],
 }

@@ -13,12 +13,11 @@ from homestretch.report.figures import Chart, Key
 from homestretch.report.law_charts import Followed, law_chart, path_chart
 from homestretch.report.names import decimals, listed, number, percent, signed
 from homestretch.report.page import fill, numbered
+from homestretch.report.proxies import NEAR
 from homestretch.results import Measured
 from homestretch.writing import write_text
 
 NOTHING = "–"
-NEAR = 2.0
-"""How many times its smallest a distance may be where the path starts; what lies before would flatten the rest."""
 SWEEPS = {
     "sources": "Where the texts come from",
     "prompts": "Fewer prompts with more texts each",

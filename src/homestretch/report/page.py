@@ -15,6 +15,7 @@ from homestretch.errors import InputError
 from homestretch.report import figures, samples, sections
 from homestretch.report.charts import unique_ids
 from homestretch.report.names import listed, metric_label
+from homestretch.report.proxies import proxy_charts
 from homestretch.report.read import RunView, read_run
 from homestretch.report.verdict import verdict
 from homestretch.writing import write_text
@@ -91,7 +92,7 @@ def _browser(runs: list[RunView], limit: int) -> dict[str, Any]:
 
 def _details(run: RunView, place: int) -> dict[str, Any]:
     selection = run.results.selection if run.results else []
-    stages = [figures.curves(stage, selection) for stage in run.stages]
+    stages = [(figures.curves(stage, selection), proxy_charts(stage)) for stage in run.stages]
     rows = sections.comparisons(run.results) if run.results else []
     return {
         "name": run.name,
@@ -100,9 +101,9 @@ def _details(run: RunView, place: int) -> dict[str, Any]:
         "more_comparisons": [row for row in rows if not row.first],
         "reward": sections.reward_table(run.results) if run.results else None,
         "stages": [
-            (stage, numbered(stage.charts, f"c{place}-{i}-"))
-            for i, stage in enumerate(stages)
-            if stage.charts or stage.remarks
+            (stage, numbered([*stage.charts, *proxies], f"c{place}-{i}-"))
+            for i, (stage, proxies) in enumerate(stages)
+            if stage.charts or proxies or stage.remarks
         ],
         "selection": [(s.stage, metric_label(s.metric), s.step, f"{s.value:.4g}") for s in selection],
         "timings": sections.timings(run),

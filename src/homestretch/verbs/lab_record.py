@@ -9,12 +9,12 @@ from statistics import fmean
 from typing import Any
 
 from homestretch.alarms.divergence import diverged
-from homestretch.alarms.hindsight import first_break, hindsight, rise
-from homestretch.alarms.power_law import FITTED, LEAST_POINTS, WARMUP, fit_power_law
+from homestretch.alarms.hindsight import hindsight, rise
 from homestretch.config.lab import BASELINE, Case, LabConfig
-from homestretch.lab import AlarmRecord, Evaluation, Hacking, HackingCase, HackingRun, LabFolder, Law
+from homestretch.lab import AlarmRecord, Evaluation, Hacking, HackingCase, HackingRun, LabFolder
 from homestretch.metrics.stats import bootstrap_mean
 from homestretch.report.curves import ALARM
+from homestretch.report.proxies import law_of
 from homestretch.results import Measured
 from homestretch.training.alarms import NLL
 from homestretch.writing import write_rows
@@ -55,20 +55,6 @@ def series_of(curve: Sequence[Evaluation], name: str) -> tuple[list[int], list[f
     key = name if all(getattr(e, name, 0.0) is not None for e in curve) or name == "training" else f"{name}_jsd"
     points = [(e.step, getattr(e, key)) for e in curve if getattr(e, key) is not None]
     return [step for step, _ in points], [float(value) for _, value in points]
-
-
-def law_of(steps: Sequence[float], values: Sequence[float]) -> Law | None:
-    """The law that the series left, else that of its first half; None where it is too short, or reaches 0."""
-    points = [(step, value) for step, value in zip(steps, values, strict=True) if step > 0]
-    if len(points) < LEAST_POINTS or min(value for _, value in points) <= 0:
-        return None
-    step_N, value_N = ([float(x) for x in column] for column in zip(*points, strict=True))
-    if raised := first_break(step_N, value_N):
-        law, where = raised.found.law, {"departure": raised.found.step, "raised": raised.step}
-    else:
-        fitted = slice(int(WARMUP * len(step_N)), int(FITTED * len(step_N)))
-        law, where = fit_power_law(step_N[fitted], value_N[fitted], floor=True), {}
-    return Law(floor=law.floor, factor=law.factor, exponent=law.exponent, **where)
 
 
 def run_record(rows: Sequence[Mapping[str, Any]]) -> HackingRun:
