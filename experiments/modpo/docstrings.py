@@ -27,6 +27,7 @@ BUDGETS = {
         "negatives.mined.num_samples=1", "negatives.classes_per_example=1", "reward.max_steps=6",
         "modpo.max_steps=6", "dpo.max_steps=6", "modpo.metric_for_best_model=none", "dpo.metric_for_best_model=none",
         "modpo.eval_examples=1", "dpo.eval_examples=1", "modpo.learning_rate=1e-3", "dpo.learning_rate=1e-3",
+        "modpo.micro_batch_tokens=2048", "dpo.micro_batch_tokens=2048", "ppo.micro_batch_tokens=2048",
         "ppo.max_steps=3", "ppo.rollout_batch_size=32", "ppo.train_batch_size=32", "ppo.metric_for_best_model=none",
         "ppo.eval_examples=1", "ppo.value_warmup_steps=1",
     ],
