@@ -24,6 +24,7 @@ from homestretch import Policy, load_trunk
 from homestretch.generation.engine import generate
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.generation.steering import Steering
+from homestretch.policies.precision import autocast
 from homestretch.training.context import set_threads
 
 MODEL = "builtin/smollm2-135m"
@@ -55,9 +56,10 @@ def sampled(policy: Policy, prompts: list[list[int]], new: int, steering: Steeri
 
 
 def policy() -> Policy:
-    """The built-in model, with weights of its own."""
+    """The built-in model, with weights of its own, in the precision in which `generate` has it."""
     trunk = load_trunk(MODEL)
-    return Policy(trunk.to("cuda", torch.bfloat16) if torch.cuda.is_available() else trunk, None, budget=4096)
+    trunk = trunk.to("cuda", torch.bfloat16) if torch.cuda.is_available() else trunk
+    return Policy(trunk, None, budget=4096, autocast=autocast(trunk.device))
 
 
 def main() -> None:

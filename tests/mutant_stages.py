@@ -66,7 +66,8 @@ MUTANTS = [
         "test_dpo_stage",
         ("values_N[chosen] for name", "values_N[: len(chosen)] for name"),
         ('"logp_ref_rejected_B": rejected_N}', '"logp_ref_rejected_B": chosen_N}'),
-        ("in config.failure_modes]", "not in config.failure_modes]"),
+        ("in modes]", "not in modes]"),
+        ("range(len(trained), len(rows))", "range(len(trained), len(trained))"),
     ),
     *of(
         "training/stages/objectives",

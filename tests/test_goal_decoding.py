@@ -90,7 +90,7 @@ def test_greedy_steering_takes_the_candidate_that_rows_of_their_own_say_is_best(
 def test_a_model_that_also_gives_rows_up_steers_as_it_does_alone(packed, monkeypatch):
     """Merged twice, its weights have the adapter twice; copies of those that were merged once hide that."""
     if not packed:
-        monkeypatch.setattr(prepacked, "available", lambda: False)
+        monkeypatch.setattr(prepacked, "available", lambda *_: False)
     reader = policy_of(build("llama", seed=4), adapter=True)
     steering = steering_of(reader, weight=8.0, k=5)
     watch = Watch(reader, goal_of(reader), Filter(threshold=-1.0, skip=0), every=2)

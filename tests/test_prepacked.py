@@ -33,6 +33,8 @@ def patched(lm: nn.Module) -> set[str]:
 @pytest.fixture
 def packed_rows(monkeypatch) -> list[tuple[int, ...]]:
     """Shapes of what has been multiplied by packed weights."""
+    for dtype in (torch.float32, torch.bfloat16):
+        available(dtype)  # multiplies once itself
     seen: list[tuple[int, ...]] = []
     multiply = module._multiply
 
@@ -67,13 +69,38 @@ def test_a_layer_gives_x_times_w_plus_b(bias, shape):
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "t5"])
-def test_mixed_precision_is_left_alone(name, packed_rows):
+def test_mixed_precision_has_copies_of_its_own_type(name, packed_rows):
+    if not available(torch.bfloat16):
+        pytest.skip("this machine has no such products of bfloat16")
     lm = build(name)
+    exact = logits(lm)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        before = logits(lm)
+        with prepacked(lm):
+            found = logits(lm)
+    assert found.dtype == before.dtype
+    assert (found - before).abs().max() <= (before - exact).abs().max(), "no further away than rounding takes it"
+    assert len(packed_rows) == sum(isinstance(m, (nn.Linear, Conv1D)) for m in lm.modules())
+
+
+def test_where_the_type_has_no_such_products_mixed_precision_is_left_alone(packed_rows, monkeypatch):
+    lm, there = build("llama"), available
+    monkeypatch.setattr(module, "available", lambda *dtype: there() and not dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         before = logits(lm)
         with prepacked(lm):
             assert torch.equal(logits(lm), before)
     assert packed_rows == []
+
+
+def test_both_types_of_one_block_are_right(packed_rows):
+    layer, x = nn.Linear(6, 5), torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), prepacked(layer):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = layer(x)
+        torch.testing.assert_close(layer(x), x @ layer.weight.T + layer.bias, atol=1e-5, rtol=1e-5)
+    assert rounded.dtype == torch.bfloat16 or not available(torch.bfloat16)
+    torch.testing.assert_close(rounded.float(), x @ layer.weight.T + layer.bias, atol=0.05, rtol=0.05)
 
 
 def test_layers_that_are_more_than_a_product_are_left_alone():

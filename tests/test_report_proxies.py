@@ -35,7 +35,8 @@ def test_distances_have_a_path_and_laws(suffix: str) -> None:
 def test_a_path_starts_where_the_golden_distance_is_near_its_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     monkeypatch.setattr(proxies, "path_chart", lambda lines, **_: drawn.extend(lines) or "")
-    proxy_charts(stage([{"step": 0, "eval/golden": 900.0, "eval/proxy": 700.0}, *distances()]))
+    broken = {"step": 130, "eval/golden": 60.0, "eval/proxy": float("nan")}
+    proxy_charts(stage([{"step": 0, "eval/golden": 900.0, "eval/proxy": 700.0}, *distances(), broken]))
     (line,) = drawn
     assert line.ys[0] == 90.0 and len(line.xs) == len(line.ys) == 26
     assert line.xs == sorted(line.xs, reverse=True), "joined in the order in which they came"

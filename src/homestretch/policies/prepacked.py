@@ -1,8 +1,8 @@
 """Copies of weights as a device multiplies them, made once and read by all decoding steps of a block.
 
 On a CPU they lie in the order of oneDNN's matrix kernels, which makes products of few rows two to three times as fast:
-`nn.Linear` lets each product find its way through the plain layout. On a GPU they are in the type of mixed precision,
-which rounds a float32 weight anew for each product.
+`nn.Linear` lets each product find its way through the plain layout. Under mixed precision, on any device, they are in
+its type: else a float32 weight is rounded anew for each product.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ TOLERANCE = 1e-5
 
 @contextmanager
 def prepacked(model: nn.Module) -> Iterator[None]:
-    """Products with float32 weights from copies, for the time of the block: on a CPU those of float32, with results
-    that differ by rounding, and on a GPU those of mixed precision, with the same results.
+    """Products with float32 weights from copies, for the time of the block: on a CPU those of float32 and of mixed
+    precision, with results that differ by rounding, and on a GPU those of mixed precision, with the same results.
 
     Weights must not change meanwhile. The layers keep them, and use them for all other products; afterwards they
     compute as before, whatever happens. On a CPU nothing changes where torch was built without oneDNN.
@@ -48,11 +48,12 @@ def prepacked(model: nn.Module) -> Iterator[None]:
 
 
 @cache
-def available() -> bool:
-    """Whether this build of torch has such products, and they are right."""
+def available(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this build of torch has such products on this machine, and they are right."""
     if not torch.backends.mkldnn.is_available():
         return False
-    x, weight = torch.arange(12.0).view(2, 6), torch.arange(18.0).view(3, 6)
+    # Small whole numbers, which bfloat16 has, as it has their products' sums.
+    x, weight = (torch.arange(n, dtype=dtype).view(-1, 6) % 4 for n in (12, 18))
     try:
         return torch.allclose(_multiply(x, _pack(weight), None), x @ weight.T, rtol=TOLERANCE)
     except (AttributeError, RuntimeError, TypeError):
@@ -77,13 +78,14 @@ def _packed_product(layer: nn.Linear | Conv1D) -> Callable[[Tensor], Tensor]:
     weight, bias, plain = layer.weight.detach(), layer.bias, layer.forward
 
     @cache
-    def packed() -> Tensor:  # at first use: layers of adapters that are off have none
-        return _pack(_by_outputs(layer, weight))
+    def packed(dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:  # at first use: adapters that are off have none
+        return _pack(_by_outputs(layer, weight).to(dtype)), None if bias is None else bias.detach().to(dtype)
 
     def forward(x: Tensor) -> Tensor:
-        if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
+        if x.dtype not in (dtype, torch.float32) or not available(dtype):
             return plain(x)
-        return _multiply(x, packed(), bias)
+        return _multiply(x.to(dtype), *packed(dtype))
 
     return forward
 
