@@ -121,8 +121,8 @@ MUTANTS = [
         "training/terminal_reward",
         "test_online_stages",
         ('scores = {} if reward is None else {"scores": score_B}', 'scores = {"scores": score_B}'),
-        ("weight=own / divided.get(MODEL, 1.0)", "weight=own"),
-        ("term.weight / divided.get(name, 1.0)", "term.weight"),
+        ("    weight /= (scales or {}).get(MODEL, 1.0)\n", ""),
+        ("term.weight / (scales or {}).get(name, 1.0)", "term.weight"),
         ("reward.score_ids(responses).clamp(-limit, limit)", "reward.score_ids(responses)"),
     ),
     *of(

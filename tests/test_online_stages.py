@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +17,16 @@ from homestretch.config.stages import STAGES
 from homestretch.data.records import example_from_row
 from homestretch.errors import RecipeError
 from homestretch.rewards.named import load_rewards
-from homestretch.training.terminal_reward import spreads, terminal_reward
+from homestretch.training.terminal_reward import spreads, stage_rewards, terminal_reward
 
 METHODS = ["ppo", "rloo", "grpo"]
 OVERLAP = {"rewards": {"overlap": 10.0}}
+
+
+def rewarded(context: Any, judge: Any, config: Any, *, scales: Any = None, **more: Any) -> Any:
+    """The terminal reward of a stage with these settings and one row."""
+    own = stage_rewards(context, config, scales)
+    return terminal_reward(context, judge, config, [row(0)], own, scales=scales, **more)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -48,12 +55,12 @@ def test_without_a_reward_model_the_length_term_and_the_missing_end_remain() -> 
         ref_length_B=torch.tensor([2, 4]), terminated_B=torch.tensor([True, False]),
     )  # fmt: skip
     context = SimpleNamespace(named_rewards=load_rewards, splits=SimpleNamespace(train=[]), tokenizer=None)
-    reward_B, parts = terminal_reward(context, None, RLOOConfig(), [row(0)])(made)
+    reward_B, parts = rewarded(context, None, RLOOConfig())(made)
     assert reward_B.tolist() == [-1.0, -1.0]
     assert list(parts) == ["length_penalty"] and parts["length_penalty"].tolist() == [1.0, 0.0]
 
     judge = SimpleNamespace(score_ids=lambda batch: torch.tensor([9.0, 2.0]))
-    reward_B, parts = terminal_reward(context, judge, RLOOConfig(), [row(0)])(made)
+    reward_B, parts = rewarded(context, judge, RLOOConfig())(made)
     assert reward_B.tolist() == [4.0, 1.0] and parts["scores"].tolist() == [9.0, 2.0]
 
 
@@ -71,11 +78,11 @@ def test_weights_of_score_and_rewards_and_what_they_are_divided_by() -> None:
     config = RLOOConfig(rewards={"model": 0.5, "concise": 0.25}, length_penalty="none", reward_clip_range=3)
     found = {name: float(value) for name, value in spreads(context, judge, config, made).items()}
     assert found == {"concise": 1.0, "model": 0.5}
-    reward_B, parts = terminal_reward(context, judge, config, [row(0)], {"model": 0.5, "concise": 2.0})(made)
+    reward_B, parts = rewarded(context, judge, config, scales={"model": 0.5, "concise": 2.0})(made)
     assert parts["scores"].tolist() == [4.0, 2.0], "the log has the score as it is"
     assert parts["concise"].tolist() == [-0.125, -0.375]
     assert reward_B.tolist() == [0.5 * 3 / 0.5 - 0.125, 0.5 * 2 / 0.5 - 0.375]
-    reward_B, _ = terminal_reward(context, judge, config, [row(0)])(made)
+    reward_B, _ = rewarded(context, judge, config)(made)
     assert reward_B.tolist() == [0.5 * 3 - 0.25, 0.5 * 2 - 0.75]
 
 
@@ -89,7 +96,7 @@ def test_golden_rewards_are_logged_and_not_earned() -> None:
     tokenizer = SimpleNamespace(decode=lambda ids, **options: "b c")
     context = SimpleNamespace(named_rewards=load_rewards, splits=SimpleNamespace(train=examples), tokenizer=tokenizer)
     golden = RLOOConfig(golden={"overlap": 2.0})
-    reward_B, parts = terminal_reward(context, None, golden, [row(0)])(made)
+    reward_B, parts = rewarded(context, None, golden)(made)
     assert reward_B.tolist() == [0.0, 0.0]
     assert parts["golden/overlap"].tolist() == [2.0, 2.0] and list(parts) == ["length_penalty", "golden/overlap"]
     assert not golden.stands_alone, "there is nothing to learn from yet"
@@ -104,6 +111,6 @@ def test_outputs_of_held_out_prompts_are_compared_with_their_own_examples() -> N
     trained, held_out = (example_from_row({"prompt": "a", "completion": text}, where="here") for text in ("x y", "b c"))
     tokenizer = SimpleNamespace(decode=lambda ids, **options: "b c")
     context = SimpleNamespace(named_rewards=load_rewards, splits=SimpleNamespace(train=[trained]), tokenizer=tokenizer)
-    how = context, None, RLOOConfig(**OVERLAP), [row(0)]
-    assert terminal_reward(*how)(made)[0].tolist() == [0.0]
-    assert terminal_reward(*how, examples=[held_out])(made)[0].tolist() == [10.0]
+    how = context, None, RLOOConfig(**OVERLAP)
+    assert rewarded(*how)(made)[0].tolist() == [0.0]
+    assert rewarded(*how, examples=[held_out])(made)[0].tolist() == [10.0]

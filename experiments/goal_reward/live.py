@@ -27,6 +27,8 @@ from homestretch.training.pipeline import run_recipe
 
 STEPS, SAMPLES = 12, 8
 NEW = 6 * STEPS + 8
+TEMPERATURE = 1.5
+"""Of sampling: about half of the answers to validation prompts are right; at 1 nearly all are (seed 0)."""
 
 
 def chain(draw: random.Random) -> dict[str, str]:
@@ -59,7 +61,7 @@ def judged(file: Path, rows: list[dict[str, Any]], model: str, *, seed: int, **o
     """Samples of each chain, with their answers and whether these are right."""
     written(file, rows)
     known = {row["prompt"]: row["answer"] for row in rows}
-    how = {"temperature": 1.0, "num_samples": SAMPLES, "max_new_tokens": NEW} | options
+    how = {"temperature": TEMPERATURE, "num_samples": SAMPLES, "max_new_tokens": NEW} | options
     made = generate(model, file, seed=seed, **how)
     return [
         row | {"answer": answer(row["text"]), "correct": answer(row["text"]) == known[row["prompt"]]} for row in made

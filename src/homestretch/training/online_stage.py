@@ -30,7 +30,7 @@ from homestretch.training.context import ROLE, Context
 from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
 from homestretch.training.precomputed import once
-from homestretch.training.terminal_reward import spreads, terminal_reward
+from homestretch.training.terminal_reward import StageRewards, spreads, stage_rewards, terminal_reward
 
 
 def train_online(
@@ -61,15 +61,17 @@ def train_online(
     sample = sampler(context, policy, config, head if own_value is None else None, ahead)
     prompts = prompts_of(rows, config, context.recipe.seed)
     scales = scales_of(context, config, reward, folder, lambda: sample(prompts(0), 0)) if config.standardise else None
-    # Golden rewards are logged with rollouts; here they would be asked for nothing.
-    proxy = config.model_copy(update={"golden": {}})
-    held_out = terminal_reward(context, reward, proxy, rows, scales, examples=context.splits.validation)
+    own = stage_rewards(context, config, scales)
+    rewards = StageRewards(ahead.over(own.named), ahead.over(own.golden))
+    # Golden rewards are logged with rollouts; of held-out prompts they would be asked for nothing.
+    proxy, others = own._replace(golden=[]), context.splits.validation
+    held_out = terminal_reward(context, reward, config, rows, proxy, scales=scales, examples=others)
     models = Models(
         policy=policy,
         reference=context.policy(reference_trunk, None, config).at(config.temperature),
         value=own_value,
         sample=sample,
-        reward=terminal_reward(context, reward, config, rows, scales, ahead),
+        reward=terminal_reward(context, reward, config, rows, rewards, scales=scales),
         potential=potential(reward),
         candidates=None if head is None else lambda batch, k: candidates(policy, batch, k),
     )

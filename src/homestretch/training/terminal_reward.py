@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,11 +18,26 @@ from homestretch.ops.best_of import spread
 from homestretch.rewards.model import RewardModel
 from homestretch.rewards.named import NamedReward, of_samples
 from homestretch.rewards.shaping import length_penalty, shaped_reward
-from homestretch.training.ahead import Ahead
 from homestretch.training.context import Context
 
 LENGTH_COEF = {"ratio": 1.0, "deviation": 1.0, "linear": 0.01, "budget": 0.05, "none": 0.0}
 BUDGET_OF_MEDIAN = 1.2
+
+
+class StageRewards(NamedTuple):
+    """A stage's own rewards beside its reward model, with their weights, and those that are logged only."""
+
+    named: list[NamedReward]
+    golden: list[NamedReward]
+
+
+def stage_rewards(context: Context, config: RolloutConfig, scales: Mapping[str, float] | None = None) -> StageRewards:
+    """What the settings name, loaded once; `scales` is what rewards are divided by. Raises InputError."""
+    terms = {
+        name: term.model_copy(update={"weight": term.weight / (scales or {}).get(name, 1.0)})
+        for name, term in config.rewards.items()
+    }
+    return StageRewards(context.named_rewards(terms), context.named_rewards(config.golden))
 
 
 def terminal_reward(
@@ -29,33 +45,28 @@ def terminal_reward(
     reward: RewardModel | None,
     config: RolloutConfig,
     rows: list[TokenizedExample],
+    rewards: StageRewards,
+    *,
     scales: Mapping[str, float] | None = None,
-    ahead: Ahead | None = None,
     examples: Sequence[Example] | None = None,
 ) -> Callable[[SequenceBatch], tuple[Tensor, dict[str, Tensor]]]:
     """The shaped reward of responses (sheet 2.4) and its parts for the log; without a model its score is 0.
 
-    The rewards `golden` are logged and not part of it. `scales` is what the score (`model`) and the named rewards are
-    divided by. `ahead` asks some of them while samples are drawn. Responses answer `examples`, by default those of
-    training, whose tokens `rows` are.
+    The rewards `golden` are logged and not part of it. `scales` is what the score (`model`) is divided by. Responses
+    answer `examples`, by default those of training, whose tokens `rows` are.
     """
-    divided, answered = scales or {}, context.splits.train if examples is None else examples
-    own = config.rewards[MODEL].weight if MODEL in config.rewards else 1.0
+    answered = context.splits.train if examples is None else examples
+    weight = config.rewards[MODEL].weight if MODEL in config.rewards else 1.0
+    weight /= (scales or {}).get(MODEL, 1.0)
     coef = LENGTH_COEF[config.length_penalty] if config.length_coef is None else config.length_coef
     budget = config.length_budget or BUDGET_OF_MEDIAN * statistics.median(row.ref_length for row in rows)
-    terms = {
-        name: term.model_copy(update={"weight": term.weight / divided.get(name, 1.0)})
-        for name, term in config.rewards.items()
-    }
-    named, golden = context.named_rewards(terms), context.named_rewards(config.golden)
-    if ahead is not None:
-        named, golden = ahead.over(named), ahead.over(golden)
 
     def score(responses: SequenceBatch) -> tuple[Tensor, dict[str, Tensor]]:
         score_B = responses.mask_BT.new_zeros(len(responses)).float() if reward is None else reward.score_ids(responses)
         assert responses.ref_length_B is not None and responses.terminated_B is not None
-        parts = by_name(context, responses, named, answered)
-        held_out = {f"golden/{name}": part_B for name, part_B in by_name(context, responses, golden, answered).items()}
+        parts = by_name(context, responses, rewards.named, answered)
+        logged = by_name(context, responses, rewards.golden, answered)
+        held_out = {f"golden/{name}": part_B for name, part_B in logged.items()}
         penalty_B = length_penalty(
             responses.length_B, responses.ref_length_B, form=config.length_penalty, coef=coef, budget=budget
         )
@@ -65,7 +76,7 @@ def terminal_reward(
             responses.terminated_B,
             reward_clip_range=config.reward_clip_range,
             missing_eos_penalty=config.missing_eos_penalty,
-            weight=own / divided.get(MODEL, 1.0),
+            weight=weight,
         )
         scores = {} if reward is None else {"scores": score_B}
         return sum(parts.values(), shaped_B), scores | {"length_penalty": penalty_B, **parts, **held_out}
