@@ -30,11 +30,13 @@ from homestretch.training.context import Context
 from homestretch.writing import write_rows, write_text
 
 FILE, HELD_OUT, AUDIT = "negatives.jsonl", "validation.jsonl", "audit.json"
+MOST_HELD_OUT = 512
+"""Rows of the validation split of which pairs are made: more than a held-out loss needs."""
 
 
 def run(context: Context, config: NegativesConfig, folder: Path) -> None:
-    """Write preference rows (`negatives.jsonl`) and what simple readers would make of them (`audit.json`); those of the
-    validation split, none of them mined, are `validation.jsonl`."""
+    """Write preference rows (`negatives.jsonl`) and what simple readers would make of them (`audit.json`); those of
+    the validation split's first rows, none of them mined, are `validation.jsonl`."""
     seed = fold("negatives", context.recipe.seed, config.seed)
     bare = [e for e in context.splits.train if "rejected" not in e.columns]
     kept = mined_samples(context, config, bare, seed) if MINED in config.classes and bare else None
@@ -74,7 +76,7 @@ def write_negatives(
     classes = [dataclasses.asdict(c) for c in found.classes]
     summary = {"held_out": config.held_out, "verdict": found.verdict(), "classes": classes}
     write_text(folder / AUDIT, json.dumps(summary, indent=1))
-    validation = context.splits.validation
+    validation = context.splits.validation[:MOST_HELD_OUT]
     write_rows(folder / HELD_OUT, pairs(validation) if validation else [])
     write_rows(folder / FILE, rows)
 
