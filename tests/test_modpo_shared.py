@@ -31,7 +31,9 @@ def test_a_function_is_asked_of_stored_text_once_a_sweep(tmp_path: Path) -> None
         files[-1].write_text(dump(recipe(tmp_path, "llama", [SFT, {kind: quick}], rejected=rejected)))
     settings = ["evaluate.metrics=[la_rougeL, kl]", "evaluate.sampled=false", "evaluate.score_kl=false"]
     homestretch.front(files, out=tmp_path / "out", weights=[0.2, 0.8], overrides=settings)
-    assert len(asked.read_text().splitlines()) == 48, "the worse response of each training pair"
+    assert len(asked.read_text().splitlines()) == 48 + 2, (
+        "the worse response of each pair that is trained on or held out"
+    )
 
 
 @pytest.mark.slow
@@ -44,6 +46,6 @@ def test_a_reward_model_of_another_run_is_asked_about_a_text_once(
     strong = {"reward_model": str(first.path / "stages" / "02-reward" / "model"), "weight": 0.5}
     settings = {"weight": 0.5, "rewards": {"strong": strong}, "max_steps": 1}
     runs = [run_recipe(made(tmp_path, settings), tmp_path / name) for name in ("run", "again")]
-    assert sum(asked) == 96, "both sides of 48 pairs"
+    assert sum(asked) == 2 * (48 + 2), "both sides of 48 pairs and of two that are held out"
     found = [(run.path / "stages/01-modpo/objectives/tensors.safetensors").read_bytes() for run in runs]
     assert found[0] == found[1]
