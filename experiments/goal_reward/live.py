@@ -27,6 +27,7 @@ from homestretch.training.pipeline import run_recipe
 
 STEPS, SAMPLES = 12, 8
 NEW = 6 * STEPS + 8
+RECALLS = (0.99, 0.95, 0.9, 0.8, 0.7, 0.5)
 TEMPERATURE = 1.5
 """Of sampling: about half of the answers to validation prompts are right; at 1 nearly all are (seed 0)."""
 
@@ -98,6 +99,17 @@ def votes(samples: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
+def curve(goal: Any, samples: Path) -> dict[float, dict[str, float]]:
+    """What thresholds for several recalls make of samples with labels: `find_filter` chooses each on half of the
+    prompts and tells of the others."""
+    found = {recall: find_filter(goal, samples, recall=recall, patience=2) for recall in RECALLS}
+    return {
+        recall: {"threshold": made["filter"].threshold, "vote_all": made["all"]["vote_right"]}
+        | {key: made["kept"][key] for key in ("vote_right", "responses_right", "tokens_saved", "lost_all")}
+        for recall, made in found.items()
+    }
+
+
 def one_seed(root: Path, seed: int, *, steps: int, train: int, test: int, rounds: int) -> dict[str, Any]:
     """Everything for one seed."""
     rows = chains(2 * train + test, seed)
@@ -139,6 +151,7 @@ def one_seed(root: Path, seed: int, *, steps: int, train: int, test: int, rounds
     return {
         "threshold": found["filter"].threshold,
         "on_validation": {k: found[k] for k in ("all", "kept")},
+        "curve": curve(goal, root / "labelled.jsonl"),
         **{
             name: {key: statistics.median(r[key] for r in rows_) for key in rows_[0]} for name, rows_ in results.items()
         },
