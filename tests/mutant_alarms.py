@@ -102,10 +102,9 @@ MUTANTS = [
     *of(
         "report/proxies",
         "test_report_proxies",
-        ("if row[golden] <= NEAR * least", "if True"),
-        ("range(0, len(values), size)", "range(len(values))"),
+        ("if distance <= NEAR * min(distances)", "if True"),
+        ("for row in rows], POINTS)", "for row in rows], 1000)"),
         ("yield from both[:1]", "yield from both[1:]"),
-        (" and math.isfinite(value)", ""),
     ),
     *of(
         "training/terminal_reward",

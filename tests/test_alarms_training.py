@@ -162,8 +162,10 @@ def test_where_a_distance_is_infinite_the_bounded_one_is_watched(infinite: str) 
     config = DistillConfig(teacher_name_or_path="teacher", oracle_name_or_path="oracle")
     finite = {"golden": "proxy", "proxy": "golden"}[infinite]
     golden = [0.6, 0.54, 0.53, 0.55, 0.56, 0.57]
-    rows = [{"step": i, f"eval/{finite}": 1.0 / i, "eval/golden_jsd": g, "eval/proxy_jsd": 0.1 / i}
-            for i, g in enumerate(golden, 1)]  # fmt: skip
+    rows = [
+        {"step": i, f"eval/{finite}": 1.0 / i, "eval/golden_jsd": g, "eval/proxy_jsd": 0.1 / i}
+        for i, g in enumerate(golden, 1)
+    ]
     ((step, sentence),) = told(rows, config)
     assert step == 6 and "`eval/proxy_jsd` is at its best while `eval/golden_jsd`" in sentence
     both = [row | {f"eval/{infinite}": 1.0 / row["step"]} for row in rows]

@@ -105,9 +105,14 @@ def test_golden_rewards_are_logged_and_not_earned() -> None:
 def test_outputs_of_held_out_prompts_are_compared_with_their_own_examples() -> None:
     ones = torch.ones(1, 4, dtype=torch.long)
     made = SequenceBatch(
-        prompt_ids_BP=ones, prompt_mask_BP=ones, ids_BT=ones, mask_BT=ones, index_B=torch.zeros(1, dtype=torch.long),
-        ref_length_B=torch.tensor([4]), terminated_B=torch.tensor([True]),
-    )  # fmt: skip
+        prompt_ids_BP=ones,
+        prompt_mask_BP=ones,
+        ids_BT=ones,
+        mask_BT=ones,
+        index_B=torch.zeros(1, dtype=torch.long),
+        ref_length_B=torch.tensor([4]),
+        terminated_B=torch.tensor([True]),
+    )
     trained, held_out = (example_from_row({"prompt": "a", "completion": text}, where="here") for text in ("x y", "b c"))
     tokenizer = SimpleNamespace(decode=lambda ids, **options: "b c")
     context = SimpleNamespace(named_rewards=load_rewards, splits=SimpleNamespace(train=[trained]), tokenizer=tokenizer)

@@ -19,10 +19,13 @@ def stage(rows: list[dict[str, Any]]) -> StageView:
 def distances(suffix: str = "") -> list[dict[str, Any]]:
     """26 evaluations: the golden distance turns at the sixth, the proxy falls on."""
     return [
-        {"step": 5 * i, f"eval/golden{suffix}": 50.0 + 40.0 / (i + 1) + 0.6 * max(i - 5, 0),
-         f"eval/proxy{suffix}": 30.0 / (i + 1)}
+        {
+            "step": 5 * i,
+            f"eval/golden{suffix}": 50.0 + 40.0 / (i + 1) + 0.6 * max(i - 5, 0),
+            f"eval/proxy{suffix}": 30.0 / (i + 1),
+        }
         for i in range(26)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("suffix", ["", "_jsd"])

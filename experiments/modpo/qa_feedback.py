@@ -27,8 +27,13 @@ NAMES = tuple(qa_rewards.READERS)
 LENGTHS = {"full": (160, 100), "small": (50, 45), "quick": (20, 12)}
 """Words of evidence and of an answer."""
 TOKENS = {"full": (384, 160), "small": (128, 72), "quick": (64, 16)}
-PAIRED = {"max_steps": 6, "metric_for_best_model": "none", "eval_examples": 1, "learning_rate": 1e-3,
-          "micro_batch_tokens": 2048}  # fmt: skip
+PAIRED = {
+    "max_steps": 6,
+    "metric_for_best_model": "none",
+    "eval_examples": 1,
+    "learning_rate": 1e-3,
+    "micro_batch_tokens": 2048,
+}
 BUDGETS: dict[str, dict[str, dict[str, Any]]] = {
     "full": {
         "sft": {"num_train_epochs": 1.0}, "reward": {"num_train_epochs": 2.0}, "pairs": {"num_train_epochs": 2.0},

@@ -59,7 +59,7 @@ def panels(stage: StageView, selection: list[Selection]) -> tuple[list[Panel], l
     """At most `MAX_PANELS` charts of a stage, most telling first, and the keys that got none."""
     found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for row in stage.rows:
-        for key, value in _numbers(row):
+        for key, value in numbers(row):
             base = key.removeprefix("eval/")
             name = "validation" if key.startswith("eval/") else "training"
             found.setdefault(base, {}).setdefault(name, []).append((row["step"], value))
@@ -100,13 +100,21 @@ def _remark(number: int, said: list[tuple[int | None, str]]) -> Remark:
     return Remark(number, step, sentence, len(said), named[1] if named else None, steps)
 
 
-def _numbers(row: Row) -> list[tuple[str, float]]:
+def numbers(row: Row) -> list[tuple[str, float]]:
+    """What can be drawn of a row, by key."""
     skip = {"step", "seconds", "doctor"}
     return [
         (key, float(value))
         for key, value in row.items()
         if key not in skip and isinstance(value, int | float) and not isinstance(value, bool) and _drawable(value)
     ]
+
+
+def thinned(values: list[float], most: int) -> list[float]:
+    """Means of neighbours, at most so many."""
+    size = math.ceil(len(values) / most)
+    groups = [values[i : i + size] for i in range(0, len(values), size)]
+    return [sum(group) / len(group) for group in groups]
 
 
 def _drawable(value: float) -> bool:
@@ -124,9 +132,6 @@ def _rank(key: str) -> tuple[int, str]:
 
 
 def _line(name: str, points: list[tuple[float, float]]) -> Lines:
-    size = math.ceil(len(points) / MAX_POINTS)
-    groups = [points[i : i + size] for i in range(0, len(points), size)]
-    xs = [sum(x for x, _ in g) / len(g) for g in groups]
-    ys = [sum(y for _, y in g) / len(g) for g in groups]
+    xs, ys = (thinned([point[i] for point in points], MAX_POINTS) for i in range(2))
     held_out = name == "validation"
     return Lines(name, xs, ys, series=2 if held_out else 1, dots=held_out and len(xs) <= 40)

@@ -13,7 +13,7 @@ from homestretch.report.figures import Chart, Key
 from homestretch.report.law_charts import Followed, law_chart, path_chart
 from homestretch.report.names import decimals, listed, number, percent, signed
 from homestretch.report.page import fill, numbered
-from homestretch.report.proxies import NEAR
+from homestretch.report.proxies import first_near
 from homestretch.results import Measured
 from homestretch.writing import write_text
 
@@ -79,9 +79,9 @@ def path(record: Hacking, sweep: str) -> Chart | None:
     lines = []
     for i, (name, case) in enumerate(cases_of(record, sweep).items()):
         (_, golden), (_, proxy) = means(case, "golden"), means(case, "proxy")
-        near = [i for i, values in enumerate(zip(golden, proxy, strict=True)) if values[0] <= NEAR * min(golden)]
-        if near:
-            lines.append(charts.Lines(name, proxy[near[0] :], golden[near[0] :], i))
+        if golden:
+            start = first_near(golden)
+            lines.append(charts.Lines(name, proxy[start:], golden[start:], i))
     if not lines:
         return None
     teachers = [value for value in record.golden_of_teacher.values() if value is not None]

@@ -3,19 +3,20 @@ distances on fixed texts with the power laws that they follow or have left."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from statistics import fmean
 
 from homestretch.alarms.hindsight import first_break
 from homestretch.alarms.power_law import FITTED, LEAST_POINTS, WARMUP, fit_power_law
 from homestretch.lab import Law
 from homestretch.report.charts import Lines
+from homestretch.report.curves import numbers, thinned
 from homestretch.report.figures import Chart, Key
 from homestretch.report.law_charts import Followed, law_chart, path_chart
 from homestretch.report.names import metric_label
-from homestretch.report.read import Row, StageView
+from homestretch.report.read import StageView
 
+Drawn = dict[str, float]
+"""What can be drawn of a row, and its step."""
 NEAR = 2.0
 """How many times its smallest a distance may be where the path starts; what lies before would flatten the rest."""
 DISTANCES = ("eval/proxy", "eval/golden"), ("eval/proxy_jsd", "eval/golden_jsd")
@@ -27,24 +28,28 @@ POINTS = 30
 
 def proxy_charts(stage: StageView) -> list[Chart]:
     """The charts of one stage; none where its log has no such signals."""
-    drawn = []
-    for proxy, golden in _pairs(stage.rows):
-        rows = [row for row in stage.rows if _there(row, proxy) and _there(row, golden)]
+    drawn, log = [], [{"step": float(row["step"]), **dict(numbers(row))} for row in stage.rows]
+    for proxy, golden in _pairs(log):
+        rows = [row for row in log if proxy in row and golden in row]
         falls = golden.startswith("eval/")
         if falls:
-            least = min(row[golden] for row in rows)
-            rows = rows[next(i for i, row in enumerate(rows) if row[golden] <= NEAR * least) :]
-        line = Lines("", *(_averaged([row[key] for row in rows]) for key in (proxy, golden)), series=1)
+            rows = rows[first_near([row[golden] for row in rows]) :]
+        line = Lines("", *(thinned([row[key] for row in rows], POINTS) for key in (proxy, golden)), series=1)
         both = "Golden against proxy distance" if falls else f"{_label(golden)} against {_label(proxy)}"
         title = f"{both}, joined in time order"
         labels = {"x_label": _label(proxy), "y_label": _label(golden)}
         if len(line.xs) > 1:
             drawn.append(Chart(title, path_chart([line], label=f"{title}, in {stage.label}", **labels), []))
-        if falls and (followed := [f for i, key in enumerate((golden, proxy)) if (f := _followed(stage.rows, key, i))]):
+        if falls and (followed := [f for i, key in enumerate((golden, proxy)) if (f := _followed(log, key, i))]):
             title = "Distances and their power laws"
             svg = law_chart(followed, label=f"{title}, in {stage.label}", x_label="steps")
             drawn.append(Chart(title, svg, [Key(f.line.label, f.line.series) for f in followed]))
     return drawn
+
+
+def first_near(distances: Sequence[float]) -> int:
+    """Where the path of distances starts: the first of them that is near the smallest."""
+    return next(i for i, distance in enumerate(distances) if distance <= NEAR * min(distances))
 
 
 def law_of(steps: Sequence[float], values: Sequence[float]) -> Law | None:
@@ -61,18 +66,18 @@ def law_of(steps: Sequence[float], values: Sequence[float]) -> Law | None:
     return Law(floor=law.floor, factor=law.factor, exponent=law.exponent, **where)
 
 
-def _pairs(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    both = [pair for pair in DISTANCES if any(all(_there(row, key) for key in pair) for row in rows)]
+def _pairs(rows: Sequence[Drawn]) -> Iterator[tuple[str, str]]:
+    both = [pair for pair in DISTANCES if any(all(key in row for key in pair) for row in rows)]
     yield from both[:1]
-    names = {key for row in rows if _there(row, "reward") for key in row if key.startswith(JUDGED) and _there(row, key)}
+    names = {key for row in rows if "reward" in row for key in row if key.startswith(JUDGED)}
     yield from (("reward", name) for name in sorted(names))
 
 
-def _followed(rows: Sequence[Row], key: str, colour: int) -> Followed | None:
-    points = [(row["step"], row[key]) for row in rows if row["step"] > 0 and _there(row, key) and row[key] > 0]
+def _followed(rows: Sequence[Drawn], key: str, colour: int) -> Followed | None:
+    points = [(row["step"], row[key]) for row in rows if row["step"] > 0 and row.get(key, 0) > 0]
     if len(points) < 2:
         return None
-    steps, values = ([float(x) for x in column] for column in zip(*points, strict=True))
+    steps, values = (list(column) for column in zip(*points, strict=True))
     return Followed(Lines(_label(key), steps, values, colour), law_of(steps, values))
 
 
@@ -80,13 +85,3 @@ def _label(key: str) -> str:
     if key.startswith(JUDGED):
         return f"golden reward, {metric_label(key.removeprefix(JUDGED))}"
     return metric_label(key.removeprefix("eval/"))
-
-
-def _averaged(values: list[float]) -> list[float]:
-    size = math.ceil(len(values) / POINTS)
-    return [fmean(values[i : i + size]) for i in range(0, len(values), size)]
-
-
-def _there(row: Row, key: str) -> bool:
-    value = row.get(key)
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
