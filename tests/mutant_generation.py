@@ -148,7 +148,7 @@ MUTANTS = [
         ("weight.T if isinstance(layer, Conv1D) else weight", "weight"),
         ('torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype', "weight.dtype"),
         (" or not available(dtype)", ""),
-        ("room -= layer.weight.nbytes", "room -= 0"),
+        ("room -= COPIES[kind] * layer.weight.nbytes", "room -= layer.weight.nbytes"),
         ('        and "forward" not in vars(module)\n', ""),
         ("        and module.weight.dtype == torch.float32\n", ""),
         ("            del layer.forward\n", "            pass\n"),

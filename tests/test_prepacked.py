@@ -119,7 +119,7 @@ def test_layers_that_are_more_than_a_product_are_left_alone():
 def test_what_has_no_room_stays_as_it_is(monkeypatch):
     model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(4)))
     weight = 8 * 8 * 4
-    monkeypatch.setattr(module, "total", lambda device: round(2.5 * weight / module.PACKED_SHARE))
+    monkeypatch.setattr(module, "total", lambda device: round(2.5 * 1.5 * weight / module.PACKED_SHARE))
     with prepacked(model):
         assert patched(model) == {"0", "1"}
 

@@ -20,6 +20,8 @@ from homestretch.policies.memory import total
 
 PACKED_SHARE = 0.25
 """Share of the device's memory for the copies. Layers for which nothing is left compute as they are."""
+COPIES = {"cpu": 1.5, "cuda": 0.5}
+"""What the copies of a float32 weight may come to, in its size: one of its own type on a CPU, and a rounded one."""
 TOLERANCE = 1e-5
 
 
@@ -37,7 +39,7 @@ def prepacked(model: nn.Module) -> Iterator[None]:
             layers = _layers(model, kind)
             room = PACKED_SHARE * total(layers[0].weight.device) if layers else 0.0
             for layer in layers:
-                room -= layer.weight.nbytes
+                room -= COPIES[kind] * layer.weight.nbytes
                 if room >= 0:
                     layer.forward = product(layer)
                     packed.append(layer)
