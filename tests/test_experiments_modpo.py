@@ -12,6 +12,7 @@ import pytest
 import torch
 from scripts import loaded
 
+from homestretch.compared import ComparisonFolder
 from homestretch.config.front import at_weights
 from homestretch.config.recipe import load_recipe
 from homestretch.config.shipped import find_recipe
@@ -132,3 +133,34 @@ def test_recipes_of_qa_feedback_trade_off_what_they_are_asked(monkeypatch: pytes
         assert metrics == ["rewards/model", "rewards/relevance", "rewards/factuality"]
         assert made["morlhf"].find("ppo").shares == {"model": 0.5, "relevance": 0.25, "factuality": 0.25}
         assert made["modpo"].find("modpo").shares == {"weight": 0.5, "relevance": 0.25, "factuality": 0.25}
+
+
+def test_cost_divides_each_reward_by_its_spread_over_samples_of_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(FILE.parent))
+    script = loaded("modpo_cost", "modpo/cost.py")
+
+    def write(method: str, rows: list[tuple[str, float, float]]) -> None:
+        made = [
+            {"id": str(n), "arm": arm, "text": "", "rewards": {"model": model, "concise": concise}}
+            for n, (arm, model, concise) in enumerate(rows)
+        ]
+        path = ComparisonFolder(tmp_path).run(method, 0).generations
+        path.parent.mkdir(parents=True)
+        path.write_text("\n".join(json.dumps(row) for row in made), encoding="utf-8")
+
+    write("ml", [("ml_raw@t1", 0.0, -4.0), ("ml_raw@t1", 4.0, -14.0), ("ml_raw", 9.0, 9.0)])
+    write("modpo", [("rl_raw", 1.0, -5.0), ("rl_raw@t1", 7.0, 7.0), ("rl_raw", 3.0, -10.0)])
+    found = script.sums(ComparisonFolder(tmp_path), "modpo", [0])
+    assert found.columns["reward"].rows_NK[:, 0].tolist() == [0.5 * 1 / 2 - 0.5 * 1, 0.5 * 3 / 2 - 0.5 * 2]
+
+
+@pytest.mark.slow
+def test_a_quick_run_of_cost_ends_with_one_object(tmp_path: Path) -> None:
+    command = [sys.executable, FILE.with_name("cost.py"), "--quick", "--rounds", "1", "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    models = json.loads(done.stdout.splitlines()[-1])["models"]
+    assert list(models) == ["ml", "modpo", "morlhf-1"]
+    assert models["ml"]["seconds"] is None and models["morlhf-1"]["seconds"] > 0
+    assert models["modpo"]["beyond_modpo"] is None and len(models["morlhf-1"]["beyond_modpo"]) == 3
