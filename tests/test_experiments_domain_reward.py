@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -210,3 +212,14 @@ def test_the_table_of_what_moved_tells_each_method_and_marks_what_is_clear() -> 
         ["`la_rougeL`", "-1.2 (-3.0 to +0.5)"],
         ["`copy_rate`", "**+1.5 (+1.0 to +2.0)** up"],
     ]
+
+
+@pytest.mark.slow
+def test_a_quick_run_of_speed_ends_with_one_object(shared_data: Path, tmp_path: Path) -> None:
+    """Known summaries are answered from what is stored, which is never slower than a hundred a second."""
+    command = [sys.executable, str(FOLDER / "speed.py"), "--quick", "--data", str(shared_data), "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["summaries"] == 4 and last["net_rows"] > 10_000
+    assert set(last["features"]) == set(load_file(FOLDER / "local.yaml").values["features"])
+    assert all(found["known"] > 100 for found in last["features"].values())

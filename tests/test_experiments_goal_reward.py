@@ -66,3 +66,14 @@ def test_a_quick_run_of_steering_ends_with_one_object(tmp_path) -> None:
     assert last["name"] == "goal_steer" and set(last["means"]) == set(last["runs"]) == {"plain", "contrast"}
     assert all(len(found) == len(last["steers"]) for found in last["means"].values())
     assert all(0 <= row[key] <= 1 for row in last["means"]["plain"] for key in ("success", "short", "whole"))
+
+
+@pytest.mark.slow
+def test_a_quick_run_of_votes_ends_with_one_object(tmp_path) -> None:
+    command = [sys.executable, FOLDER / "live.py", "--quick", "--out", tmp_path]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
+    last = json.loads(done.stdout.splitlines()[-1])
+    [run] = last["runs"]
+    assert last["name"] == "goal_live" and last["speed"] == run["speed"] > 0
+    assert list(run["areas"]) == [f"{tenth / 10:.1f}" for tenth in range(11)]
+    assert run["filtered"]["tokens"] <= run["all"]["tokens"] and run["all"]["given_up"] == 0

@@ -28,6 +28,7 @@ from homestretch.policies.heads import lm_head
 from homestretch.policies.kernels import fuse
 from homestretch.policies.sharding import check_settings, shard
 from homestretch.policies.trunk import Trunk
+from homestretch.results import StageFolder
 
 HEAD_TOLERANCE = 1e-3
 PATIENCE = timedelta(hours=6)
@@ -177,6 +178,9 @@ def _no_model(name: str, error: Exception) -> str:
     problem = f"The model `{name}` cannot be loaded ({first[:200].rstrip('. ')})"
     if name == NAME:
         return f"{problem}; delete {resolve(name)} and start again: it is then made anew."
+    made = next((folder for folder in Path(name).parents if StageFolder(folder).record.is_file()), None)
+    if made is not None and Path(name).exists():
+        return f"{problem}; a stage of a run made it: delete {made} and start that run again."
     known = Path(name).exists()
     remedy = "it must be a folder in Hugging Face format" if known else "there is no such folder: check the name"
     return f"{problem}; {remedy}, or use `{NAME}`."
