@@ -15,10 +15,11 @@ import pytest
 import tiny
 from safetensors.torch import load_file
 
-from homestretch.config.recipe import load_recipe
+from homestretch.config.ppo import PPOConfig
+from homestretch.config.recipe import Stage, load_recipe
 from homestretch.errors import InputError
-from homestretch.results import StageFolder
-from homestretch.training.pipeline import run_recipe
+from homestretch.results import StageFolder, StageRecord
+from homestretch.training.pipeline import outside, run_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -138,6 +139,27 @@ def test_another_number_in_a_column_is_another_input(tmp_path):
     assert weights.stat().st_mtime_ns != before
 
 
+def test_other_weights_in_the_same_folder_are_another_input(tmp_path):
+    first = recipe(tmp_path, "llama", [SFT])
+    run = run_recipe(first, tmp_path / "run")
+    before = StageRecord.read(run.stage(1, "sft").record).inputs
+    tiny.save(tmp_path / "model-llama", "llama", seed=7)
+    run_recipe(first, tmp_path / "run")
+    assert StageRecord.read(run.stage(1, "sft").record).inputs != before
+
+
+@pytest.mark.parametrize("source", ["function", "classifier", "reward_model", "features"])
+def test_what_a_reward_is_made_of_is_an_input(tmp_path, source):
+    file = tmp_path / ("rewards.py" if source == "function" else "config.json")
+    place = f"{file}:brevity" if source == "function" else str(tmp_path)
+    stage = Stage(name="ppo", config=PPOConfig(rewards={"brevity": {source: place}}))
+    file.write_text("1")
+    before = outside(stage, 0)
+    assert before == outside(stage, 0)
+    file.write_text("2")
+    assert before != outside(stage, 0)
+
+
 def test_the_folder_of_another_run_is_refused(tmp_path):
     first = recipe(tmp_path, "llama", [SFT])
     run_recipe(first, tmp_path / "run")
@@ -179,7 +201,8 @@ def test_a_stage_without_a_record_is_not_gone_on_from(tmp_path):
 
 SCRIPT = """
 import sys
-from homestretch.config.recipe import load_recipe
+from homestretch.config.ppo import PPOConfig
+from homestretch.config.recipe import Stage, load_recipe
 from homestretch.training.pipeline import run_recipe
 run_recipe(load_recipe(sys.argv[1]), sys.argv[2])
 """

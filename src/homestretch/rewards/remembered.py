@@ -14,7 +14,15 @@ from homestretch import ranks
 from homestretch.config.rewards import RewardTerm
 from homestretch.rewards.base import Reward
 from homestretch.rewards.cache import content_key, model_key, scored_once
+from homestretch.rewards.functions import source_key
 from homestretch.rewards.model import read_description
+
+
+def contents(term: RewardTerm) -> list[str]:
+    """Names for the content of all that a term names: the file of its function, its models and its folders."""
+    functions = [term.function] if term.function is not None else []
+    folders = [term.classifier, term.reward_model, term.features]
+    return [source_key(place) for place in functions] + [model_key(folder) for folder in folders if folder is not None]
 
 
 def scorer_key(term: RewardTerm, device: str) -> str | None:

@@ -24,7 +24,7 @@ from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
 from homestretch.progress import progress, say
 from homestretch.rewards.cache import content_key, model_key
-from homestretch.rewards.functions import source_key
+from homestretch.rewards.remembered import contents
 from homestretch.seeds import fold
 from homestretch.training.context import Context
 from homestretch.training.output_scores import output_rewards
@@ -105,10 +105,7 @@ def tell_scales(config: BestOfConfig, reward_NKM: Tensor) -> None:
 def rewards_key(context: Context, config: BestOfConfig) -> str:
     """A name for what the rewards are, weights aside."""
     parts: list[object] = [model_key(str(context.reward_folder()))] if MODEL in config.rewards else []
-    for name, term in config.rewards.items():
-        made_of = [source_key(term.function)] if term.function is not None else []
-        made_of += [model_key(folder) for folder in (term.features, term.reward_model) if folder is not None]
-        parts.append((name, term.model_dump_json(exclude={"weight"}), made_of))
+    parts += [(name, term.model_dump_json(exclude={"weight"}), contents(term)) for name, term in config.rewards.items()]
     return content_key(parts)
 
 

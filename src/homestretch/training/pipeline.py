@@ -29,7 +29,7 @@ from homestretch.policies.memory import peak, start_peak, steady_heap
 from homestretch.progress import say
 from homestretch.results import Environment, RunFolder, StageFolder, StageRecord
 from homestretch.rewards.cache import model_key
-from homestretch.rewards.functions import source_key
+from homestretch.rewards.remembered import contents
 from homestretch.seeds import fold
 from homestretch.training.card import write_card
 from homestretch.training.context import Context, set_threads
@@ -166,25 +166,24 @@ def _load_data(context: Context) -> Splits:
 
 
 def fingerprint(recipe: Recipe, splits: Splits) -> str:
-    """Changes when the model's name, the data or the shared settings change."""
+    """Changes when the model, the reward model of the recipe, the data or the shared settings change."""
     shared = recipe.model_dump_json(exclude={"stages", "output_dir", "report_to", "push_to_hub", "hub_model_id"})
     texts = [
         repr((e.id, e.prompt, e.completion, e.references, sorted(e.columns.items())))
         for s in (splits.train, splits.validation, splits.test)
         for e in s
     ]
-    return str(fold("run", shared, *texts))
+    models = [name for name in (recipe.model_name_or_path, recipe.reward_model_name_or_path) if name is not None]
+    return str(fold("run", shared, *(model_key(name) for name in models), *texts))
 
 
 def outside(stage: Stage, seed: int) -> list[str]:
     """What a stage reads beside the run's own files is made of: the user's functions, and folders that it names."""
     terms = getattr(stage.config, "rewards", {}).values()
-    functions = [source_key(term.function) for term in terms if term.function is not None]
-    folders = [folder for term in terms for folder in (term.features, term.reward_model) if folder is not None]
-    folders += named_models(stage.config, seed)
+    folders = named_models(stage.config, seed)
     if isinstance(stage.config, DistillConfig):
         folders += [stage.config.teacher_name_or_path, *filter(None, [stage.config.oracle_name_or_path])]
-    return functions + [model_key(folder) for folder in folders]
+    return [key for term in terms for key in contents(term)] + [model_key(folder) for folder in folders]
 
 
 def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str) -> None:

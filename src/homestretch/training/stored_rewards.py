@@ -22,10 +22,9 @@ from homestretch.errors import DataError
 from homestretch.policies.memory import release
 from homestretch.progress import progress
 from homestretch.rewards.cache import content_key, model_key, scored_once
-from homestretch.rewards.functions import source_key
 from homestretch.rewards.model import RewardModel, read_description
 from homestretch.rewards.named import NamedReward, ask, weighted
-from homestretch.rewards.remembered import scorer_key, text_key
+from homestretch.rewards.remembered import contents, scorer_key, text_key
 from homestretch.training.context import Context
 from homestretch.training.precomputed import once
 from homestretch.writing import write_text
@@ -103,9 +102,7 @@ def named_rewards(context: Context, named: NamedReward, examples: Sequence[Examp
 def term_key(context: Context, name: str, term: RewardTerm, examples: Sequence[Example]) -> str:
     """A name for a reward and all that it is asked about: what it is made of, and rows with their columns. The weight
     of the term plays no part."""
-    functions = [source_key(term.function)] if term.function is not None else []
-    folders = [folder for folder in (term.classifier, term.reward_model, term.features) if folder is not None]
-    made_of = name, term.model_dump_json(exclude={"weight"}), functions, [model_key(folder) for folder in folders]
+    made_of = name, term.model_dump_json(exclude={"weight"}), contents(term)
     rows = [(e.prompt, e.completion, e.references, e.source, sorted(e.columns.items())) for e in examples]
     return content_key(made_of, context.device.type, rows)
 
