@@ -108,6 +108,15 @@ def test_shared_stages_run_once_a_seed_and_the_budget_holds(tmp_path: Path, exec
     assert list(extended.methods["ift"].by_seed) == [0] and not executed
 
 
+def test_two_methods_may_be_the_same(tmp_path: Path) -> None:
+    """A comparison of a method with itself shows how much differences mean."""
+    made = recipes(tmp_path, one=[SFT], two=[SFT])
+    record = compare(made, out=tmp_path / "out", seeds=[0], overrides=QUICK)
+    assert {m.status for m in record.methods.values()} == {"done"}
+    [same] = [c for c in record.comparisons if c.metric == "la_rougeL" and {c.a, c.b} == {"one", "two"}]
+    assert (same.difference, same.low, same.high) == (0, 0, 0)
+
+
 def test_a_model_is_one_with_what_the_same_stage_made_elsewhere(tmp_path: Path) -> None:
     runs = [tmp_path / name / "stages" / "01-sft" for name in ("a", "b", "c")]
     for run, inputs in zip(runs, ("1", "1", "2"), strict=True):

@@ -37,6 +37,20 @@ def test_the_others_divide_the_rest_as_they_do_in_the_recipe() -> None:
     assert shares["w1"] == {"concise": 0, "faithful": 0} and found["w0.1"].find("modpo").weight == 0.1
 
 
+@pytest.mark.parametrize("shares", [(0.1, 0.56, 0.34), (0.08, 0.06, 0.86), (0.3333334, 0.3333334, 0.3333334)])
+def test_sums_that_are_rounded_make_no_weight_above_one(shares: tuple[float, float, float]) -> None:
+    own, *others = shares
+    recipe = made(weight=own, rewards=dict(zip(("concise", "faithful"), others, strict=True)))
+    assert at_weights(recipe, [0.5, 1.0])["w1"].find("modpo").weight == 1.0
+
+
+def test_the_score_stands_for_one_objective_alone() -> None:
+    own = {"weight": 0.5, "rewards": {"model": 0.3, "concise": 0.2}}
+    recipe = load_recipe({"stages": ["sft", "negatives", "reward", {"modpo": own}]})
+    found = objectives_of(recipe, "la_rougeL", judged=True)
+    assert found == ["la_rougeL", "rewards/model", "rewards/concise"]
+
+
 def test_objectives_are_metrics_of_outputs() -> None:
     found = objectives_of(made(**TWO), "la_rougeL", judged=False)
     assert found == ["la_rougeL", "rewards/concise", "rewards/faithful"]

@@ -5,34 +5,26 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from offline_runs import SMALL, log, recipe, same_after_being_killed
-from tiny import llama
-from toy import pair
 
 from homestretch.config.modpo import MODPOConfig
 from homestretch.data.records import example_from_row, side
 from homestretch.errors import DataError, InputError, RecipeError
-from homestretch.policies.policy import Policy
-from homestretch.policies.trunk import Trunk
 from homestretch.results import RunFolder
 from homestretch.training import checkpoint
-from homestretch.training.named_models import trained_beta
 from homestretch.training.needs import check_numbers
 from homestretch.training.pipeline import run_recipe
 from homestretch.training.stages.objectives import (
     contradictions,
     deviations,
-    policy_rewards,
     scales,
     tell_orders,
     tell_scales,
 )
-from homestretch.training.stages.pairs import Pairs
 
 STAGE = "01-modpo"
 HALF = {"weight": 0.5, "rewards": {"concise": 0.5}}
@@ -121,56 +113,6 @@ def test_pairs_to_which_an_objective_does_not_apply_are_counted(
     assert f"modpo: `mine` does not apply to {nowhere} of {len(chosen_NM)} pairs; it counts 0 there." in (
         capsys.readouterr().err
     )
-
-
-@pytest.mark.slow
-def test_a_policy_as_a_reward_is_its_log_ratio_to_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    longer = {"beta": 0.2, "max_steps": 6, "learning_rate": 3e-3, "metric_for_best_model": "none"}
-    dpo = run_recipe(recipe(tmp_path, "llama", [{"dpo": {**SMALL, **longer}}], rejected=rejected), tmp_path / "dpo")
-    model = str(dpo.path / "model")
-    settings = {"beta": 0.2, "weight": 0.5, "rewards": {"other": {"policy": model, "weight": 0.5}}}
-    run = run_recipe(made(tmp_path, settings), tmp_path / "run")
-    chosen_NM, rejected_NM = rewards_of(run)
-    folder = run.path / "stages" / STAGE
-    own, start = (checkpoint.load(folder / name)[0]["logp"].double() for name in ("policy-other", "reference"))
-    assert float((chosen_NM - rejected_NM).mean()) > 0, "DPO has learned these pairs"
-    said = capsys.readouterr().err
-    assert trained_beta(model) == trained_beta(str(dpo.path / "stages" / "01-dpo" / "model")) == 0.2
-    assert "with which beta" not in said
-    # The sum over all responses is 0.2 times that of the differences, token by token.
-    total = float(torch.cat([chosen_NM, rejected_NM]).double().sum())
-    assert total == pytest.approx(0.2 * float((own - start).sum()), rel=1e-3)
-    other = made(tmp_path, {**settings, "rewards": {"other": {"policy": str(tmp_path / "none"), "weight": 0.5}}})
-    with pytest.raises(InputError, match="there is no such folder"):
-        run_recipe(other, tmp_path / "none-run")
-    assert not (tmp_path / "none-run" / "stages").exists(), "before anything is trained"
-    stronger = made(tmp_path, {**settings, "beta": 0.1})
-    with pytest.raises(
-        RecipeError, match=r"was trained with beta 0.2, and beta 0.1 would scale its reward wrongly; set"
-    ):
-        run_recipe(stronger, tmp_path / "stronger")
-    moved = dpo.model.rename(tmp_path / "moved")
-    unknown = made(tmp_path, {**settings, "beta": 0.1, "rewards": {"other": {"policy": str(moved), "weight": 0.5}}})
-    run_recipe(unknown, tmp_path / "unknown")
-    assert f"modpo: {moved} does not say with which beta it was trained; its reward is taken at 0.1." in (
-        capsys.readouterr().err
-    )
-    t5 = recipe(tmp_path, "t5", [{"dpo": {**SMALL, "beta": 0.2, "max_steps": 1}}], rejected=rejected)
-    strange = str(run_recipe(t5, tmp_path / "t5-run").path / "model")
-    wrong = made(tmp_path, {**settings, "rewards": {"other": {"policy": strange, "weight": 0.5}}})
-    with pytest.raises(InputError, match=r"does not read this model's tokens; name one that was trained from the same"):
-        run_recipe(wrong, tmp_path / "strange")
-
-
-def test_a_policy_of_fewer_tokens_is_refused(tmp_path: Path) -> None:
-    asks = SimpleNamespace(
-        load_trunk=lambda model: Trunk(llama(vocab=8)),
-        policy=lambda trunk, adapter, config: Policy(trunk, adapter, budget=100),
-        config=SimpleNamespace(is_encoder_decoder=False),
-    )
-    pairs = Pairs([], [], torch.zeros(1), torch.zeros(1))
-    with pytest.raises(InputError, match="The policy `other` does not read this model's tokens"):
-        policy_rewards(asks, MODPOConfig(), pairs, [pair(0).chosen], tmp_path / "policy", "other")
 
 
 def test_columns_that_are_not_there_are_refused_before_anything_is_loaded(tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ import pytest
 import tiny
 from safetensors.torch import load_file
 
+from homestretch.config.features import FeaturesConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.recipe import Stage, load_recipe
 from homestretch.errors import InputError
 from homestretch.results import StageFolder, StageRecord
+from homestretch.rewards.features import net_of, save_features
 from homestretch.training.pipeline import outside, run_recipe
 
 pytestmark = pytest.mark.slow
@@ -148,16 +150,23 @@ def test_other_weights_in_the_same_folder_are_another_input(tmp_path):
     assert StageRecord.read(run.stage(1, "sft").record).inputs != before
 
 
-@pytest.mark.parametrize("source", ["function", "classifier", "reward_model", "features"])
-def test_what_a_reward_is_made_of_is_an_input(tmp_path, source):
-    file = tmp_path / ("rewards.py" if source == "function" else "config.json")
-    place = f"{file}:brevity" if source == "function" else str(tmp_path)
-    stage = Stage(name="ppo", config=PPOConfig(rewards={"brevity": {source: place}}))
-    file.write_text("1")
-    before = outside(stage, 0)
-    assert before == outside(stage, 0)
-    file.write_text("2")
-    assert before != outside(stage, 0)
+@pytest.mark.parametrize("names", ["rewards", "golden"])
+def test_what_a_reward_is_made_of_is_an_input(tmp_path, names):
+    code, folder = tmp_path / "mine.py", tmp_path / "classifier"
+    folder.mkdir()
+    code.write_text("def mine(completions, **_):\n    return [1.0 for _ in completions]\n")
+    (folder / "config.json").write_text("{}")
+    place = f"{code}:mine"
+    features = FeaturesConfig(features={"mine": {"function": place, "low": 0, "high": 1}})
+    save_features(features, net_of(features), tmp_path / "features")
+    sources = ({"function": place}, {"classifier": str(folder)}, {"features": str(tmp_path / "features")})
+    stages = [Stage(name="ppo", config=PPOConfig(**{names: {"one": source}})) for source in sources]
+    before = [outside(stage, 0) for stage in stages]
+    code.write_text(code.read_text().replace("1.0", "2.0"))
+    (folder / "config.json").write_text('{"a": 1}')
+    after = [outside(stage, 0) for stage in stages]
+    assert all(old != new for old, new in zip(before, after, strict=True))
+    assert after == [outside(stage, 0) for stage in stages]
 
 
 def test_the_folder_of_another_run_is_refused(tmp_path):
@@ -201,6 +210,7 @@ def test_a_stage_without_a_record_is_not_gone_on_from(tmp_path):
 
 SCRIPT = """
 import sys
+from homestretch.config.features import FeaturesConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.recipe import Stage, load_recipe
 from homestretch.training.pipeline import run_recipe

@@ -36,8 +36,9 @@ PAIRED = {
 }
 BUDGETS: dict[str, dict[str, dict[str, Any]]] = {
     "full": {
-        "sft": {"num_train_epochs": 1.0}, "reward": {"num_train_epochs": 2.0}, "pairs": {"num_train_epochs": 2.0},
-        "ppo": {"max_steps": 20},
+        "sft": {"num_train_epochs": 1.0}, "reward": {"num_train_epochs": 2.0},
+        "pairs": {"num_train_epochs": 2.0, "metric_for_best_model": "loss"},
+        "ppo": {"max_steps": 20, "metric_for_best_model": "reward"},
     },
     "small": {
         "sft": {"max_steps": 10, "metric_for_best_model": "none", "eval_examples": 1},

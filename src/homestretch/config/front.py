@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from homestretch.config.base import Config
 from homestretch.config.modpo import MODPOConfig
-from homestretch.config.objectives import ORDER
+from homestretch.config.objectives import ORDER, ObjectivesConfig
 from homestretch.config.recipe import Recipe, Stage
 from homestretch.config.rewards import MODEL, RewardTerm
 from homestretch.errors import RecipeError
@@ -45,10 +45,10 @@ def at_weights(recipe: Recipe, weights: Sequence[float]) -> dict[str, Recipe]:
     if len(set(weights)) < 2:
         raise RecipeError("A front needs two weights at least, as in `--weights 0.2,0.5,0.8`.")
     made = {}
+    total = 1.0 if isinstance(stage.config, ObjectivesConfig) else share + rest  # sums on the simplex are rounded
     for weight in weights:
         if not stage.config.least_share <= weight <= 1:
             raise RecipeError(_no_share(stage.config, weight))
-        total = share + rest
         shares = {first: weight * total, **{name: own * (1 - weight) * total / rest for name, own in others}}
         at = stage.config.with_shares(shares)
         stages = [Stage(name=s.name, config=at) if s is stage else s for s in recipe.stages]
@@ -65,7 +65,8 @@ def _no_share(config: Config, weight: float) -> str:
 
 def objectives_of(recipe: Recipe, headline: str, *, judged: bool) -> list[str]:
     """The metrics that stand for the recipe's objectives, in their order: of pairs' own order the reward model's score
-    if outputs are `judged` by one, else `headline`. Raises RecipeError for one that outputs cannot be asked for."""
+    if outputs are `judged` by one that is no other objective, else `headline`. Raises RecipeError for one that outputs
+    cannot be asked for."""
     stage = swept(recipe)
     terms = _terms(stage)
     if not terms:
@@ -76,7 +77,7 @@ def objectives_of(recipe: Recipe, headline: str, *, judged: bool) -> list[str]:
                 f"The objective `{name}` is no reward that can be asked of what a model writes; say with "
                 "`--objectives` by which metrics to draw the front."
             )
-    own = "rewards/model" if judged else headline
+    own = "rewards/model" if judged and MODEL not in terms else headline
     return [own if name == ORDER else f"rewards/{name}" for name in stage.config.shares]
 
 

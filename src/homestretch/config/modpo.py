@@ -29,6 +29,9 @@ class MODPOConfig(ObjectivesConfig):
     standardise: bool = True
     """Divide each reward by its standard deviation over the responses of all pairs, so that shares compare like with
     like; that of a `policy` is in the units of the pairs already."""
+    metric_for_best_model: str = "loss"
+    """Validation metric that chooses the checkpoint to keep: the loss of held-out pairs, in which every objective has
+    its share; `none` keeps the last one. Origin: paper."""
     loss_type: Literal["sigmoid", "hinge"] = "sigmoid"
     """How an order that the policy does not follow costs. Origin: paper (sigmoid), authors' code (either)."""
 

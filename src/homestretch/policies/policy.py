@@ -18,6 +18,7 @@ from homestretch.policies.graphs import graphed_steps
 from homestretch.policies.heads import lm_head
 from homestretch.policies.inputs import decoder_inputs
 from homestretch.policies.memory import release, within_memory
+from homestretch.policies.modes import evaluating
 from homestretch.policies.prepacked import prepacked
 from homestretch.policies.seq2seq import Seq2SeqDecoding, start_id
 from homestretch.policies.sharding import whole_weights
@@ -65,7 +66,7 @@ class Policy:
     ) -> Scored:
         """Response-aligned quantities of a batch (see `batch.Scored`); `want` is any of logp, entropy, value,
         hidden, reward, greedy, prompt_value. `of_logits` asks for a number for each token made of the logits before it.
-        `heads_only` lets no gradient into the trunk."""
+        `heads_only` lets no gradient into the trunk. Where no gradients are kept, there is no dropout either."""
         if torch.is_grad_enabled() or inputs_embeds is not None:
             return self._forward(
                 batch,
@@ -99,7 +100,8 @@ class Policy:
                 pieces += [(rows, scored)] if is_mine else []
             return pieces
 
-        pieces = within_memory(score, self.budget)
+        with evaluating(self.trunk):
+            pieces = within_memory(score, self.budget)
         if ranks.count() > 1:
             there = gathered([(rows, piece.to("cpu")) for rows, piece in pieces])
             pieces = [(rows, piece.to(self.device)) for part in there for rows, piece in part]

@@ -36,11 +36,12 @@ def content_key(*parts: object) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
-def model_key(name_or_path: str) -> str:
-    """A name for the content of a model: of its files, or of its commit on the Hub."""
+def model_key(name_or_path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> str:
+    """A name for the content of a model: of its files, or of its commit on the Hub. Raises InputError."""
     folder = Path(resolve(name_or_path))
     if not folder.is_dir():
-        return content_key(name_or_path, getattr(load_config(name_or_path), "_commit_hash", None))
+        config = load_config(name_or_path, revision=revision, trust_remote_code=trust_remote_code)
+        return content_key(name_or_path, getattr(config, "_commit_hash", None))
     digests = []
     for file in sorted(f for f in folder.iterdir() if f.suffix in WEIGHTS):
         with file.open("rb") as handle:

@@ -14,15 +14,21 @@ from homestretch import ranks
 from homestretch.config.rewards import RewardTerm
 from homestretch.rewards.base import Reward
 from homestretch.rewards.cache import content_key, model_key, scored_once
+from homestretch.rewards.features import read_features
 from homestretch.rewards.functions import source_key
 from homestretch.rewards.model import read_description
 
 
 def contents(term: RewardTerm) -> list[str]:
-    """Names for the content of all that a term names: the file of its function, its models and its folders."""
+    """Names for the content of all that a term names: the file of its function, its models and its folders, with what
+    these name in turn."""
     functions = [term.function] if term.function is not None else []
-    folders = [term.classifier, term.reward_model, term.features]
-    return [source_key(place) for place in functions] + [model_key(folder) for folder in folders if folder is not None]
+    folders = [folder for folder in (term.classifier, term.reward_model, term.features) if folder is not None]
+    if term.reward_model is not None and (base := read_description(Path(term.reward_model))["base"]):
+        folders.append(base)
+    inner = read_features(term.features)[0].features.values() if term.features is not None else []
+    own = [source_key(place) for place in functions] + [model_key(folder) for folder in folders]
+    return own + [key for feature in inner for key in contents(feature)]
 
 
 def scorer_key(term: RewardTerm, device: str) -> str | None:

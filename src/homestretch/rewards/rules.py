@@ -14,13 +14,13 @@ from homestretch.rewards.base import Reward
 
 def reference_overlap(
     prompts: Sequence[Any], completions: Sequence[str], references: Sequence[Sequence[str]], **_: Any
-) -> list[float]:
-    """Length-adjusted ROUGE-L (form a, 0 to 1) of each completion with its training references.
+) -> list[float | None]:
+    """Length-adjusted ROUGE-L (form a, 0 to 1) of each completion with its training references; None without any.
 
     It follows the `Reward` protocol. The term goes back to minimum-risk training and self-critical training on ROUGE
     (Paulus et al. 2018, arXiv:1705.04304); as a reward it teaches content that no made failure mode covers.
     """
-    return [la_rouge(text, refs) / 100 for text, refs in zip(completions, references, strict=True)]
+    return [la_rouge(text, refs) / 100 if refs else None for text, refs in zip(completions, references, strict=True)]
 
 
 def unbroken_rules(
@@ -68,16 +68,17 @@ def faithfulness(
 def coverage(
     prompts: Sequence[Any], completions: Sequence[str], references: Sequence[Sequence[str]], **_: Any
 ) -> list[float | None]:
-    """Share of the first reference's content words that a completion has, 0 to 1; None where it has no such words.
+    """Share of the first reference's content words that a completion has, 0 to 1; None where it has no such words, and
+    without references.
 
     It follows the `Reward` protocol. Words are compared as the rule `irrelevant` of `metrics.failures` does.
     """
 
-    def share(text: str, reference: str) -> float | None:
-        wanted = content_words(reference)
+    def share(text: str, refs: Sequence[str]) -> float | None:
+        wanted = content_words(refs[0]) if refs else set()
         return len(wanted & content_words(text)) / len(wanted) if wanted else None
 
-    return [share(text, refs[0]) for text, refs in zip(completions, references, strict=True)]
+    return [share(text, refs) for text, refs in zip(completions, references, strict=True)]
 
 
 REWARDS: Mapping[str, Reward] = {

@@ -32,7 +32,6 @@ from homestretch.generation.sampling import SamplingConfig
 from homestretch.ops.distillation import jsd, kl, log_law
 from homestretch.ops.logprobs import in_chunks
 from homestretch.policies.load import end_ids
-from homestretch.policies.modes import evaluating
 from homestretch.policies.policy import Policy
 from homestretch.rewards.cache import content_key, model_key
 from homestretch.seeds import fold
@@ -59,16 +58,15 @@ class Rollouts:
         """Eq. 1 and 2, means over the texts. The former is infinite where the policy excludes what the reference
         does not."""
         where = self.batch.mask_BT.bool()
-        with evaluating(policy.trunk):
-            hidden_BTD = states(policy, self.batch)
+        hidden_BTD = states(policy, self.batch)
 
-            def distances(theirs_nD: Tensor, ours_nD: Tensor) -> tuple[Tensor, Tensor]:
-                logp_nV = log_law(self.reference.head(theirs_nD)[:, :vocabulary])
-                logq_nV = log_law(policy.head(ours_nD)[:, :vocabulary])
-                return kl(logp_nV, logq_nV), jsd(logp_nV, logq_nV, beta=0.5)
+        def distances(theirs_nD: Tensor, ours_nD: Tensor) -> tuple[Tensor, Tensor]:
+            logp_nV = log_law(self.reference.head(theirs_nD)[:, :vocabulary])
+            logq_nV = log_law(policy.head(ours_nD)[:, :vocabulary])
+            return kl(logp_nV, logq_nV), jsd(logp_nV, logq_nV, beta=0.5)
 
-            ours_ND = hidden_BTD[where.to(hidden_BTD.device)]
-            parts = in_chunks(distances, self.state_ND.to(ours_ND.device), ours_ND, chunk_rows=policy.chunk_rows)
+        ours_ND = hidden_BTD[where.to(hidden_BTD.device)]
+        parts = in_chunks(distances, self.state_ND.to(ours_ND.device), ours_ND, chunk_rows=policy.chunk_rows)
         sums = [torch.cat([part[i] for part in parts]).double().sum() for i in range(2)]
         return float(sums[0]) / len(self.batch), float(sums[1]) / len(self.batch)
 

@@ -55,20 +55,41 @@ def refuse_other_beta(stage: Stage, name: str, model: str, beta: float) -> None:
 def trained_beta(model: str) -> float | None:
     """The beta, per nat, with which a run of `dpo` or `modpo` made the model in a folder of its run; None where that
     is not known."""
-    stage = maker(Path(model))
-    return stage.config.beta if stage is not None and isinstance(stage.config, ObjectivesConfig) else None
+    made = makers(Path(model))
+    config = made[-1][0].config if made else None
+    return config.beta if isinstance(config, ObjectivesConfig) else None
 
 
-def maker(model: Path) -> Stage | None:
-    """The stage that made the model, of `RUN/model` or `RUN/stages/NN-name/model`; None without such a run."""
-    folder = model.absolute().parent
-    of_stage = folder.parent.name == "stages"
-    file = RunFolder(folder.parent.parent if of_stage else folder).recipe
+def start_of(model: str) -> str | None:
+    """The model that the last stage began with which made the model in a folder of its run; None where that is not
+    known, or no longer there."""
+    match makers(Path(model)):
+        case [*_, (_, before), _]:
+            return before if Path(before).is_dir() else None
+        case [_]:
+            return load_recipe(_run_of(Path(model)).recipe).model_name_or_path
+    return None
+
+
+def makers(model: Path) -> list[tuple[Stage, str]]:
+    """The stages that made the model in `RUN/model` or `RUN/stages/NN-name/model`, in order, each with its own model;
+    none without such a run."""
+    run, folder = _run_of(model), model.absolute().parent
     try:
-        stages = load_recipe(file).stages if file.is_file() else []
+        stages = load_recipe(run.recipe).stages if run.recipe.is_file() else []
     except RecipeError:  # of another version
-        return None
-    trained = [stage for stage in stages if stage.kind in TRAINS_POLICY]
-    if of_stage:
-        trained = [stage for stage in trained if stage.name == folder.name.partition("-")[2]]
-    return trained[-1] if trained else None
+        return []
+    made = [
+        (stage, run.stage(number, stage.name).model)
+        for number, stage in enumerate(stages, start=1)
+        if stage.kind in TRAINS_POLICY
+    ]
+    if folder.parent.name == "stages":
+        names = [own.parent.name for _, own in made]
+        made = made[: names.index(folder.name) + 1] if folder.name in names else []
+    return [(stage, str(own)) for stage, own in made]
+
+
+def _run_of(model: Path) -> RunFolder:
+    folder = model.absolute().parent
+    return RunFolder(folder.parent.parent if folder.parent.name == "stages" else folder)

@@ -79,6 +79,8 @@ STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
     "evaluate": evaluate.run,
     "report": report.run,
 }
+LOOKS = {"evaluate", "report"}
+"""Stages that only look at results."""
 EMPTY = Splits(train=[], validation=[], test=[], description="")
 PACKAGES = ("homestretch", "torch", "transformers", "accelerate", "peft", "datasets", "safetensors")
 
@@ -137,7 +139,7 @@ def refuse_other(run: RunFolder, recipe: Recipe) -> None:
 def _identity(recipe: Recipe) -> dict[str, Any]:
     """What makes two recipes the same run: everything but stages that only look at results."""
     values = recipe.model_dump(mode="json", exclude={"output_dir", "report_to", "push_to_hub", "hub_model_id"})
-    values["stages"] = [s for s in values["stages"] if not {"evaluate", "report"} & set(s)]
+    values["stages"] = [s for s in values["stages"] if not LOOKS & set(s)]
     return values
 
 
@@ -173,13 +175,16 @@ def fingerprint(recipe: Recipe, splits: Splits) -> str:
         for s in (splits.train, splits.validation, splits.test)
         for e in s
     ]
-    models = [name for name in (recipe.model_name_or_path, recipe.reward_model_name_or_path) if name is not None]
-    return str(fold("run", shared, *(model_key(name) for name in models), *texts))
+    hub = {"revision": recipe.model_revision, "trust_remote_code": recipe.trust_remote_code}
+    models = [model_key(recipe.model_name_or_path, **hub)]
+    if recipe.reward_model_name_or_path is not None:
+        models.append(model_key(recipe.reward_model_name_or_path))
+    return str(fold("run", shared, *models, *texts))
 
 
 def outside(stage: Stage, seed: int) -> list[str]:
     """What a stage reads beside the run's own files is made of: the user's functions, and folders that it names."""
-    terms = getattr(stage.config, "rewards", {}).values()
+    terms = [term for name in ("rewards", "golden") for term in getattr(stage.config, name, {}).values()]
     folders = named_models(stage.config, seed)
     if isinstance(stage.config, DistillConfig):
         folders += [stage.config.teacher_name_or_path, *filter(None, [stage.config.oracle_name_or_path])]
@@ -187,7 +192,9 @@ def outside(stage: Stage, seed: int) -> list[str]:
 
 
 def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str) -> None:
-    if not from_first(ranks.is_first() and (_is_done(folder, inputs) or _taken_over(folder, inputs, context.others))):
+    # What looks at results writes beside the stages too.
+    others = [] if stage.kind in LOOKS else context.others
+    if not from_first(ranks.is_first() and (_is_done(folder, inputs) or _taken_over(folder, inputs, others))):
         _execute(context, stage, folder, inputs)
         wait()
     context.folders.pop(stage.kind, None)  # the order is that of the last stage of each kind

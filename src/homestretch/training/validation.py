@@ -19,7 +19,6 @@ from homestretch.metrics.failures import failures
 from homestretch.metrics.rouge import la_rouge, rouge
 from homestretch.ops.reduce import aggregate, denominator
 from homestretch.policies.load import end_ids
-from homestretch.policies.modes import evaluating
 from homestretch.policies.policy import Policy
 from homestretch.training.context import Context
 
@@ -81,8 +80,7 @@ class Validator:
     def nll(self) -> float:
         """Mean of -ln p over the tokens of all references, nats, without dropout."""
         batch = collate(self.rows)
-        with evaluating(self.policy.trunk):
-            logp_BT = self.policy.score(batch, want={"logp"}).logp_BT
+        logp_BT = self.policy.score(batch, want={"logp"}).logp_BT
         assert logp_BT is not None
         return -float(logp_BT.float().cpu()[batch.mask_BT.bool()].mean())
 
@@ -92,7 +90,6 @@ def own_loss(algorithm: Algorithm, models: Models, policy: Policy, batch: Batch 
     """The method's loss of held-out rows as `loss`, without dropout; nothing where there are none."""
     if batch is None:
         return {}
-    with evaluating(policy.trunk):
-        found = algorithm.loss(models, batch.to(policy.device))
+    found = algorithm.loss(models, batch.to(policy.device))
     count = denominator(found.mask, found.average)
     return {"loss": float(aggregate(found.terms, found.mask, average=found.average, denominator=count))}

@@ -22,7 +22,7 @@ from homestretch.progress import say
 from homestretch.rewards.cache import content_key, model_key
 from homestretch.rewards.named import weighted
 from homestretch.training.context import Context
-from homestretch.training.named_models import policies_of, trained_beta
+from homestretch.training.named_models import policies_of, start_of, trained_beta
 from homestretch.training.precomputed import once
 from homestretch.training.reference_logps import reference_logps
 from homestretch.training.stages.pairs import Pairs
@@ -75,7 +75,8 @@ def asked_once(context: Context, config: ObjectivesConfig, name: str, pairs: Pai
     if term.policy is not None:
         model = policies_of(config, context.recipe.seed)[name]
         how, texts = (*context.arithmetic(config), config.beta), [(r.prompt_ids, r.completion_ids) for r in rows]
-        key = content_key(model_key(model), model_key(context.model), how, texts)
+        start = start_of(model) or context.model
+        key = content_key(model_key(model), model_key(start), how, texts)
         make = partial(policy_rewards, context, config, pairs, rows, folder / f"policy-{name}", model)
     else:
         examples = [side(pair, side_name) for side_name in SIDES for pair in pairs.examples]
@@ -111,7 +112,8 @@ def stated_rewards(
 def policy_rewards(
     context: Context, config: ObjectivesConfig, pairs: Pairs, rows: list[TokenizedExample], folder: Path, model: str
 ) -> Tensor:
-    """beta times the log-ratio of each response (N,) under another policy and under the reference, nats.
+    """beta times the log-ratio of each response (N,) under another policy and under the model that it was trained from,
+    nats; where nobody knows that one, under this run's reference.
 
     Raises InputError where that policy reads other tokens.
     """
@@ -122,14 +124,24 @@ def policy_rewards(
         raise InputError(
             f"The policy `{model}` does not read this model's tokens; name one that was trained from the same start."
         )
-    # Of DPO the sign alone counts, which beta does not change.
-    if isinstance(config, MODPOConfig) and trained_beta(model) is None:
-        say(f"modpo: {model} does not say with which beta it was trained; its reward is taken at {config.beta:g}.")
-    logps = reference_logps(context, config, policy, rows, folder, model=model)
-    logp_N = torch.stack([logp.sum() for logp in logps])
+    start, ours = start_of(model), "this run's start"
+    if start is None or trained_beta(model) is None:
+        say(
+            f"{kind_of(config)}: {model} does not say how it was trained; its reward is taken to be {config.beta:g} "
+            f"times its log-ratio to {start or ours}."
+        )
+    logp_N = torch.stack([logp.sum() for logp in reference_logps(context, config, policy, rows, folder, model=model)])
+    before_N = torch.cat([pairs.logp_ref_chosen_N, pairs.logp_ref_rejected_N])
     del trunk, policy
     release()
-    return config.beta * (logp_N - torch.cat([pairs.logp_ref_chosen_N, pairs.logp_ref_rejected_N]))
+    if start is not None and model_key(start) != model_key(context.model):
+        first = context.policy(context.load_trunk(start), None, config)
+        beside = folder.with_name(f"{folder.name}-start")
+        logps = reference_logps(context, config, first, rows, beside, model=start)
+        before_N = torch.stack([logp.sum() for logp in logps])
+        del first
+        release()
+    return config.beta * (logp_N - before_N)
 
 
 def deviations(terms: Mapping[str, ObjectiveTerm], reward_NM: Tensor) -> Tensor:

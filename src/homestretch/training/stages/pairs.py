@@ -59,7 +59,8 @@ def train_on_pairs(
         )
     both = trained + tokenized(context, held_out_of(context, config, trained[0][0]))
     examples, rows = [example for example, _ in both], [row for _, row in both]
-    learner = context.learner(config, kind_of(config), ROLE)
+    # One label for both methods: `modpo` of weight 1 is `dpo`, new weights included.
+    learner = context.learner(config, "dpo", ROLE)
     # The trunk is still as it was loaded: its adapter is off, or in full fine-tuning nothing has been trained yet.
     reference = context.policy(learner.trunk, None, config)
     sides = [row.chosen for row in rows] + [row.rejected for row in rows]
@@ -103,11 +104,12 @@ def tokenized(context: Context, pairs: list[Example]) -> list[tuple[Example, Tok
 def pairs_of(context: Context, config: ObjectivesConfig) -> list[Example]:
     """The data's own pairs, or else the run's negatives, of the chosen failure modes. Raises DataError for none."""
     examples = context.splits.train
+    pairs = examples
     if any("rejected" not in e.columns for e in examples):
-        examples = read_pairs(context.folders["negatives"] / FILE)
-    kept = of_modes(examples, config)
+        pairs = read_pairs(context.folders["negatives"] / FILE)
+    kept = of_modes(known_of(pairs, examples), config)
     if not kept:
-        there = sorted({str(e.columns.get("failure_mode")) for e in examples})
+        there = sorted({str(e.columns.get("failure_mode")) for e in pairs})
         raise DataError(
             f"No pair has one of {kind_of(config)}.failure_modes {config.failure_modes}; there are {', '.join(there)}."
         )
@@ -118,10 +120,27 @@ def held_out_of(context: Context, config: ObjectivesConfig, trained: Example) ->
     """At most `eval_examples` pairs of the validation split: its own, or else those that the run has made, as far as
     they have what objectives may ask of a pair that is trained on."""
     examples = context.splits.validation
+    pairs = examples
     if any("rejected" not in e.columns for e in examples):
-        examples = rows_of(context.folders["negatives"] / HELD_OUT) if "negatives" in context.folders else []
-    there = [e for e in of_modes(examples, config) if trained.columns.keys() <= e.columns.keys()]
+        pairs = rows_of(context.folders["negatives"] / HELD_OUT) if "negatives" in context.folders else []
+    there = [e for e in of_modes(known_of(pairs, examples), config) if trained.columns.keys() <= e.columns.keys()]
     return there[: config.eval_examples]
+
+
+def known_of(pairs: Sequence[Example], examples: Sequence[Example]) -> list[Example]:
+    """Pairs with all that is known of the rows that they were made of, so that a reward is told of a response what it
+    is told of samples: columns, references and what it is about.
+
+    The better response of a pair of the data is no reference, or it would be evidence for itself.
+    """
+    rows = {e.id: e for e in examples}
+
+    def known(pair: Example) -> Example:
+        row = rows[pair.id]
+        references = row.references[1:] if "rejected" in row.columns else row.references
+        return replace(pair, references=references, source=row.source, columns=row.columns | pair.columns)
+
+    return [known(pair) for pair in pairs]
 
 
 def of_modes(pairs: list[Example], config: ObjectivesConfig) -> list[Example]:

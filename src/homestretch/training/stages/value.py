@@ -25,7 +25,6 @@ from homestretch.generation.rollout import with_responses
 from homestretch.generation.sampling import SamplingConfig
 from homestretch.generation.schedule import counted
 from homestretch.policies.load import end_ids
-from homestretch.policies.modes import evaluating
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
 from homestretch.progress import progress
@@ -179,8 +178,7 @@ def rewards_of(rows: Sequence[TokenizedExample]) -> Tensor:
 @torch.no_grad()
 def values(policy: Policy, rows: Sequence[TokenizedExample]) -> Tensor:
     """V of the rows' prompts (N,), without dropout, on the CPU."""
-    with evaluating(policy.trunk):
-        value_N = policy.score(collate(rows), want={"prompt_value"}).prompt_value_B
+    value_N = policy.score(collate(rows), want={"prompt_value"}).prompt_value_B
     assert value_N is not None
     return value_N.cpu()
 
