@@ -87,6 +87,7 @@ def test_a_whole_run_leaves_everything(tmp_path, name):
     run = run_recipe(recipe(tmp_path, name, WHOLE), tmp_path / "run")
     results = json.loads(run.results.read_text())
     assert {"ml_raw", "ml_post", "rl_raw", "rl_post", "ml_raw@t1", "rl_raw@t1"} <= set(results["arms"])
+    assert results["stages"] == {"ml": "sft", "rl": "ppo"}
     assert results["reward_model"] and results["comparisons"] and results["timings"]
     assert run.report.stat().st_size > 10_000
     assert load_recipe(run.recipe) == recipe(tmp_path, name, WHOLE, model=str(tmp_path / f"model-{name}"))
