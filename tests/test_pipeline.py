@@ -104,7 +104,7 @@ def test_a_whole_run_leaves_everything(tmp_path, name):
     assert len(held_out) == 3 and all(min(losses) / 2 < loss < 2 * max(losses) for loss in held_out), "the same measure"
     rewards = [json.loads(line) for line in run.stage_folders()[3].metrics.read_text().splitlines()]
     assert [row["step"] for row in rewards if "eval/reward" in row] == [0, 2, 4]
-    assert "homestretch" in (run.model / "README.md").read_text()
+    assert "in order: `sft`, `negatives`, `reward`, `ppo`. Seed 0;" in (run.model / "README.md").read_text()
 
 
 def test_full_fine_tuning_runs_through_every_stage(tmp_path):
