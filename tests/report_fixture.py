@@ -62,6 +62,7 @@ def make_results(*, n: int = 300, gain: float = 2.3, spread: float = 1.2) -> Res
     return Results(
         dataset=f"builtin/docstrings: 2,400 pairs to train on, 240 to choose by, {n} to report on",
         arms=arms,
+        stages={"ml": "sft", "rl": "ppo"},
         comparisons=_comparisons(arms, n, spread),
         reward_model={
             "irrelevant": RewardMode(n=120, accuracy=0.992, auroc=0.999),

@@ -90,6 +90,7 @@ def test_a_whole_run_leaves_everything(tmp_path, name):
     run = run_recipe(recipe(tmp_path, name, WHOLE), tmp_path / "run")
     results = json.loads(run.results.read_text())
     assert {"ml_raw", "ml_post", "rl_raw", "rl_post", "ml_raw@t1", "rl_raw@t1"} <= set(results["arms"])
+    assert results["stages"] == {"ml": "sft", "rl": "ppo"}
     assert results["reward_model"] and results["comparisons"] and results["timings"]
     assert run.report.stat().st_size > 10_000
     assert load_recipe(run.recipe) == recipe(tmp_path, name, WHOLE, model=str(tmp_path / f"model-{name}"))
@@ -106,7 +107,7 @@ def test_a_whole_run_leaves_everything(tmp_path, name):
     assert len(held_out) == 3 and all(min(losses) / 2 < loss < 2 * max(losses) for loss in held_out), "the same measure"
     rewards = [json.loads(line) for line in run.stage_folders()[3].metrics.read_text().splitlines()]
     assert [row["step"] for row in rewards if "eval/reward" in row] == [0, 2, 4]
-    assert "homestretch" in (run.model / "README.md").read_text()
+    assert "in order: `sft`, `negatives`, `reward`, `ppo`. Seed 0;" in (run.model / "README.md").read_text()
 
 
 def test_full_fine_tuning_runs_through_every_stage(tmp_path):

@@ -22,9 +22,9 @@ from homestretch.results import Arm, Comparison, Environment, Results, Selection
 @pytest.mark.parametrize(
     ("gain", "outcome", "says"),
     [
-        (2.3, "better", "is better than maximum likelihood here: la-ROUGE-L rises from 24.4 to 26.7"),
+        (2.3, "better", "`ppo` is better than `sft` here: la-ROUGE-L rises from 24.4 to 26.7"),
         (0.6, "unclear", "interval −0.6 to +1.8, which includes zero"),
-        (-2.4, "worse", "is worse than maximum likelihood here: la-ROUGE-L falls from 24.4 to 22.0"),
+        (-2.4, "worse", "`ppo` is worse than `sft` here: la-ROUGE-L falls from 24.4 to 22.0"),
     ],
 )
 def test_the_verdict_says_what_the_interval_allows(gain: float, outcome: str, says: str) -> None:
@@ -33,6 +33,21 @@ def test_the_verdict_says_what_the_interval_allows(gain: float, outcome: str, sa
     joint = ", but outputs" if outcome == "worse" else ", and outputs"
     assert f"{joint} that fail a rule fall from 37 % to 14 %." in said.sentence
     assert said.details[0].startswith("Sampled at temperature 1, la-ROUGE-L")
+
+
+@pytest.mark.parametrize(
+    ("stages", "rl", "ml"),
+    [({"ml": "ift", "rl": "dpo"}, "dpo", "ift"), ({"rl": "soup"}, "soup", "ml"), ({}, "rl", "ml")],
+)
+def test_the_verdict_names_the_stages_that_it_is_about(stages: dict[str, str], rl: str, ml: str) -> None:
+    results = make_results().model_copy(update={"stages": stages})
+    said = verdict(results)
+    assert said.sentence.startswith(f"`{rl}` is better than `{ml}` here: ")
+    assert said.details[1].startswith(f"`{rl}` beats `{ml}` with post-processing: ")
+    unclear = verdict(make_results(gain=0.6).model_copy(update={"stages": stages}))
+    assert unclear.sentence.startswith(f"This run does not show a difference between `{rl}` and `{ml}`: ")
+    for part in (said.sentence, *said.details, unclear.sentence, *unclear.details):
+        assert "einforcement" not in part and "likelihood" not in part
 
 
 def test_the_verdict_is_the_same_whichever_way_it_was_compared() -> None:
@@ -77,6 +92,7 @@ def test_no_verdict_says_why() -> None:
     arm = Arm(metrics={"rougeL": measured(20.0, 1.0, 10)})
     assert "not been evaluated" in verdict(None).sentence
     assert "no arm `rl_raw`" in verdict(Results(arms={"ml_raw": arm})).sentence
+    assert "no arm `ml_raw` (the model of `sft` or `ift`)" in verdict(Results(arms={"rl_raw": arm})).sentence
     assert "neither" in verdict(Results(arms={"base": arm})).sentence
     assert "not compared" in verdict(Results(arms={"ml_raw": arm, "rl_raw": arm})).sentence
 

@@ -155,6 +155,8 @@ class Results(File):
     dataset: str = ""
     """One line about the data, as the loader says it."""
     arms: dict[str, Arm] = {}
+    stages: dict[str, str] = {}
+    """The kind of stage that made an arm's model, by how the arm's name begins, such as `ml: sft` and `rl: ppo`."""
     comparisons: list[Comparison] = []
     reward_model: dict[str, RewardMode] = {}
     """By failure mode; `all` is every mode together."""

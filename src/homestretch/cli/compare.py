@@ -24,7 +24,7 @@ def compare(
         typer.Option("--budget", metavar="UNIT=N", help="tokens=N, samples=N or seconds=N; else each its own length."),
     ] = None,
 ) -> None:
-    """Compare recipes on the same data and model, under the same budget.
+    """Compare recipes on the same data and model; with --budget, under the same budget.
 
     Stages that recipes share run once a seed. The same command goes on where it was stopped.
     """

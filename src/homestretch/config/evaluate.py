@@ -13,14 +13,15 @@ PostStep = Literal["end_marker", "tail", "dedupe"]
 
 
 class EvaluateConfig(Config):
-    """Arms of the test prompts: with and without reinforcement learning, raw and post-processed (sheet 2.9)."""
+    """Arms of the test prompts, raw and post-processed (sheet 2.9): `ml`, the model of `sft` (or of `ift`, where there
+    is no `sft`), and `rl`, that of the last other stage that changes what the run answers."""
 
     max_examples: PositiveInt | None = None
     """Test prompts at most; None takes all."""
     sampled: bool = True
     """Also sample every arm at temperature 1 (arms `...@t1`)."""
     baseline: bool = True
-    """Also evaluate the model of maximum likelihood that later stages went on from (arms `ml_...`)."""
+    """Also evaluate the model of `sft` or `ift` (arms `ml_...`)."""
     postprocess: list[PostStep] = ["end_marker", "tail", "dedupe"]
     """Steps of the post-processed arms, in order (sheet 2.9)."""
     la_rouge: Literal["a", "b", "c", "d"] = "a"
@@ -33,7 +34,8 @@ class EvaluateConfig(Config):
     """Rewards of the raw outputs (see rewards), each a metric `rewards/NAME` in its own unit, and their weighted sum
     `reward`; `model` is the run's reward model."""
     score_kl: bool = False
-    """Also measure how far sampled arms are from the model of maximum likelihood (metric `kl`): two more passes."""
+    """Also measure how far sampled arms are from the model of `ml`, or from the recipe's where there is none (metric
+    `kl`): two more passes."""
     metric_for_verdict: str = "la_rougeL"
     """Metric of the verdict in the report."""
     seed: int = Field(0, ge=0)

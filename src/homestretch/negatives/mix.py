@@ -1,4 +1,4 @@
-"""Negatives to preference rows, so mixed that length tells nothing  (sheet 2.2; `peers.md`: length-matched)
+"""Negatives to preference rows, so mixed that length tells nothing  (sheet 2.2)
 
 One class per example by default, uniform over the classes that apply to it. The sheet draws one in each epoch: here
 the draws of several epochs are several classes of an example, in one pass of the reward model, where they share the

@@ -46,7 +46,7 @@ class StageCurves:
 
 
 def arm_series(arm: str, run: int = 0) -> int:
-    """Colour of an arm: 0 for maximum likelihood, one of the others for each run's reinforcement learning."""
+    """Colour of an arm: 0 for `ml`, one of the others for `rl` of each run."""
     return 0 if arm.startswith("ml") else 1 + run % (charts.SERIES - 1)
 
 

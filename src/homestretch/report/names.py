@@ -29,7 +29,6 @@ METRICS = {
     "proxy_jsd": "proxy Jensen-Shannon divergence, nats a text",
     "nll": "negative log-likelihood, nats a token",
 }
-ARMS = {"ml": "maximum likelihood", "rl": "reinforcement learning"}
 SAMPLED = "@t1"
 
 
@@ -53,7 +52,7 @@ def is_sampled(arm: str) -> bool:
 
 
 def partner(arm: str) -> str | None:
-    """The arm that differs from `arm` by the training method only: `rl_raw@t1` <-> `ml_raw@t1`."""
+    """The arm that differs from `arm` by its model only: `rl_raw@t1` <-> `ml_raw@t1`."""
     match = re.fullmatch(r"(ml|rl)_(.+)", arm)
     return f"{'rl' if match[1] == 'ml' else 'ml'}_{match[2]}" if match else None
 

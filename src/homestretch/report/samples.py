@@ -28,7 +28,7 @@ class ArmText:
 
 @dataclass(frozen=True)
 class SampleView:
-    """One prompt as the page shows it; `changed`: reinforcement learning wrote something else."""
+    """One prompt as the page shows it; `changed`: `rl` wrote something else than `ml`."""
 
     id: str
     teaser: str

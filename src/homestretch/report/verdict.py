@@ -1,4 +1,4 @@
-"""The verdict: is the arm of reinforcement learning better than maximum likelihood, and how sure is that?"""
+"""The verdict: is the model of the last stage better than the fine-tuned one, and how sure is that?"""
 
 from __future__ import annotations
 
@@ -74,11 +74,18 @@ def verdict(results: Results | None) -> Verdict:
     return Verdict("none", _why_none(results, metric))
 
 
+def _methods(results: Results) -> tuple[str, str]:
+    """What the models of `ml` and `rl` are called: the stages that made them, where the record has them."""
+    ml, rl = (f"`{results.stages.get(short, short)}`" for short in ("ml", "rl"))
+    return ml, rl
+
+
 def _sentence(results: Results, c: Comparison) -> str:
+    ml, rl = _methods(results)
     claim = {
-        "better": "Reinforcement learning is better than maximum likelihood here",
-        "worse": "Reinforcement learning is worse than maximum likelihood here",
-        "unclear": "This run does not show a difference between reinforcement learning and maximum likelihood",
+        "better": f"{rl} is better than {ml} here",
+        "worse": f"{rl} is worse than {ml} here",
+        "unclear": f"This run does not show a difference between {rl} and {ml}",
         "none": "",
     }[outcome(c)]
     how = " (sampled at temperature 1)" if is_sampled(c.a) else ""
@@ -133,10 +140,11 @@ def _details(results: Results, main: Comparison, sampled: Comparison | None) -> 
         )
     post = find(results, main.a, main.b.replace("_raw", "_post"), main.metric)
     if post and post.b != main.b:
+        ml, rl = _methods(results)
         claim = {
-            "better": "It beats maximum likelihood with post-processing",
-            "worse": "Maximum likelihood with post-processing beats it",
-        }.get(outcome(post), "Against maximum likelihood with post-processing there is no clear difference")
+            "better": f"{rl} beats {ml} with post-processing",
+            "worse": f"{ml} with post-processing beats {rl}",
+        }.get(outcome(post), f"Against {ml} with post-processing there is no clear difference")
         _, digits = _change(results, post)
         details.append(
             f"{claim}: {signed(post.difference, digits)} ({signed(post.low, digits)} to {signed(post.high, digits)}; "
@@ -149,7 +157,7 @@ def _why_none(results: Results, metric: str) -> str:
     bases = {name.split("@")[0] for name in results.arms}
     lacking = [name for name in ("ml_raw", "rl_raw") if name not in bases]
     if len(lacking) == 1:
-        what = "maximum likelihood" if lacking[0] == "ml_raw" else "reinforcement learning"
+        what = {"ml_raw": "the model of `sft` or `ift`", "rl_raw": "the model of another stage"}[lacking[0]]
         return f"There is no arm `{lacking[0]}` ({what}) in this run, so there is nothing to compare."
     if lacking:
         return "This run has neither `ml_raw` nor `rl_raw`; its arms are in the table below."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 
+from homestretch.config.distill import DistillConfig
 from homestretch.config.stages import TRAINS_POLICY
 from homestretch.results import Results
 from homestretch.training.context import Context
+from homestretch.training.named_models import named_models
 from homestretch.writing import write_text
 
 USE = {
@@ -20,6 +22,7 @@ tokenizer, model = AutoTokenizer.from_pretrained("{name}"), AutoModelForSeq2SeqL
 ids = model.generate(**tokenizer({prompt}, return_tensors="pt"), max_new_tokens={length})
 print(tokenizer.decode(ids[0], skip_special_tokens=True))""",
 }
+LOOKS = ("evaluate", "report")
 SHOWN = ("rougeL", "la_rougeL", "chrf", "similarity", "length_ratio")
 
 
@@ -32,7 +35,8 @@ def write_card(context: Context) -> None:
     use = USE[encoder_decoder].format(
         name=recipe.hub_model_id or context.run.model, prompt=prompt, length=recipe.dataset.max_completion_length
     )
-    methods = ", ".join(stage.name for stage in recipe.stages if stage.kind not in ("evaluate", "report"))
+    methods = ", ".join(f"`{stage.name}`" for stage in recipe.stages if stage.kind not in LOOKS)
+    labels = "\nNo human preference labels were used." if _on_pairs_alone(context) else ""
     version = importlib.metadata.version("homestretch")
     text = f"""---
 library_name: transformers
@@ -43,14 +47,12 @@ tags: [homestretch, {", ".join(s.kind for s in recipe.stages if s.kind in TRAINS
 
 # {context.run.path.name}
 
-{recipe.model_name_or_path}, trained further with homestretch {version}: {methods}.
-No human preference labels were used.
+{recipe.model_name_or_path}, trained further with homestretch {version}.{labels}
 
 **Data.** {context.splits.description}
 
-**Method.** Maximum likelihood on the pairs, then (where the recipe has it) reinforcement learning against a reward
-model that was trained on references against made and mined failure modes, with a length term. Seed {recipe.seed}; the
-whole recipe is `recipe.yaml` in the run's folder. LoRA adapters, where used, lie in `adapter/` beside merged weights.
+**Method.** The stages, in order: {methods}. Seed {recipe.seed}; the whole recipe is `recipe.yaml` in the run's folder.
+LoRA adapters, where used, lie in `adapter/` beside merged weights.
 
 {_results(context)}
 ## Use
@@ -61,6 +63,20 @@ whole recipe is `recipe.yaml` in the run's folder. LoRA adapters, where used, li
 """
     # The file may share its bytes with the stage's copy: write_text replaces it rather than writing into it.
     write_text(context.run.model / "README.md", text)
+
+
+def _on_pairs_alone(context: Context) -> bool:
+    """Whether all that was learnt from is pairs of prompt and answer: no rejected answers or rewards in the rows, and
+    no reward, teacher or other model from outside the run, behind which preferences may stand."""
+    recipe = context.recipe
+    configs = [stage.config for stage in recipe.stages if stage.kind not in LOOKS]
+    rewards = [term for config in configs for term in getattr(config, "rewards", {}).values()]
+    return not (
+        recipe.reward_model_name_or_path
+        or any(name in row.columns for row in context.splits.train for name in ("rejected", "reward"))
+        or any(set(reward.sources) - {"local"} for reward in rewards)
+        or any(isinstance(config, DistillConfig) or named_models(config, recipe.seed) for config in configs)
+    )
 
 
 def _results(context: Context) -> str:

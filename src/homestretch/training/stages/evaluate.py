@@ -69,6 +69,7 @@ def write_results(context: Context, config: EvaluateConfig, rows: list[dict[str,
     results = results.model_copy(
         update={
             "dataset": context.splits.description,
+            "stages": arms(context.folders),
             "reward_model": reward_modes(context),
             "baselines": baselines(context),
             "selection": selections(context),
