@@ -70,7 +70,9 @@ MUTANTS = [
         ("own * (1 - weight) * total / rest", "own * (1 - weight) / rest"),
         ("first: weight * total", "first: weight"),
         ("for stage in reversed(recipe.stages):", "for stage in recipe.stages:"),
-        ('own = "rewards/model" if judged else headline', "own = headline"),
+        ('own = "rewards/model" if judged and', 'own = "rewards/model" if False and'),
+        ("judged and MODEL not in terms", "judged"),
+        ("1.0 if isinstance(stage.config, ObjectivesConfig) else share + rest", "share + rest"),
         ("return all(r.find", "return any(r.find"),
         ("if len(set(weights)) < 2", "if len(set(weights)) < 1"),
         ("and {config.without_order}", "and"),
@@ -89,7 +91,19 @@ MUTANTS = [
     *of(
         "training/pipeline",
         "test_soup",
-        ("return functions + [model_key(folder)", "return functions + [str(folder)"),
+        ("contents(term)] + [model_key(folder)", "contents(term)] + [str(folder)"),
+    ),
+    *of(
+        "training/pipeline",
+        "test_pipeline",
+        ('for name in ("rewards", "golden") for', 'for name in ("rewards",) for'),
+        ("models = [model_key(recipe.model_name_or_path, **hub)]", "models = [recipe.model_name_or_path]"),
+    ),
+    *of(
+        "rewards/remembered",
+        "test_pipeline",
+        ("(term.classifier, term.reward_model, term.features)", "(term.reward_model, term.features)"),
+        ("return own + [key for feature in inner for key in contents(feature)]", "return own"),
     ),
     *of(
         "report/front",
@@ -151,6 +165,7 @@ MUTANTS = [
         "training/pipeline",
         "test_compare",
         ('record.status == "done" and record.inputs.get("hash") == inputs:', "False:"),
+        ("others = [] if stage.kind in LOOKS else context.others", "others = context.others"),
     ),
     *of("verbs/compare", "test_compare", ("if method.name not in errors:", "if True:")),
     *of(

@@ -58,7 +58,7 @@ def test_a_policy_as_a_reward_is_its_log_ratio_to_the_start(tmp_path: Path, caps
     t5 = recipe(tmp_path, "t5", [{"dpo": {**SMALL, "beta": 0.2, "max_steps": 1}}], rejected=rejected)
     strange = str(run_recipe(t5, tmp_path / "t5-run").path / "model")
     wrong = made(tmp_path, {**settings, "rewards": {"other": {"policy": strange, "weight": 0.5}}})
-    with pytest.raises(InputError, match=r"does not read this model's tokens; name one that was trained from the same"):
+    with pytest.raises(InputError, match=r"does not read this model's tokens; name one with the same tokenizer"):
         run_recipe(wrong, tmp_path / "strange")
 
 

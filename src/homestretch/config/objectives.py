@@ -31,8 +31,9 @@ class ObjectiveTerm(RewardTerm):
     weight: float = Field(ge=0, le=1)
     """The objective's share; all shares sum to 1."""
     policy: SeededName | None = None
-    """A model that was trained from the same start by DPO on pairs of this objective, at the same beta: the reward is
-    beta times the log-ratio of its probabilities to those of the start. `{seed}` stands for the run's seed."""
+    """A model that was trained by DPO on pairs of this objective, at the same beta: the reward is beta times the
+    log-ratio of its probabilities to those of the model that it was trained from. `{seed}` stands for the run's
+    seed."""
 
     @property
     def sources(self) -> list[str]:

@@ -121,9 +121,7 @@ def policy_rewards(
     policy = context.policy(trunk, None, config)
     most = max(max([*row.prompt_ids, *row.completion_ids]) for row in rows)
     if policy.vocabulary <= most or trunk.is_encoder_decoder != bool(context.config.is_encoder_decoder):
-        raise InputError(
-            f"The policy `{model}` does not read this model's tokens; name one that was trained from the same start."
-        )
+        raise InputError(f"The policy `{model}` does not read this model's tokens; name one with the same tokenizer.")
     start, ours = start_of(model), "this run's start"
     if start is None or trained_beta(model) is None:
         say(
