@@ -40,9 +40,9 @@ MUTANTS = [
         "test_front_metric",
         ("(value_MK[:, None] > value_MK[None]).any(-1)", "(value_MK[:, None] > value_MK[None]).all(-1)"),
         ("value_MK.min(0)", "value_MK.max(0)"),
-        ("edge_MK[order[: i + 1], :-1]", "edge_MK[order[:i], :-1]"),
+        ("edge_MK[: i + 1, :-1]", "edge_MK[:i, :-1]"),
+        ("np.maximum.accumulate(edge_MK[:, 0])", "edge_MK[:, 0]"),
         ("(edge_MK > 0).all(1)", "(edge_MK > 0).any(1)"),
-        ("return float(edge_MK.max())", "return float(edge_MK.sum())"),
     ),
     *of(
         "metrics/front",

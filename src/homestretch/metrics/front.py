@@ -75,19 +75,18 @@ def nondominated(value_MK: Floats) -> np.ndarray:
 
 
 def hypervolume(value_MK: Floats, reference_K: Floats) -> float:
-    """Volume that the points cover above the reference; slices along the last objective, from the top down."""
+    """Volume that the points cover above the reference, in two objectives or more; slices along the last one, from the
+    top down."""
     edge_MK = value_MK - reference_K
     edge_MK = edge_MK[(edge_MK > 0).all(1)]
     if not len(edge_MK):
         return 0.0
-    if edge_MK.shape[1] == 1:
-        return float(edge_MK.max())
-    order = np.argsort(-edge_MK[:, -1], kind="stable")
-    heights = [*edge_MK[order, -1], 0.0]
-    zero = np.zeros(edge_MK.shape[1] - 1)
-    slices = (
-        (heights[i] - heights[i + 1]) * hypervolume(edge_MK[order[: i + 1], :-1], zero)
-        for i in range(len(order))
-        if heights[i] > heights[i + 1]
-    )
-    return float(sum(slices))
+    if edge_MK.shape[1] > 2:
+        edge_MK = edge_MK[nondominated(edge_MK)]
+    edge_MK = edge_MK[np.argsort(-edge_MK[:, -1], kind="stable")]
+    if edge_MK.shape[1] == 2:
+        below_M = np.maximum.accumulate(edge_MK[:, 0])
+    else:
+        zero = np.zeros(edge_MK.shape[1] - 1)
+        below_M = np.array([hypervolume(edge_MK[: i + 1, :-1], zero) for i in range(len(edge_MK))])
+    return float(-np.diff(edge_MK[:, -1], append=0.0) @ below_M)
