@@ -142,6 +142,7 @@ def test_what_makes_no_front(recipe: Recipe, weights: list[float], sentence: str
     [
         (["la_rougeL"], "A front needs two objectives at least, as in"),
         (["la_rougeL", "la_rougeL"], "A front needs two objectives at least, as in"),
+        (["la_rougeL", "rouge1", "la_rougeL"], "The objective `la_rougeL` is named twice and would count twice"),
         (["la_rougeL", "rewards/concize"], "`rewards/concize` can be no objective.*; did you mean `rewards/concise`?"),
         (["la_rougeL", "rewards/silent"], "`rewards/silent` can be no objective"),
         (["la_rougL", "rewards/concise"], "`la_rougL` can be no objective.*; did you mean `la_rougeL`?"),

@@ -80,10 +80,12 @@ def compare(
 
 
 def check_objectives(objectives: Sequence[str], evaluation: EvaluateConfig) -> None:
-    """Raise RecipeError unless there are two objectives at least, and the evaluation measures each and says which
-    direction is better."""
+    """Raise RecipeError unless there are two objectives at least, each named once, and the evaluation measures each and
+    says which direction is better."""
     if len(set(objectives)) < 2:
         raise RecipeError("A front needs two objectives at least, as in `--objectives la_rougeL,rewards/concise`.")
+    if twice := next((key for key in objectives if list(objectives).count(key) > 1), None):
+        raise RecipeError(f"The objective `{twice}` is named twice and would count twice; name each once.")
     rewards = [name for name, term in evaluation.rewards.items() if term.weight]
     plain = [*TEXT_METRICS, *(["reward"] if rewards else [])]
     plain += [REWARDS + name for name in rewards] + [FAILURES + name for name in (*RULES, "any")]
