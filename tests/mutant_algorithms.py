@@ -181,8 +181,9 @@ MUTANTS = [
         "algorithms/reward_model",
         "test_reward_model",
         ("batch.chosen.joined(batch.rejected)", "batch.rejected.joined(batch.chosen)"),
-        ('"classifier": bce_reward_loss', '"classifier": pairwise_reward_loss'),
-        ("LOSSES[self.kind](chosen_B, rejected_B)", "LOSSES[self.kind](rejected_B, chosen_B)"),
+        ('if kind == "classifier":', 'if kind != "classifier":'),
+        ("reward_terms(self.kind, chosen_B, rejected_B,", "reward_terms(self.kind, rejected_B, chosen_B,"),
+        ("rejected_B, batch.margin_B)", "rejected_B, None)"),
         ("(chosen_B > rejected_B)", "(chosen_B < rejected_B)"),
     ),
 ]
