@@ -15,6 +15,7 @@ MUTANTS = [
         ("(q_BTK - b_BT[..., None]).detach()", "q_BTK - b_BT[..., None]"),
         ("(logp_BTK - logp_old_BTK.detach()).exp()", "(logp_BTK - logp_old_BTK).exp()"),
         ("return -(weight_BTK * clipped", "return -(clipped"),
+        ("adv_BTK=adv_BTK * drawn_BT[..., None]", "adv_BTK=adv_BTK"),
         ("reward_B - others_mean(", "reward_B + others_mean("),
         ("token_rewards(centred_B, mask_BT) - self", "token_rewards(centred_B, mask_BT) + self"),
         ("whiten(adv_BT, mask_BT)\n", "whiten(adv_BT, torch.ones_like(mask_BT))\n"),
