@@ -124,7 +124,7 @@ MUTANTS = [
     *of(
         "metrics/compare",
         "test_ranking",
-        ("if all(prompt in other for other in places)", "if prompt in places[-1]"),
+        ("if all(id_ in other for other in places)", "if id_ in places[-1]"),
         ("signs = [1 if better(key) else -1 for key in keys]", "signs = [1 for key in keys]"),
         ("if not any(np.isnan(t.columns[key].rows_NK[i, 0]) for key in keys)", "if True"),
     ),

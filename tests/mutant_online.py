@@ -76,7 +76,7 @@ MUTANTS = [
         ),
         ("[cued(e, prompt_suffix) for e in examples]", "examples"),
     ),
-    *of("verbs/generate", "test_generate", ("[cued(e, prompt_suffix) for e in examples_of", "[e for e in examples_of")),
+    *of("verbs/generate", "test_generate", ("[cued(e, prompt_suffix) for e in with_own", "[e for e in with_own")),
     *of(
         "generation/vllm_engine",
         "test_vllm",

@@ -135,7 +135,7 @@ MUTANTS = [
         ("[*train, *held_out] if all_pairs else held_out", "[*train, *held_out]"),
         ("if margin < 0)", "if margin > 0)"),
         ("wrong[:SHOWN]", "wrong[-SHOWN:]"),
-        ("for p in pairs] for name in SIDES)", "for p in pairs] for name in SIDES[::-1])"),
+        ("for p in pairs] for name in SIDES\n", "for p in pairs] for name in SIDES[::-1]\n"),
     ),
     *of(
         "verbs/features",

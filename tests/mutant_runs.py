@@ -81,4 +81,36 @@ MUTANTS = [
     *of("data/records", "test_records", ("rest += [*part, *part.values()]", "rest += [*part]")),
     *of("data/docstrings", "test_docstrings", ("if first == _digest(lines) else None", "if first else None")),
     *of("config/yaml", "test_yaml", ('if tag := getattr(event, "tag", None):', "if tag := None:")),
+    *of(
+        "data/prompts",
+        "test_prompts",
+        ("if rest.startswith(content) else", "if False else"),
+        ("if end is None else end", "if not end else end"),
+    ),
+    *of("training/needs", "test_stored_rewards", ("and not splits.test:", "and False:")),
+    *of("training/stages/negatives", "test_given_pairs", ("pairs(validation, None)", "pairs(validation, kept)")),
+    *of(
+        "training/stages/best_of",
+        "test_best_of",
+        ("if context.model == context.recipe.model_name_or_path:", "if not context.folders:"),
+    ),
+    *of("training/ahead", "test_ahead", ("if v is not None]", "if k == 'where']")),
+    *of(
+        "metrics/rouge",
+        "test_text_metrics",
+        ("[a-z0-9]+|{CHARACTER}|", "[a-z0-9]+|"),
+    ),
+    *of(
+        "metrics/compare",
+        "test_evaluate",
+        ("        block = _by_prompt(block, table, np.flatnonzero(keep))\n", ""),
+        ("(_by_prompt(block, a, rows_a[keep]) for block in (first, second))", "(first, second)"),
+        ("    block = _by_prompt(block, next(iter(tables.values())), cells[0][1])\n", ""),
+    ),
+    *of(
+        "evaluate",
+        "test_evaluate",
+        ('str(row.get("source") or "").strip()', '""'),
+        ("if len(set(table.prompts)) == len(rows):", "if len(table.ids) == len(rows):"),
+    ),
 ]

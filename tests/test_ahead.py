@@ -19,7 +19,7 @@ from homestretch.generation.sampling import SamplingConfig
 from homestretch.generation.schedule import Sample
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
-from homestretch.rewards.named import NamedReward, load_rewards, of_samples
+from homestretch.rewards.named import NamedReward, ask, load_rewards, of_samples
 from homestretch.training import ahead as module
 from homestretch.training.ahead import Ahead, AskedAhead, elsewhere
 
@@ -97,10 +97,22 @@ def test_what_was_not_asked_ahead_is_asked_when_it_is_due_and_nothing_is_kept() 
 
     reward = AskedAhead(counting)
     reward.begin((EXAMPLES[1], "none", True))
-    columns = {"where": ["file:0", "file:1"], "terminated": [True, True], "other": [1, 2]}
     for _ in range(2):
-        assert reward(["p0", "p1"], ["abc", "none"], **columns) == [3.0, None]
+        assert ask(reward, EXAMPLES[:2], ["abc", "none"], [True, True]) == [3.0, None]
     assert calls == [["none"], ["abc"], ["abc", "none"]]
+
+
+def test_rows_of_one_line_have_rewards_of_their_own() -> None:
+    def of_prompt_and_references(prompts, completions, **columns):
+        return [float(p[1:]) + len(refs[0]) for p, refs in zip(prompts, columns["references"], strict=True)]
+
+    rows = [("p0", "a"), ("p1", "a"), ("p1", "bcd")]
+    examples = [example_from_row({"prompt": p, "completion": c}, where="rows.json:1") for p, c in rows]
+    examples.append(example_from_row({"prompt": "p2", "completion": "a", "margin": 1.0}, where="rows.json:1"))
+    reward = AskedAhead(of_prompt_and_references)
+    for example in examples:
+        reward.begin((example, "the same", True))
+    assert ask(reward, examples, ["the same"] * 4, [True] * 4) == [1.0, 2.0, 4.0, 3.0]
 
 
 def test_what_a_reward_raises_is_raised_when_it_is_due() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import tiny
 import torch
 from offline_runs import SFT, recipe
 
@@ -14,10 +16,12 @@ from homestretch.evaluate import read_rows
 from homestretch.generation.engine import Sample
 from homestretch.metrics.sentences import words
 from homestretch.ops.best_of import best_of_kl
+from homestretch.policies.trunk import Trunk
 from homestretch.results import Results, RunFolder
 from homestretch.training import checkpoint
 from homestretch.training.best_of import sample_at, samples_of, stored, tell_scales
 from homestretch.training.pipeline import run_recipe
+from homestretch.training.stages import best_of
 
 EVALUATE = {"evaluate": {"metrics": ["rougeL", "kl"], "score_kl": True, "rewards": {"concise": 1.0}}}
 
@@ -57,6 +61,19 @@ def test_a_reward_that_decides_alone_is_named(capsys: pytest.CaptureFixture[str]
     tell_scales(BestOfConfig(num_samples=2, rewards={"concise": 0.1, "coverage": 0.9}), reward_NKM)
     tell_scales(BestOfConfig(num_samples=2, rewards={"concise": 1.0, "coverage": 0.0}), reward_NKM)
     assert capsys.readouterr().err == ""
+
+
+def test_the_recipes_own_model_is_written_whatever_ran_before(tmp_path: Path) -> None:
+    model = Trunk(tiny.build("llama"))
+    context = SimpleNamespace(
+        folders={"negatives": tmp_path / "01-negatives"},
+        model="builtin/of-a-name",
+        recipe=SimpleNamespace(model_name_or_path="builtin/of-a-name"),
+        tokenizer=tiny.tokenizer(),
+        load_trunk=lambda: model,
+    )
+    best_of.run(context, BestOfConfig(num_samples=2, rewards={"concise": 1}), tmp_path)
+    assert (tmp_path / "model" / "model.safetensors").is_file()
 
 
 def outputs(run: RunFolder, arm: str) -> list[str]:

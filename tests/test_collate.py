@@ -107,6 +107,8 @@ def test_pairs_share_the_prompt_and_know_the_failure():
     batch = collate_pairs(pairs(row, row | {"failure_mode": "shuffled"}), failure_modes=["shuffled", "copy"])
     assert batch.failure_mode_B.tolist() == [1, 0] and batch.margin_B.tolist() == [1, 1] and len(batch) == 2
     assert collate_pairs([pair]).failure_mode_B is None
+    bare = {k: v for k, v in row.items() if k != "margin"}
+    assert collate_pairs(pairs(row, bare)).margin_B.tolist() == [1, 0], "no margin is a margin of 0"
 
 
 def test_a_worse_response_may_lack_its_end():

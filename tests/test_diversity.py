@@ -10,6 +10,7 @@ from homestretch.metrics.diversity import distinct_n, repeated_share
 
 
 def test_by_hand():
+    assert distinct_n(["你好你好"]) == pytest.approx(2 / 3)  # 你好, 好你, 你好
     # bigrams: a b, b c | a b -> 2 distinct of 3
     assert distinct_n(["a b c", "A b"]) == pytest.approx(2 / 3)
     assert distinct_n(["a b c", "A b"], 1) == pytest.approx(3 / 5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from homestretch.errors import DataError, InputError, RecipeError
-from homestretch.evaluate import DEFAULT_COMPARISONS, evaluate_rows, read_rows
+from homestretch.evaluate import DEFAULT_COMPARISONS, evaluate_rows, front_rows, rank_rows, read_rows
 from homestretch.metrics import METRICS
 from homestretch.metrics.bleu import corpus_bleu
 from homestretch.metrics.diversity import distinct_n
@@ -34,7 +34,7 @@ def sample_rows(arms=("ml_raw", "rl_raw", "rl_raw@t1", "ml_raw@t1"), n=20, sampl
                 ]
                 rows.append(
                     {
-                        "id": f"p{i}", "arm": arm, "prompt": "x", "references": [" ".join(reference)],
+                        "id": f"p{i}", "arm": arm, "prompt": f"x{i}", "references": [" ".join(reference)],
                         "source": " ".join(WORDS), "text": " ".join(kept), "terminated": rng.random() < 0.9,
                         "tokens": 5 + rng.randrange(3), "reward": rng.random(),
                     }
@@ -122,7 +122,7 @@ def test_bleu_is_tested_by_swapping_outputs():
 def test_bleu_is_smoothed_by_the_counts_of_the_whole_corpus():
     row = sample_rows(("ml_raw",), n=1)[0]
     texts, reference = ["a b c x d", "d c b a e"], "a b c d e f"  # no 4-gram in common
-    rows = [{**row, "id": text, "text": text, "references": [reference]} for text in texts]
+    rows = [{**row, "id": text, "prompt": text, "text": text, "references": [reference]} for text in texts]
     measured = evaluate_rows(rows, metrics=["bleu"]).arms["ml_raw"].metrics["bleu"]
     assert measured.value == pytest.approx(corpus_bleu(texts, [[reference]] * 2))
 
@@ -146,6 +146,47 @@ def test_several_outputs_of_a_prompt_are_one_observation():
     for key in ("rougeL", "bleu"):  # repeating every output adds no evidence
         ours, theirs = fourfold.metrics[key], single.metrics[key]
         assert (ours.value, ours.low, ours.high) == pytest.approx((theirs.value, theirs.low, theirs.high))
+
+
+def test_rows_of_a_prompt_with_ids_of_their_own_are_one_observation():
+    single = sample_rows(("ml_raw", "rl_raw"), n=12)
+    fourfold = [{**row, "id": f"{row['id']} {k}"} for row in single for k in range(4)]
+    metrics = [key for key in (*TEXT_METRICS, "reward") if key != "distinct2"]  # the repeated is less diverse
+    ours, theirs = (evaluate_rows(rows, metrics=metrics) for rows in (fourfold, single))
+    for arm, measured in theirs.arms.items():
+        assert ours.arms[arm].metrics.keys() == measured.metrics.keys()
+        for key, there in measured.metrics.items():
+            here = ours.arms[arm].metrics[key]
+            assert (here.value, here.low, here.high, here.n) == pytest.approx((there.value, there.low, there.high, 12))
+        assert {m.n for m in ours.arms[arm].failure_modes.values()} == {12}
+    assert len(ours.comparisons) == len(theirs.comparisons) > 10
+    for here, there in zip(ours.comparisons, theirs.comparisons, strict=True):
+        assert here.model_dump() == pytest.approx(there.model_dump())
+    assert rank_rows(fourfold, "rougeL")[1].p_best == pytest.approx(rank_rows(single, "rougeL")[1].p_best)
+    keys = ["rougeL", "failures/any"]
+    volumes = [front_rows(rows, keys)[1].volume for rows in (fourfold, single)]
+    assert tuple(volumes[0]) == pytest.approx(tuple(volumes[1]))
+
+
+def test_prompts_differ_by_what_they_are_about_too_and_without_one_by_id():
+    rows = [{**row, "prompt": "Summarise."} for row in sample_rows(("ml_raw",), n=6)]
+    about = [{**row, "source": f"{row['source']} {row['id']}"} for row in rows]
+    bare = [{k: v for k, v in row.items() if k != "prompt"} for row in rows]
+    found = [evaluate_rows(some, metrics=["rougeL"]).arms["ml_raw"].metrics["rougeL"].n for some in (rows, about, bare)]
+    assert found == [1, 6, 6]
+
+
+def test_arms_are_paired_by_id_within_a_prompt():
+    good, bad = "river bridge", "stone water"
+    rows = [
+        {**row, "arm": arm, "id": name, "references": [reference], "text": good}
+        for row in sample_rows(("ml_raw",), n=1)
+        for arm, name, reference in [("rl_raw", "1", good), ("rl_raw", "2", bad), ("ml_raw", "1", good)]
+    ]
+    results = evaluate_rows(rows, metrics=["rougeL"])
+    assert [results.arms[arm].metrics["rougeL"].value for arm in ("rl_raw", "ml_raw")] == [50, 100]
+    (rouge_l,) = [c for c in results.comparisons if c.metric == "rougeL"]
+    assert (rouge_l.difference, rouge_l.n) == (0, 1), "only what both have answered"
 
 
 def test_several_outputs_of_a_prompt_are_averaged_where_a_metric_applies():

@@ -46,6 +46,16 @@ def test_each_rule_sees_its_failure(rule, text):
     assert rule in broken(text)
 
 
+def test_copies_and_lengths_are_counted_in_characters_where_no_spaces_are_written():
+    source, reference = "委员会五月在镇上开会、决定在莱茵河上建一座新桥。", "镇上将建一座新桥。"
+    assert "copy" in broken("委员会五月在镇上开会。", source=source, references=[reference])
+    assert "too_long" in broken(
+        "镇上将在莱茵河上为全体居民建一座又大又漂亮的新桥。", source=source, references=[reference]
+    )
+    assert "too_short" in broken("新桥。", source=source, references=[reference])
+    assert not {"copy", "too_long", "too_short"} & broken("镇上、会建一座桥。", source=source, references=[reference])
+
+
 def test_references_are_evidence_as_the_source_is():
     text = "Planners want another crossing near Basel."
     assert {"irrelevant", "unsupported"} <= broken(text, source="Nothing.", references=["Some other words here."])

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny
 
+from homestretch.config.negatives import NegativesConfig
 from homestretch.config.recipe import load_recipe
 from homestretch.config.reward import RewardConfig
 from homestretch.data.records import Example, example_from_row
+from homestretch.data.sources import Splits
 from homestretch.errors import DataError
+from homestretch.negatives import Negative
 from homestretch.training.needs import row_check
-from homestretch.training.stages.negatives import given_pairs
+from homestretch.training.stages.negatives import FILE, HELD_OUT, given_pairs, write_negatives
 from homestretch.training.stages.reward import read_pairs, split_pairs
 from homestretch.writing import write_rows
 
@@ -48,6 +54,23 @@ def test_pairs_of_one_prompt_are_on_one_side() -> None:
     assert len({row.prompt for row in held}) == 3
     assert {row.prompt for row in train}.isdisjoint(row.prompt for row in held)
     assert len(train) + len(held) == 40
+
+
+def test_mined_failures_of_training_prompts_are_none_of_validation_prompts_with_the_same_ids(tmp_path: Path) -> None:
+    def rows(split: str) -> list[Example]:
+        return [
+            example_from_row({"id": f"{i}", "prompt": f"{split} {i}", "completion": "red blue"}, where=f"{split}:{i}")
+            for i in range(3)
+        ]
+
+    splits = Splits(train=rows("train"), validation=rows("validation"), test=[], description="")
+    context = SimpleNamespace(splits=splits, tokenizer=tiny.tokenizer())
+    kept = {"1": [Negative("green", "mined")]}
+    config = NegativesConfig(classes=["random", "mined"], classes_per_example="all", held_out="random")
+    write_negatives(context, config, tmp_path, kept, seed=0)
+    made, held_out = ([json.loads(x) for x in (tmp_path / n).read_text().splitlines()] for n in (FILE, HELD_OUT))
+    assert [row["prompt"] for row in made if row["failure_mode"] == "mined"] == ["train 1"]
+    assert len(held_out) == 3 and {row["failure_mode"] for row in held_out} == {"random"}
 
 
 def test_a_given_pair_of_equal_sides_is_refused_before_the_model_is_loaded() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from homestretch.errors import RecipeError
 from homestretch.metrics.postprocess import STEPS, dedupe, end_marker, postprocess, postprocess_row, tail
-from homestretch.metrics.sentences import is_finished, sentences
+from homestretch.metrics.sentences import counted_words, is_finished, sentences, words
 
 SHEET = "A b. C d. A b. E f"
 
@@ -61,6 +61,11 @@ def test_dedupe_sees_through_case_and_punctuation_and_keeps_layout_without_dupli
 )
 def test_sentences(text, expected):
     assert sentences(text) == expected
+
+
+def test_vowel_signs_belong_to_their_words():
+    assert words("हिन्दी l'été") == counted_words("हिन्दी l'été") == ("हिन्दी", "l'été")
+    assert counted_words("你好 x_y") == ("你", "好", "x_y")
 
 
 def test_is_finished():

@@ -68,13 +68,17 @@ IDS = [[1, 4, 2], [3], [0, 2]]
 REWARDS = [1.0, -0.5, 2.0]
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
 @pytest.mark.parametrize("kl", ["off", "fixed"])
-def test_lookahead_over_the_sampled_token_alone_is_the_one_step_error(kl: str) -> None:
-    """k = 1 with baseline `value` equals R1 with lam = 0, in value and gradient, also away from ratio 1."""
-    results = []
+def test_lookahead_over_the_sampled_token_alone_is_the_one_step_error(kl: str, elsewhere: bool) -> None:
+    """k = 1 with baseline `value` equals R1 with lam = 0, in value and gradient, also away from ratio 1, and where
+    another engine drew the tokens with other probabilities."""
+    results, made = [], responses(IDS)
+    if elsewhere:
+        made = replace(made, logp_drawn_BT=torch.tensor([[-0.5, -2.0, -1.0], [-3.0, 0, 0], [-1.5, -0.7, 0]]).double())
     for changes in ({"lam": 0.0}, {"lookahead_k": 1}):
         policy, reference = table(), table(seed=1)
-        models = models_of(policy, responses(IDS), REWARDS, reference)
+        models = models_of(policy, made, REWARDS, reference)
         algorithm, rollout, _ = collected(models, kl=kl, gamma=0.9, **changes)
         assert (rollout.candidate_BTK is None) == (changes == {"lam": 0.0})
         with torch.no_grad():

@@ -58,6 +58,24 @@ def test_an_answer_that_repeats_the_question_is_found_where_it_stands():
     assert t.decode(completion_ids("hi", [USER], t)) == "hi<|end|>"
 
 
+@pytest.mark.parametrize("answer", ["d", "end", "", " ", "e d"])
+def test_an_answer_that_stands_in_the_end_mark_too_is_found_where_it_stands(answer):
+    t = tokenizer(template=CHAT)
+    assert t.decode(completion_ids(answer, [USER], t)) == f"{answer.strip()}<|end|>"
+    spaced = tokenizer(template=CHAT.replace("|>{{", "|> {{"))
+    assert spaced.decode(completion_ids(answer, [USER], spaced)).replace(" ", "") == f"{answer.replace(' ', '')}<|end|>"
+
+
+def test_an_answer_behind_what_the_template_adds_is_found():
+    t = tokenizer(template=CHAT.replace("{{ m['content']", "{{ 'so: ' if m['role'] == 'assistant' }}{{ m['content']"))
+    assert t.decode(completion_ids("yo", [USER], t)) == "so: yo<|end|>"
+
+
+def test_the_end_mark_may_be_the_first_token_of_the_vocabulary():
+    t = tokenizer(template=CHAT.replace("<|end|>", SPECIALS[0]))
+    assert completion_ids("yo", [USER], t)[-1] == 0
+
+
 def test_a_template_without_end_mark_takes_the_tokenizers():
     t = tokenizer(template=NO_END)
     assert t.decode(completion_ids(ANSWER, [USER], t)) == "yo</s>"

@@ -57,7 +57,8 @@ def test_the_loss_is_that_of_the_definition_and_reaches_trunk_and_head(kind: Lit
     trunk = Trunk(tiny.build(name))
     trunk.add_head("reward", zero=False)
     policy = Policy(trunk, None, budget=1000)
-    pairs = PairBatch(chosen=batch_of(), rejected=batch_of(PROMPTS, WORSE))
+    margins = [0.0, 1.5, -0.5]
+    pairs = PairBatch(chosen=batch_of(), rejected=batch_of(PROMPTS, WORSE), margin_B=torch.tensor(margins))
     terms = RewardModelling(kind).loss(Models(policy=policy), pairs)
     loss = aggregate(terms.terms, terms.mask, average=terms.average, denominator=denominator(terms.mask, terms.average))
 
@@ -67,8 +68,11 @@ def test_the_loss_is_that_of_the_definition_and_reaches_trunk_and_head(kind: Lit
 
     plus = [alone(p, r) for p, r in zip(PROMPTS, RESPONSES, strict=True)]
     minus = [alone(p, r) for p, r in zip(PROMPTS, WORSE, strict=True)]
-    definition = reference.bce if kind == "classifier" else reference.pairwise
-    expected = sum(definition(p, [m]) for p, m in zip(plus, minus, strict=True)) / 3
+    sides = zip(plus, minus, margins, strict=True)
+    each = [
+        reference.bce(p, [m]) if kind == "classifier" else reference.pairwise(p, [m], wanted) for p, m, wanted in sides
+    ]
+    expected = sum(each) / 3
     assert float(loss.detach()) == pytest.approx(expected, abs=1e-4)
     accuracy, margin = (terms.diagnostics[key][0].tolist() for key in ("accuracy", "margin"))
     assert accuracy == [float(p > m) for p, m in zip(plus, minus, strict=True)]

@@ -177,6 +177,15 @@ def test_a_need_that_nobody_provides_is_refused_before_anything_runs() -> None:
         needs(["sft", "negatives", "reward", "wbc"], examples([0.1, None]))
 
 
+def test_an_evaluation_without_test_rows_is_refused_before_anything_runs() -> None:
+    rows, recipe = examples([None, None]), load_recipe({"stages": ["sft", "evaluate", "report"]})
+    check_needs(recipe, Splits(rows, [], rows[:1], ""))
+    with pytest.raises(
+        InputError, match=r"^The stage `evaluate` has no test rows to measure on: .*dataset\.split\.test"
+    ):
+        check_needs(recipe, Splits(rows, rows, [], ""))
+
+
 @pytest.mark.parametrize(
     ("term", "says"),
     [

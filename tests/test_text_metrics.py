@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nltk.stem.porter import PorterStemmer
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenize import tokenize
 
 from homestretch.metrics.base import Outputs
 from homestretch.metrics.rouge import (
@@ -66,6 +68,36 @@ def test_identical_text_scores_100_and_every_score_is_within_bounds(text, other)
         assert 0 <= plain <= 100
         assert all(0 <= x <= plain + 1e-9 for x in adjusted)
         assert adjusted[1] <= adjusted[0] + 1e-9
+
+
+def test_latin_text_has_the_words_of_the_published_package():
+    for code in range(0x250):
+        text = f"Running a{chr(code)}b {chr(code)}running"
+        assert list(rouge_words(text)) == tokenize(text, None)
+        assert list(rouge_words(text, stem=True)) == tokenize(text, PorterStemmer())
+    for word in ("ﬁne", "\uff26\uff55\uff4c\uff4c", "\U0001d400bold", "ẞtraße", "cafe\u0301s", "Ⱡ ꜩ \uab32 ᴀ ʰ"):
+        assert list(rouge_words(word)) == tokenize(word, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Привет, мир! 3 дня", "привет мир 3 дня"),
+        ("हिन्दी भाषा।", "हिन्दी भाषा"),  # vowel signs belong to their word
+        ("مرحبا بالعالم", "مرحبا بالعالم"),
+        ("한국어 문장", "한국어 문장"),
+        ("你好、GPT2世界。", "你 好 gpt2 世 界"),
+        ("カタカナ、ひらがな", "カ タ カ ナ ひ ら が な"),
+        ("ที่นี่", "ที่ นี่"),
+        ("ລາວ ខ្មែរ မြန်", "ລ າ ວ ខ្ មែ រ မြ န်"),
+        ("ж_ш", "ж ш"),
+    ],
+)
+def test_letters_of_other_scripts_are_words(text, words):
+    assert rouge_words(text) == rouge_words(text, stem=True) == tuple(words.split())
+    assert la_rouge(text, [text]) == 100
+    assert la_rouge(text, ["nothing of it"]) == 0
+    assert length_ratio(text, [text]) == copy_rate(text, text) == 1
 
 
 def test_rouge_by_hand():

@@ -15,6 +15,7 @@ from homestretch.costs.shape import Shape
 from homestretch.costs.time import Machine
 from homestretch.data.sources import examples_of
 from homestretch.errors import DataError, InputError
+from homestretch.evaluate import evaluate_rows
 from homestretch.results import Results
 from homestretch.verbs.doctor import doctor
 from homestretch.verbs.estimates import estimate, numbers_of, seconds_needed, unchecked, work_of
@@ -60,6 +61,16 @@ def test_generate_takes_every_row_and_answers_are_not_needed(model: str, tmp_pat
     assert all(row["tokens"] <= 5 and (row["terminated"] or row["tokens"] == 5) for row in made)
     again = generate(model, tmp_path / "prompts.jsonl", max_new_tokens=5, num_samples=2, temperature=1.0)
     assert again == made
+
+
+def test_rows_of_a_list_on_one_line_have_ids_of_their_own(model: str, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps([{"prompt": "red"}, {"prompt": "blue"}, {"prompt": "green"}]), encoding="utf-8")
+    made = generate(model, path, max_new_tokens=2, num_samples=2, temperature=1.0)
+    assert [row["id"] for row in made[::2]] == ["prompts.json:1", "prompts.json:1#2", "prompts.json:1#3"]
+    assert [row["id"] for row in made[1::2]] == [row["id"] for row in made[::2]]
+    results = evaluate_rows([row | {"references": ["red"]} for row in made], metrics=["rougeL"])
+    assert results.arms["ml_raw"].metrics["rougeL"].n == 3
 
 
 def test_a_long_prompt_loses_its_middle(model: str, tmp_path: Path) -> None:

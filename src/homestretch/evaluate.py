@@ -6,8 +6,9 @@
 
 Intervals are percentiles of a bootstrap over prompts, p-values come from random sign flips of paired differences
 (for BLEU and distinct-2: from random swaps of the two arms' outputs), both 10,000 times; see `metrics.stats`.
-Several outputs of a prompt in one arm are averaged before anything is resampled. No torch is imported here: learned
-metrics arrive as functions (`metrics.scorers.available_scorers`).
+Arms are paired by `id`. Rows with the same `prompt` and `source` answer one prompt, whatever their ids: they are
+averaged before anything is resampled, and n counts prompts. No torch is imported here: learned metrics arrive as
+functions (`metrics.scorers.available_scorers`).
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ def _names(metrics: Sequence[str] | None, learned: Mapping[str, Scorer]) -> list
 
 
 def _table(rows: Sequence[Row], names: Sequence[str], form: Form, seed: int, learned: Mapping[str, Scorer]) -> Table:
-    """Everything measured of one arm, a row a prompt; failures come as `failures/NAME`."""
+    """Everything measured of one arm, a row an id; failures come as `failures/NAME`."""
     outputs = Outputs([r["text"] for r in rows], [r["references"] for r in rows], [r["source"] for r in rows])
     columns = text_columns(outputs, [n for n in names if n in TEXT_METRICS], form=form, seed=seed)
     for name in names:
@@ -232,7 +233,13 @@ def _table(rows: Sequence[Row], names: Sequence[str], form: Form, seed: int, lea
     for name in (*RULES, "any"):
         columns[FAILURES + name] = Column.of_scores([float(a.get(name, np.nan)) for a in answers])
     ordered = {key: columns[key] for key in (*METRICS, *columns) if key in columns}
-    return Table.of([str(r["id"]) for r in rows], ordered)
+    return Table.of([str(r["id"]) for r in rows], ordered, [prompt_of(r) for r in rows])
+
+
+def prompt_of(row: Row) -> tuple[str, str]:
+    """What tells the prompt that a row answers from others: its text and the text that it is about, else the id."""
+    prompt = row.get("prompt")
+    return ("", str(row["id"])) if prompt is None else (str(prompt).strip(), str(row.get("source") or "").strip())
 
 
 def _rewards(rows: Sequence[Row]) -> list[str]:
@@ -252,9 +259,9 @@ def _learned(outputs: Outputs, scorer: Scorer) -> Column:
 def _arm(rows: Sequence[Row], table: Table, seed: int) -> Arm:
     measured = measure(table, seed=seed)
     metrics = {key: m for key, m in measured.items() if not key.startswith(FAILURES)}
-    if len(table.prompts) == len(rows):
+    if len(set(table.prompts)) == len(rows):
         rates = failure_rates(rows)
-    else:  # Wilson's interval would take several outputs of one prompt for independent ones
+    else:  # Wilson's interval would take several rows of one prompt for independent ones
         rates = {key.removeprefix(FAILURES): m for key, m in measured.items() if key.startswith(FAILURES)}
     return Arm(metrics=metrics, failure_modes=rates, length=_length(rows))
 

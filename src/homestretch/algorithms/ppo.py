@@ -161,10 +161,11 @@ class PPO:
             ret_BT=ret_BT,
         )
         if self.config.lookahead_k is not None:
-            rollout = self._look_ahead(models, rollout, centred_B)
+            rollout = self._look_ahead(models, rollout, centred_B, weight_BT)
         return rollout, rollout_stats(rollout, parts) | {"objective/kl_coef": self.kl_coef}
 
-    def _look_ahead(self, models: Models, rollout: RolloutBatch, reward_B: Tensor) -> RolloutBatch:
+    def _look_ahead(self, models: Models, rollout: RolloutBatch, reward_B: Tensor, drawn_BT: Tensor) -> RolloutBatch:
+        # `drawn_BT` counts here too: the candidates, and the last token's reward, hang on the token that was drawn.
         assert models.candidates and models.reference and self.config.lookahead_k
         token_BTK, logp_old_BTK, value_next_BTK = models.candidates(rollout, self.config.lookahead_k)
         ref_BTK = models.reference.score(rollout, want=(), candidate_BTK=token_BTK).logp_BTK
@@ -177,7 +178,11 @@ class PPO:
         weight_BTK = lookahead_weights(logp_old_BTK)
         adv_BTK = lookahead_advantages(q_BTK, rollout.value_old_BT, weight_BTK, baseline=self.config.lookahead_baseline)
         return replace(
-            rollout, candidate_BTK=token_BTK, logp_old_BTK=logp_old_BTK, adv_BTK=adv_BTK, weight_BTK=weight_BTK
+            rollout,
+            candidate_BTK=token_BTK,
+            logp_old_BTK=logp_old_BTK,
+            adv_BTK=adv_BTK * drawn_BT[..., None],
+            weight_BTK=weight_BTK,
         )
 
     def loss(self, models: Models, batch: RolloutBatch) -> LossTerms:

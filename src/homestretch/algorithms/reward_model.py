@@ -1,10 +1,11 @@
 """Reward models from references against failure modes (Solway 2024, arXiv:2408.16753; sheet 2.3).
 
     bce        L = mean_b { sp(-R(x, y+)) + sp(R(x, y-)) },        sp(z) = ln(1 + e^z)                   (1)
-    pairwise   L = mean_b   sp(-[R(x, y+) - R(x, y-)])                                                   (2)
+    pairwise   L = mean_b   sp(-[R(x, y+) - R(x, y-) - m])                                               (2)
     contrast   L + beta mean_b l_b,    l: eq. 3 of `ops.contrast` on states of the pair                  (3)
 
 Notation    y+: reference    y-: a made or mined failure    R: logit of the head at the last token
+            m: the pair's column `margin` (Touvron et al. 2023, arXiv:2307.09288, eq. 2), 0 where it has none
             l_b: of K states of each kind (Nath et al. 2024, arXiv:2407.13887; sheet goal-conditioned-reward 2.1, 2.2)
 Deviations  The authors take the mean of eq. 2 of `ops.contrast` over all pairs of a batch before the logarithm; here
             it is over the states of one pair, so that the loss does not hang on how a batch is cut
@@ -24,7 +25,7 @@ from homestretch.config.contrast import ContrastConfig
 from homestretch.ops.contrast import contrastive_loss, cosines, matched
 from homestretch.ops.preference import bce_reward_loss, pairwise_reward_loss
 
-LOSSES = {"classifier": bce_reward_loss, "pairwise": pairwise_reward_loss}
+Kind = Literal["classifier", "pairwise"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class ContrastBatch(PairBatch):
 class RewardModelling(Offline):
     """Fits the reward head (and adapter) of `models.policy`."""
 
-    kind: Literal["classifier", "pairwise"]
+    kind: Kind
     contrast: ContrastConfig | None = None
     needs = frozenset({"pairs", "negatives"})
 
@@ -54,7 +55,7 @@ class RewardModelling(Offline):
             "accuracy": ((chosen_B > rejected_B).float().detach(), ones_B),
             "margin": ((chosen_B - rejected_B).detach(), ones_B),
         }
-        terms_B = LOSSES[self.kind](chosen_B, rejected_B)
+        terms_B = reward_terms(self.kind, chosen_B, rejected_B, batch.margin_B)
         if self.contrast is not None:
             assert isinstance(batch, ContrastBatch) and scored.hidden_BSD is not None
             better_BSD, worse_BSD = scored.hidden_BSD.chunk(2)
@@ -62,6 +63,13 @@ class RewardModelling(Offline):
             diagnostics |= {"loss/reward": (terms_B.detach(), ones_B), "loss/contrast": (contrast_B.detach(), ones_B)}
             terms_B = terms_B + self.contrast.weight * contrast_B
         return LossTerms(terms=terms_B, mask=ones_B, average="sequence", diagnostics=diagnostics)
+
+
+def reward_terms(kind: Kind, chosen_B: Tensor, rejected_B: Tensor, margin_B: Tensor | None) -> Tensor:
+    """Eq. 1 or 2 (B,) of both sides' logits (B,); the margin (B,), in logits, is eq. 2's."""
+    if kind == "classifier":
+        return bce_reward_loss(chosen_B, rejected_B)
+    return pairwise_reward_loss(chosen_B, rejected_B, margin_B)
 
 
 def contrast_terms(chosen_BSD: Tensor, rejected_BSD: Tensor, place_BK4: Tensor, config: ContrastConfig) -> Tensor:

@@ -16,7 +16,8 @@ class RewardConfig(TrainingConfig):
     trains_policy: ClassVar[bool] = False
 
     kind: Literal["classifier", "pairwise"] = "classifier"
-    """`classifier`: binary cross-entropy of references (1) against negatives (0); `pairwise`: Bradley-Terry."""
+    """`classifier`: binary cross-entropy of references (1) against negatives (0); `pairwise`: Bradley-Terry, with the
+    column `margin` of pairs that have one as the difference that is wanted."""
     learning_rate: float = Field(3e-4, gt=0)
     """Peak step size of adapters and head."""
     head_learning_rate: float = Field(1e-3, gt=0)

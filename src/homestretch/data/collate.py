@@ -47,11 +47,10 @@ def collate(rows: Sequence[TokenizedExample]) -> SequenceBatch:
 
 def collate_pairs(pairs: Sequence[TokenizedPair], *, failure_modes: Sequence[str] | None = None) -> PairBatch:
     """One batch of both sides. `failure_mode_B` are positions in `failure_modes`; a pair's mode must be there."""
-    margins = [p.margin for p in pairs if p.margin is not None]
     return PairBatch(
         chosen=collate([p.chosen for p in pairs]),
         rejected=collate([p.rejected for p in pairs]),
-        margin_B=torch.tensor(margins, dtype=torch.float32) if len(margins) == len(pairs) else None,
+        margin_B=torch.tensor([p.margin for p in pairs], dtype=torch.float32),
         failure_mode_B=torch.tensor([failure_modes.index(p.failure_mode) for p in pairs]) if failure_modes else None,
     )
 

@@ -86,7 +86,9 @@ def _chat_answer(
     start = _rendered(prompt, tokenizer, where, open_answer=True)
     whole = _rendered([*prompt, *answer], tokenizer, where, open_answer=False)
     content = answer[0]["content"].strip()
-    at = whole.rfind(content)
+    rest = whole[len(start) :].lstrip() if content else whole[len(start) :]
+    # Where the answer does not come first, the template put something before it, which may say the same.
+    at = len(whole) - len(rest) if rest.startswith(content) else whole.rfind(content)
     if not whole.startswith(start) or at < len(start):
         raise InputError(
             f"{where}: the chat template of {tokenizer.name_or_path or 'this model'} changes the answer or what stands "
@@ -97,7 +99,8 @@ def _chat_answer(
         tokenizer.all_special_ids
     )
     behind = tokenizer(whole[stop:], add_special_tokens=False)["input_ids"] if whole[stop:].strip() else []
-    return whole[len(start) : stop], next((i for i in behind if i in special), None) or end_marker(tokenizer)
+    end = next((i for i in behind if i in special), None)
+    return whole[len(start) : stop], end_marker(tokenizer) if end is None else end
 
 
 def _rendered(

@@ -72,7 +72,7 @@ def load(
         raw = _read(name, split or {})
         good = {k: _checked(rows, columns or {}, prompt_suffix, check, skipped) for k, rows in raw.items()}
         splits = refuse_leaks(
-            {k: _with_own_ids([e for e, _ in pairs]) for k, pairs in good.items()},
+            {k: with_own_ids([e for e, _ in pairs]) for k, pairs in good.items()},
             {k: [row for _, row in pairs] for k, pairs in good.items()},
             skipped,
         )
@@ -204,7 +204,7 @@ def _mapped(row: RawRow, columns: Mapping[str, str]) -> Any:
     return kept | {ours: row.value[theirs] for ours, theirs in columns.items()}
 
 
-def _with_own_ids(examples: list[Example]) -> list[Example]:
+def with_own_ids(examples: list[Example]) -> list[Example]:
     """Rows that share an id are numbered, since arms are compared row by row."""
     seen: Counter[str] = Counter()
     own = []

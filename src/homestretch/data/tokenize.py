@@ -35,12 +35,13 @@ class TokenizedExample:
 
 @dataclass(frozen=True)
 class TokenizedPair:
-    """A better and a worse response to one prompt; `failure_mode` is the kind of the worse one."""
+    """A better and a worse response to one prompt; `failure_mode` is the kind of the worse one, `margin` the difference
+    of rewards that is wanted, in logits."""
 
     chosen: TokenizedExample
     rejected: TokenizedExample
     failure_mode: str
-    margin: float | None = None
+    margin: float = 0.0
 
 
 def tokenize_examples(
@@ -106,7 +107,8 @@ def tokenize_pairs(
             where=e.where,
         )
         rejected = limits.applied(better.index, better.prompt_ids, worse, e, ref_length=better.ref_length, ended=ended)
-        pairs.append(TokenizedPair(better, rejected, e.columns.get("failure_mode", UNNAMED), e.columns.get("margin")))
+        mode, margin = e.columns.get("failure_mode", UNNAMED), e.columns.get("margin", 0.0)
+        pairs.append(TokenizedPair(better, rejected, mode, margin))
     return pairs
 
 

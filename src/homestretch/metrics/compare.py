@@ -1,8 +1,11 @@
-"""Many metrics of an arm at once: one set of bootstrap draws for all of them, paired by prompt between arms."""
+"""Many metrics of an arm at once: one set of bootstrap draws for all of them, paired by id between arms.
+
+What is resampled are prompts: rows that answer the same one are no independent evidence, and are averaged first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,27 +38,31 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of one arm, a row a prompt. A NaN row: the metric does not apply to that prompt."""
+    """Columns of one arm, a row an id, and the prompt that it answers. A NaN row: the metric does not apply to it."""
 
-    prompts: tuple[str, ...]
+    ids: tuple[str, ...]
+    prompts: tuple[Hashable, ...]
     columns: dict[str, Column]
 
     @classmethod
-    def of(cls, prompts: Sequence[str], columns: dict[str, Column]) -> Table:
-        """Average rows of the same prompt, leaving out those to which a metric does not apply."""
-        unique = tuple(dict.fromkeys(prompts))
-        if len(unique) == len(prompts):
-            return cls(unique, columns)
-        return cls(unique, {key: Column(_clustered(c.rows_NK, prompts), c.finish) for key, c in columns.items()})
+    def of(cls, ids: Sequence[str], columns: dict[str, Column], prompts: Sequence[Hashable] | None = None) -> Table:
+        """Average rows of the same id, leaving out those to which a metric does not apply. Without `prompts` each id is
+        one."""
+        first: dict[str, Hashable] = {}
+        for id_, prompt in zip(ids, ids if prompts is None else prompts, strict=True):
+            first.setdefault(id_, prompt)
+        if len(first) < len(ids):
+            columns = {key: Column(_averaged(c.rows_NK, ids), c.finish) for key, c in columns.items()}
+        return cls(tuple(first), tuple(first.values()), columns)
 
 
 def measure(table: Table, *, seed: int, resamples: int = RESAMPLES) -> dict[str, Measured]:
-    """Value and 95 % bootstrap interval of every column that applies to at least one prompt."""
+    """Value and 95 % bootstrap interval of every column that applies to at least one row; n counts prompts."""
     found: dict[str, Measured] = {}
-    for keep, keys in _same_prompts({key: ~np.isnan(c.rows_NK[:, 0]) for key, c in table.columns.items()}):
-        n = int(keep.sum())
+    for keep, keys in _same_rows({key: ~np.isnan(c.rows_NK[:, 0]) for key, c in table.columns.items()}):
         block, parts = _stacked([table.columns[key].rows_NK[keep] for key in keys])
-        draws = resampled_means(block, seed=seed, resamples=resamples)
+        block = _by_prompt(block, table, np.flatnonzero(keep))
+        draws, n = resampled_means(block, seed=seed, resamples=resamples), len(block)
         for key, part in zip(keys, parts, strict=True):
             finish = table.columns[key].finish
             low, high = percentile_interval(finish(draws[:, part], n))
@@ -65,9 +72,9 @@ def measure(table: Table, *, seed: int, resamples: int = RESAMPLES) -> dict[str,
 
 
 def compare(a: Table, b: Table, *, seed: int, resamples: int = RESAMPLES) -> dict[str, Difference]:
-    """Paired differences a - b of every metric that both have, over the prompts that both have."""
-    place = {prompt: i for i, prompt in enumerate(b.prompts)}
-    pairs = [(i, place[prompt]) for i, prompt in enumerate(a.prompts) if prompt in place]
+    """Paired differences a - b of every metric that both have, over the ids that both have."""
+    place = {id_: i for i, id_ in enumerate(b.ids)}
+    pairs = [(i, place[id_]) for i, id_ in enumerate(a.ids) if id_ in place]
     if not pairs:
         return {}
     rows_a, rows_b = (np.array(column) for column in zip(*pairs, strict=True))
@@ -75,10 +82,11 @@ def compare(a: Table, b: Table, *, seed: int, resamples: int = RESAMPLES) -> dic
         key: (a.columns[key].rows_NK[rows_a], b.columns[key].rows_NK[rows_b]) for key in a.columns if key in b.columns
     }
     found: dict[str, Difference] = {}
-    for keep, keys in _same_prompts({key: ~np.isnan(x[:, 0] + y[:, 0]) for key, (x, y) in both.items()}):
-        n = int(keep.sum())
+    for keep, keys in _same_rows({key: ~np.isnan(x[:, 0] + y[:, 0]) for key, (x, y) in both.items()}):
         first, parts = _stacked([both[key][0][keep] for key in keys])
         second, _ = _stacked([both[key][1][keep] for key in keys])
+        first, second = (_by_prompt(block, a, rows_a[keep]) for block in (first, second))
+        n = len(first)
         draws = [resampled_means(block, seed=seed, resamples=resamples) for block in (first, second)]
         flips = flipped_means(first - second, seed=seed, resamples=resamples)
         for key, part in zip(keys, parts, strict=True):
@@ -88,11 +96,11 @@ def compare(a: Table, b: Table, *, seed: int, resamples: int = RESAMPLES) -> dic
 
 
 def rank(tables: Mapping[str, Table], key: str, *, seed: int, resamples: int = RESAMPLES) -> tuple[list[str], Ranking]:
-    """The arms in order of one metric, the best first, and how sure that is, over the prompts that all of them have.
+    """The arms in order of one metric, the best first, and how sure that is, over the ids that all of them have.
 
-    Raises ValueError where the metric applies to no prompt of all arms, or where neither direction is better.
+    Raises ValueError where the metric applies to no row of all arms, or where neither direction is better.
     """
-    value_M1, draws_RM1 = _over_common_prompts(tables, [key], seed=seed, resamples=resamples)
+    value_M1, draws_RM1 = _over_common_rows(tables, [key], seed=seed, resamples=resamples)
     made = ranking(value_M1[:, 0], draws_RM1[:, :, 0])
     return [list(tables)[i] for i in made.order], made
 
@@ -105,38 +113,39 @@ def front(
     seed: int,
     resamples: int = RESAMPLES,
 ) -> Covered:
-    """Which arms no other beats in all of the metrics, and what they and groups of them cover, over the prompts that
-    all have all of.
+    """Which arms no other beats in all of the metrics, and what they and groups of them cover, over the ids that all
+    have all of.
 
     A metric of which less is better counts with the other sign. Raises ValueError as `rank`.
     """
     arms = list(tables)
     places = {name: [arms.index(arm) for arm in members] for name, members in (groups or {}).items()}
-    return covered(*_over_common_prompts(tables, keys, seed=seed, resamples=resamples), places)
+    return covered(*_over_common_rows(tables, keys, seed=seed, resamples=resamples), places)
 
 
-def _over_common_prompts(
+def _over_common_rows(
     tables: Mapping[str, Table], keys: Sequence[str], *, seed: int, resamples: int
 ) -> tuple[Floats, Floats]:
     """Values (M, K) of the arms and bootstrap draws (R, M, K) of the same, larger being better."""
     places = [
-        {p: i for i, p in enumerate(t.prompts) if not any(np.isnan(t.columns[key].rows_NK[i, 0]) for key in keys)}
+        {id_: i for i, id_ in enumerate(t.ids) if not any(np.isnan(t.columns[key].rows_NK[i, 0]) for key in keys)}
         for t in tables.values()
     ]
-    common = [prompt for prompt in places[0] if all(prompt in other for other in places)]
+    common = [id_ for id_ in places[0] if all(id_ in other for other in places)]
     if not common:
-        raise ValueError(f"{' and '.join(f'`{key}`' for key in keys)} applies to no prompt that all arms have.")
+        raise ValueError(f"{' and '.join(f'`{key}`' for key in keys)} applies to no row that all arms have.")
     for key in keys:
         if better(key) is None:
             raise ValueError(f"neither direction of `{key}` is better.")
     signs = [1 if better(key) else -1 for key in keys]
     cells = [
-        (table.columns[key], [place[p] for p in common])
+        (table.columns[key], [place[id_] for id_ in common])
         for table, place in zip(tables.values(), places, strict=True)
         for key in keys
     ]
     block, parts = _stacked([column.rows_NK[rows] for column, rows in cells])
-    draws, n, shape = resampled_means(block, seed=seed, resamples=resamples), len(common), (len(tables), len(keys))
+    block = _by_prompt(block, next(iter(tables.values())), cells[0][1])
+    draws, n, shape = resampled_means(block, seed=seed, resamples=resamples), len(block), (len(tables), len(keys))
     finished = [column.finish for column, _ in cells]
     value = [finish(block[:, part].mean(0), n) for finish, part in zip(finished, parts, strict=True)]
     drawn = [finish(draws[:, part], n) for finish, part in zip(finished, parts, strict=True)]
@@ -157,8 +166,13 @@ def _difference(column: Column, blocks: list[Floats], draws: list[Floats], flips
     return Difference(observed, float(low), float(high), float(p_values(observed, swapped, n=n)), n)
 
 
-def _same_prompts(present: dict[str, np.ndarray]) -> list[tuple[np.ndarray, list[str]]]:
-    """Keys grouped by the prompts they apply to; keys that apply to none are left out."""
+def _by_prompt(block: Floats, table: Table, rows: Sequence[int] | np.ndarray) -> Floats:
+    """The rows of a block, which are these rows of the table, averaged over each prompt."""
+    return cluster_means(block, [table.prompts[i] for i in rows])
+
+
+def _same_rows(present: dict[str, np.ndarray]) -> list[tuple[np.ndarray, list[str]]]:
+    """Keys grouped by the rows they apply to; keys that apply to none are left out."""
     groups: dict[bytes, tuple[np.ndarray, list[str]]] = {}
     for key, keep in present.items():
         if keep.any():
@@ -171,8 +185,8 @@ def _stacked(blocks: Sequence[Floats]) -> tuple[Floats, list[slice]]:
     return np.concatenate(blocks, axis=1), [slice(e - b.shape[1], e) for e, b in zip(ends, blocks, strict=True)]
 
 
-def _clustered(rows_NK: Floats, prompts: Sequence[str]) -> Floats:
+def _averaged(rows_NK: Floats, ids: Sequence[str]) -> Floats:
     applies = ~np.isnan(rows_NK)
-    sums = cluster_means(np.where(applies, rows_NK, 0.0), prompts)
-    share = cluster_means(applies, prompts)
+    sums = cluster_means(np.where(applies, rows_NK, 0.0), ids)
+    share = cluster_means(applies, ids)
     return np.where(share > 0, sums / np.where(share > 0, share, 1.0), np.nan)

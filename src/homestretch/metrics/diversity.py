@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from homestretch.metrics.base import Column, Floats
-from homestretch.metrics.sentences import words
+from homestretch.metrics.sentences import counted_words
 
 
 def _ngrams(units: Sequence[str], n: int) -> list[tuple[str, ...]]:
@@ -32,7 +32,7 @@ def repeated_share(units: Sequence[str], n: int = 4) -> float:
 
 def distinct_column(texts: Sequence[str], n: int = 2) -> Column:
     """distinct-n of a set of outputs, 0 to 1, as contributions of its outputs."""
-    grams = [_ngrams(words(text), n) for text in texts]
+    grams = [_ngrams(counted_words(text), n) for text in texts]
     count = Counter(g for row in grams for g in row)
     return Column(np.array([[sum(1 / count[g] for g in row), len(row)] for row in grams], dtype=np.float64), _ratio)
 

@@ -1,9 +1,10 @@
 """Failure modes of existing outputs, by rule: no model, no training, each rule a sentence one can argue with.
 
 A rule answers True (fails), False, or None where it does not apply: rules about references need references, `no_end`
-needs to know whether generation stopped by itself. Words are runs of letters and digits of any script, lower case;
-`disfluent` and the stop words know English only and stay silent elsewhere. Thresholds were chosen on abstracts,
-triples and docstrings so that few human references fail; a rule is a tripwire, not a judge.
+needs to know whether generation stopped by itself. Words are runs of letters and digits of any script, lower case; for
+`copy` and the rules of length each character is one in scripts that are written without spaces. `disfluent` and the
+stop words know English only and stay silent elsewhere. Thresholds were chosen on abstracts, triples and docstrings so
+that few human references fail; a rule is a tripwire, not a judge.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from homestretch.metrics.diversity import repeated_share
 from homestretch.metrics.lexicon import content_words, misplaced_words, names_and_numbers, supports
 from homestretch.metrics.rouge import lcs_length
-from homestretch.metrics.sentences import is_finished, words
+from homestretch.metrics.sentences import counted_words, is_finished, words
 from homestretch.metrics.stats import wilson
 from homestretch.results import Measured
 
@@ -66,12 +67,12 @@ def copy(o: Judged) -> bool | None:
 
     Not so where the output is right all the same: ROUGE-L F above 70 to a reference.
     """
-    units = words(o.text)
-    if len(units) < COPIED_WORDS or longest_shared_run(units, words(o.source)) < max(
+    units = counted_words(o.text)
+    if len(units) < COPIED_WORDS or longest_shared_run(units, counted_words(o.source)) < max(
         COPIED_WORDS, COPIED_SHARE * len(units)
     ):
         return False
-    return not any(_lcs_f(units, words(r)) > SAVED_BY_ROUGE for r in o.references)
+    return not any(_lcs_f(units, counted_words(r)) > SAVED_BY_ROUGE for r in o.references)
 
 
 def irrelevant(o: Judged) -> bool | None:
@@ -105,14 +106,14 @@ def disfluent(o: Judged) -> bool | None:
 
 def too_long(o: Judged) -> bool | None:
     """More than twice as many words as the longest reference. Needs references with words."""
-    wanted = [len(words(r)) for r in o.references if words(r)]
-    return len(words(o.text)) > LONGEST * max(wanted) if wanted else None
+    wanted = [len(counted_words(r)) for r in o.references if words(r)]
+    return len(counted_words(o.text)) > LONGEST * max(wanted) if wanted else None
 
 
 def too_short(o: Judged) -> bool | None:
     """Fewer than half as many words as the shortest reference. Needs references with words."""
-    wanted = [len(words(r)) for r in o.references if words(r)]
-    return len(words(o.text)) < SHORTEST * min(wanted) if wanted else None
+    wanted = [len(counted_words(r)) for r in o.references if words(r)]
+    return len(counted_words(o.text)) < SHORTEST * min(wanted) if wanted else None
 
 
 RULES: Mapping[str, Callable[[Judged], bool | None]] = {

@@ -9,7 +9,9 @@
         c   F exp(1 - 1/r) if len(y) > len(ref), else F
         d   F / mean F of random output of the same mean length (a ratio, not a score of 0 to 100)
 
-Words are those of the `rouge-score` package: lower case, runs of a-z and 0-9, so text in other scripts has none.
+Words are those of the `rouge-score` package: lower case, runs of a-z and 0-9; an accented Latin letter separates words.
+Letters of other scripts, which the package leaves out, are words too: their runs, and each character by itself in
+scripts that are written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar).
 No stemming unless asked for: the unstemmed form is the stricter one, and its lengths are those of the text.
 Several references: the one that gives the best F (for la-ROUGE the best adjusted F) counts.
 The definition of la-ROUGE in the paper is not public; all four forms are readings, `a` is the default.
@@ -22,17 +24,20 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from rouge_score import tokenize
+from homestretch.metrics.scripts import CHARACTER, LATIN, MARKS, UNSPACED
 
 Kind = Literal["rouge1", "rouge2", "rougeL"]
 Form = Literal["a", "b", "c", "d"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Words = tuple[str, ...]
+_OTHER = rf"[^\W_{LATIN}{UNSPACED}]"
+_WORD = re.compile(rf"[a-z0-9]+|{CHARACTER}|(?:{_OTHER}[{MARKS}]*)+")
 
 
 class Rouge(NamedTuple):
@@ -45,12 +50,15 @@ class Rouge(NamedTuple):
 
 @lru_cache(maxsize=32768)
 def rouge_words(text: str, *, stem: bool = False) -> Words:
-    """Words of `text` as ROUGE counts them."""
-    return tuple(tokenize.tokenize(text, _stemmer() if stem else None))
+    """Words of `text` as ROUGE counts them. `stem`: English words of more than three letters by their stems."""
+    found = _WORD.findall(text.lower())
+    if stem:
+        found = [_stemmer().stem(word) if len(word) > 3 else word for word in found]
+    return tuple(found)
 
 
 @lru_cache(maxsize=1)
-def _stemmer() -> object:
+def _stemmer() -> Any:
     from nltk.stem.porter import PorterStemmer  # takes a second to import, and is seldom wanted
 
     return PorterStemmer()

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from homestretch.metrics.scripts import CHARACTER, MARKS, UNSPACED
+
 APOSTROPHES = "'\u2019"
-_WORD = re.compile(rf"\w+(?:[{APOSTROPHES}]\w+)*")
+_RUN, _SPACED = rf"\w[\w{MARKS}]*", rf"(?:[^\W{UNSPACED}][{MARKS}]*)+"
+_WORD = re.compile(rf"{_RUN}(?:[{APOSTROPHES}]{_RUN})*")
+_COUNTED = re.compile(rf"{CHARACTER}|{_SPACED}(?:[{APOSTROPHES}]{_SPACED})*")
 _STOPS = "\u3002\uff01\uff1f"  # full-width . ! ?, which need no white space behind them
 _CLOSERS = re.escape("\"'\u201d\u2019)]}\u00bb*`")
 _OPENERS = "([\"'\u201c\u2018"
@@ -19,8 +23,14 @@ _SHORT = frozenset(
 
 @lru_cache(maxsize=32768)
 def words(text: str) -> tuple[str, ...]:
-    """Lower-case words: runs of letters and digits of any script, inner apostrophes kept."""
+    """Lower-case words: runs of letters and digits of any script, inner apostrophes and the letters' marks kept."""
     return tuple(_WORD.findall(text.lower()))
+
+
+@lru_cache(maxsize=32768)
+def counted_words(text: str) -> tuple[str, ...]:
+    """The same where words are counted: each character by itself in scripts that are written without spaces."""
+    return tuple(_COUNTED.findall(text.lower()))
 
 
 def sentences(text: str) -> list[str]:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-_DENSE = "぀-ヿ㐀-䶿一-鿿豈-﫿฀-๿"  # kana, Han, Thai: no spaces between words
-_UNIT = re.compile(rf"[{_DENSE}]|[^\s{_DENSE}]+")
+from homestretch.metrics.scripts import UNSPACED
+
+_UNIT = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 _ENDING = re.compile(r"(?:\s*[.!?\u2026\u3002\uff01\uff1f]+[\"'\u201d\u2019)\]}»*`]*)\s*$")
 _DANGLING = re.compile(r"[\s,;:(\[{\u2013\u2014-]+$")
 CONNECTORS = frozenset(  # English
@@ -132,4 +133,4 @@ def surviving_bigrams(before: Sequence[str], after: Sequence[str]) -> float:
 
 
 def _is_dense(character: str) -> bool:
-    return bool(character) and bool(_UNIT.fullmatch(character)) and bool(re.match(f"[{_DENSE}]", character))
+    return bool(character) and bool(_UNIT.fullmatch(character)) and bool(re.match(f"[{UNSPACED}]", character))

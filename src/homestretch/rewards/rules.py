@@ -8,7 +8,7 @@ from typing import Any
 from homestretch.metrics.failures import failures
 from homestretch.metrics.lexicon import content_words, names_and_numbers, supports
 from homestretch.metrics.rouge import la_rouge
-from homestretch.metrics.sentences import words
+from homestretch.metrics.sentences import counted_words
 from homestretch.rewards.base import Reward
 
 
@@ -43,7 +43,7 @@ def unbroken_rules(
 
 def conciseness(prompts: Sequence[Any], completions: Sequence[str], **_: Any) -> list[float]:
     """Minus the number of words of each completion. It follows the `Reward` protocol."""
-    return [-float(len(words(text))) for text in completions]
+    return [-float(len(counted_words(text))) for text in completions]
 
 
 def faithfulness(

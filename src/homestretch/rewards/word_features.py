@@ -24,7 +24,7 @@ from itertools import pairwise
 
 from homestretch.metrics.diversity import repeated_share
 from homestretch.metrics.lexicon import content_stems, content_words, names_and_numbers, supports
-from homestretch.metrics.sentences import sentences, words
+from homestretch.metrics.sentences import counted_words, sentences, words
 
 ASPECTS = 30
 
@@ -70,11 +70,11 @@ def word_support(document: str, text: str) -> float:
 def conciseness(document: str, text: str) -> float | None:
     """0 to 1: how much shorter than its document the text is, times how little of it is said twice; 0 from the length
     of the document on. None for a document without words."""
-    whole = len(words(document))
+    whole = len(counted_words(document))
     if not whole:
         return None
     redundant = max(repeated_share(words(text)), _said_before(text))
-    return (1 - redundant) * max(0.0, 1 - len(words(text)) / whole)
+    return (1 - redundant) * max(0.0, 1 - len(counted_words(text)) / whole)
 
 
 def _said_before(text: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -65,7 +65,7 @@ class AskedAhead:
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="reward")
         self.waiting: deque[Row] = deque()
         self.turns: list[Future[None]] = []
-        self.known: dict[tuple[str, str, bool], float | None] = {}
+        self.known: dict[str, float | None] = {}
 
     def begin(self, row: Row) -> None:
         """Ask for a row as soon as the thread is free."""
@@ -73,26 +73,19 @@ class AskedAhead:
         self.turns.append(self.thread.submit(self._turn))
 
     def __call__(
-        self,
-        prompts: Sequence[Any],
-        completions: Sequence[str],
-        *,
-        where: Sequence[str],
-        terminated: Sequence[bool],
-        **columns: Sequence[Any],
+        self, prompts: Sequence[Any], completions: Sequence[str], **columns: Sequence[Any]
     ) -> list[float | None]:
         """The rewards of rows, asked ahead or not. What was asked ahead is forgotten afterwards."""
         turns, self.turns = self.turns, []
         for turn in turns:
             turn.result()
-        keys = list(zip(where, completions, terminated, strict=True))
+        keys = _keys(prompts, completions, columns)
         others = [i for i, key in enumerate(keys) if key not in self.known]
         if others:
 
             def of(values: Sequence[Any]) -> list[Any]:
                 return [values[i] for i in others]
 
-            columns |= {"where": where, "terminated": terminated}
             new = self.reward(of(prompts), of(completions), **{name: of(v) for name, v in columns.items()})
             self.known |= dict(zip((keys[i] for i in others), new, strict=True))
         found = [self.known[key] for key in keys]
@@ -103,5 +96,21 @@ class AskedAhead:
         rows = [self.waiting.popleft() for _ in range(len(self.waiting))]
         if rows:
             examples, completions, terminated = (list(column) for column in zip(*rows, strict=True))
-            keys = [(e.where, text, ended) for e, text, ended in rows]
-            self.known |= dict(zip(keys, ask(self.reward, examples, completions, terminated), strict=True))
+            ask(self._remembered, examples, completions, terminated)
+
+    def _remembered(
+        self, prompts: Sequence[Any], completions: Sequence[str], **columns: Sequence[Any]
+    ) -> list[float | None]:
+        found = list(self.reward(prompts, completions, **columns))
+        self.known |= dict(zip(_keys(prompts, completions, columns), found, strict=True))
+        return found
+
+
+def _keys(prompts: Sequence[Any], completions: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    """All that is asked of each row, since `where` is a line, on which several rows may stand. A column that a row
+    lacks is there as None only where another row of the same question has it."""
+    rows = zip(prompts, completions, *columns.values(), strict=True)
+    return [
+        repr((prompt, text, [(k, v) for k, v in zip(columns, values, strict=True) if v is not None]))
+        for prompt, text, *values in rows
+    ]

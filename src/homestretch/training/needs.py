@@ -14,7 +14,7 @@ from homestretch.config.rollouts import RolloutConfig
 from homestretch.config.stages import COLUMNS
 from homestretch.data.records import Example, completion_text, side
 from homestretch.data.sources import Splits
-from homestretch.errors import DataError, RecipeError
+from homestretch.errors import DataError, InputError, RecipeError
 from homestretch.rewards.features import read_features
 from homestretch.rewards.functions import load_function
 from homestretch.rewards.local import needed_models
@@ -31,9 +31,16 @@ WHAT = {"reward": "rewards of the stored responses", "rejected": "pairs of a bet
 
 def check_needs(recipe: Recipe, splits: Splits) -> None:
     """Raise RecipeError for a stage whose column neither the training rows have nor an earlier stage makes, and for a
-    reward that is not there; DataError where only some rows have the column, or one the named part of it."""
+    reward that is not there; DataError where only some rows have the column, or one the named part of it; InputError
+    where there is nothing to evaluate on."""
     made = {"reward"} if recipe.reward_model_name_or_path else set()
     for stage in recipe.stages:
+        if isinstance(stage.config, EvaluateConfig) and not splits.test:
+            raise InputError(
+                f"The stage `{stage.name}` has no test rows to measure on: name the data's own with "
+                "dataset.split.test=NAME, give three different prompts or more, of which one is cut off, or leave the "
+                "stage out."
+            )
         if stage.kind in COLUMNS and not stage.config.names_rewards:
             check_column(stage, made, splits.train)
         check_rewards(stage, made, [*splits.train, *splits.validation])

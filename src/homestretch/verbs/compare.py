@@ -16,7 +16,7 @@ from homestretch.config.evaluate import EvaluateConfig
 from homestretch.config.methods import Method, Source, load_methods, parse_budget
 from homestretch.config.stages import stage_kind
 from homestretch.errors import HomestretchError, InputError, PeerLost, RecipeError
-from homestretch.evaluate import evaluate_rows, front_rows, rank_rows, read_rows
+from homestretch.evaluate import evaluate_rows, front_rows, prompt_of, rank_rows, read_rows
 from homestretch.locking import alone_in, is_free
 from homestretch.metrics import FAILURES, REWARDS, better
 from homestretch.metrics.failures import RULES
@@ -209,7 +209,7 @@ def front_of(
     """The front of the greedy rows, by arm; what families cover, and what each of the soups adds to the other arms."""
     greedy = [row for row in rows if not is_sampled(row["arm"])]
     scorers = available_scorers(evaluation.metrics, bleurt_checkpoint=evaluation.bleurt_checkpoint)
-    prompts = len({row["id"] for row in greedy})
+    prompts = len({prompt_of(row) for row in greedy})
 
     def found(groups: Mapping[str, Sequence[str]]) -> tuple[list[str], Covered]:
         form, seed = evaluation.la_rouge, evaluation.seed

@@ -13,7 +13,7 @@ from homestretch.config.overrides import apply
 from homestretch.config.yaml import Document, load_file
 from homestretch.data.records import Example, completion_text, prompt_text, side
 from homestretch.errors import DataError
-from homestretch.metrics.sentences import words
+from homestretch.metrics.sentences import counted_words
 from homestretch.verbs.run import Overrides, as_texts
 from homestretch.writing import check_writable, write_text
 
@@ -193,7 +193,7 @@ def alone(config: FeaturesConfig, pairs: Sequence[Example], chosen_NF: Tensor, r
     from homestretch.rewards.feature_fit import measured
 
     def length_N(name: str) -> Tensor:
-        return torch.tensor([float(len(words(completion_text(side(pair, name))))) for pair in pairs])
+        return torch.tensor([float(len(counted_words(completion_text(side(pair, name))))) for pair in pairs])
 
     found = {
         "length": measured(length_N("chosen"), length_N("rejected")).accuracy_ties_half,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from homestretch.config.decoding import DecodingConfig
 from homestretch.data.records import Example, cued, prompt_text
-from homestretch.data.sources import Split, examples_of
+from homestretch.data.sources import Split, examples_of, with_own_ids
 from homestretch.writing import check_writable, write_rows
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def generate(
     from homestretch.policies.precision import autocast
     from homestretch.progress import progress
 
-    examples = [cued(e, prompt_suffix) for e in examples_of(data, split)[:max_examples]]
+    examples = [cued(e, prompt_suffix) for e in with_own_ids(examples_of(data, split))[:max_examples]]
     tokenizer = load_tokenizer(str(model))
     trunk = load_trunk(str(model), device=choose_device(device))
     prompts = _prompts(examples, tokenizer, trunk.is_encoder_decoder, max_prompt_length)

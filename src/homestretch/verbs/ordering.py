@@ -15,7 +15,7 @@ from homestretch.config.features import FeaturesConfig
 from homestretch.data.records import Example, completion_text, prompt_text, side
 from homestretch.errors import InputError
 from homestretch.metrics.agreement import agreement, lead, right_order
-from homestretch.metrics.sentences import words
+from homestretch.metrics.sentences import counted_words
 from homestretch.ordered import LENGTH, Disagreement, Explanation, FitRecord, Ordered
 from homestretch.verbs.features import FIT, SIDES, feature_values, pairs_of, scores
 from homestretch.verbs.reward import Device, reward_folder, score_texts
@@ -174,7 +174,9 @@ def _of_model(folder: Path, pairs: Sequence[Example], device: Device) -> Scored:
 
 def _baselines(found: Mapping[str, Scored], pairs: Sequence[Example]) -> dict[str, Sides]:
     """Length, and the features of each reward, alone and their mean."""
-    chosen_N, rejected_N = ([float(len(words(completion_text(side(p, name))))) for p in pairs] for name in SIDES)
+    chosen_N, rejected_N = (
+        [float(len(counted_words(completion_text(side(p, name))))) for p in pairs] for name in SIDES
+    )
     simple: dict[str, Sides] = {LENGTH: (chosen_N, rejected_N)}
     for reward, one in found.items():
         if one.features:

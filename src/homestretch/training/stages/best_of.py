@@ -14,7 +14,8 @@ from homestretch.training.export import link_tree, save_model
 
 def run(context: Context, config: BestOfConfig, folder: Path) -> None:
     """Keep the current model."""
-    if context.folders:
-        link_tree(Path(context.model), folder / "model")
-    else:
+    # The recipe's model may be a name; stages before this one may have trained none.
+    if context.model == context.recipe.model_name_or_path:
         save_model(context.load_trunk(), None, context.tokenizer, folder / "model")
+    else:
+        link_tree(Path(context.model), folder / "model")

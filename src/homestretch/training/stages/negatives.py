@@ -60,10 +60,10 @@ def write_negatives(
         "max_words": config.max_words,
     }
 
-    def pairs(some: Sequence[Example]) -> list[dict[str, Any]]:
+    def pairs(some: Sequence[Example], mined: dict[str, list[Negative]] | None) -> list[dict[str, Any]]:
         made = make_negatives(
             [e for e in some if "rejected" not in e.columns],
-            corruptions(config.classes, Corpus(some, **how), kept=kept),
+            corruptions(config.classes, Corpus(some, **how), kept=mined),
             classes_per_example=config.classes_per_example,
             weights=config.weights,
             seed=seed,
@@ -71,13 +71,14 @@ def write_negatives(
         )
         return given_pairs(some) + made
 
-    rows = pairs(examples)
+    rows = pairs(examples, kept)
     found = audit(rows, length=length)
     classes = [dataclasses.asdict(c) for c in found.classes]
     summary = {"held_out": config.held_out, "verdict": found.verdict(), "classes": classes}
     write_text(folder / AUDIT, json.dumps(summary, indent=1))
     validation = context.splits.validation[:MOST_HELD_OUT]
-    write_rows(folder / HELD_OUT, pairs(validation) if validation else [])
+    # An id of the validation split may be one of the training split too, and what was mined is that one's.
+    write_rows(folder / HELD_OUT, pairs(validation, None) if validation else [])
     write_rows(folder / FILE, rows)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from homestretch.algorithms.base import Models
-from homestretch.algorithms.reward_model import LOSSES, ContrastBatch, RewardModelling
+from homestretch.algorithms.reward_model import ContrastBatch, RewardModelling, reward_terms
 from homestretch.batch import PairBatch
 from homestretch.config.contrast import ContrastConfig
 from homestretch.config.decoding import SUCCESS
@@ -66,7 +66,9 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
         aurocs = [m.auroc for m in modes.values() if m.auroc is not None and not m.held_out]
         each = {f"auroc/{mode}": m.auroc for mode, m in modes.items() if m.auroc is not None}
         trained = [i for i, row in enumerate(held_rows) if row.failure_mode != held_out_mode]
-        loss = LOSSES[config.kind](*(side_B[trained] for side_B in rewards)).mean()
+        chosen_B, rejected_B = (side_B[trained] for side_B in rewards)
+        margin_B = torch.tensor([held_rows[i].margin for i in trained], device=chosen_B.device)
+        loss = reward_terms(config.kind, chosen_B, rejected_B, margin_B).mean()
         return {"auroc": statistics.fmean(aurocs), "loss": float(loss)} | each
 
     plan = Plan(
