@@ -19,9 +19,10 @@ from toy import trunk_of
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.value import ValueFit, advantage, value_loss
 from homestretch.data.tokenize import TokenizedExample
-from homestretch.errors import DataError, RecipeError
+from homestretch.errors import DataError, InputError, RecipeError
 from homestretch.policies.modes import evaluating
 from homestretch.policies.policy import Policy
+from homestretch.rewards.model import DESCRIPTION, HEAD
 from homestretch.training import checkpoint
 from homestretch.training.pipeline import run_recipe
 from homestretch.training.stages import value as value_stage
@@ -170,6 +171,12 @@ def test_a_larger_range_is_a_setting(tmp_path: Path) -> None:
 
 def test_rewards_of_two_origins_are_not_mixed(tmp_path: Path) -> None:
     stages = [{"value": {**FIT, "responses": "sampled"}}]
-    made = recipe(tmp_path, "llama", stages, {"reward_model_name_or_path": "somewhere"}, reward=reward)
+    place = tmp_path / "somewhere"
+    made = recipe(tmp_path, "llama", stages, {"reward_model_name_or_path": str(place)}, reward=reward)
+    with pytest.raises(InputError, match=r"somewhere is not a reward model \(no reward.json\); make one with"):
+        run_recipe(made, tmp_path / "run")
+    place.mkdir()
+    for name in (DESCRIPTION, HEAD):
+        (place / name).write_text("{}")
     with pytest.raises(RecipeError, match=r"set value\.responses=stored, or name the reward of both in value\.rewards"):
         run_recipe(made, tmp_path / "run")

@@ -29,6 +29,7 @@ from homestretch.policies.memory import peak, start_peak, steady_heap
 from homestretch.progress import say
 from homestretch.results import Environment, RunFolder, StageFolder, StageRecord
 from homestretch.rewards.cache import model_key
+from homestretch.rewards.model import read_description
 from homestretch.rewards.remembered import contents
 from homestretch.seeds import fold
 from homestretch.training.card import write_card
@@ -178,6 +179,7 @@ def fingerprint(recipe: Recipe, splits: Splits) -> str:
     hub = {"revision": recipe.model_revision, "trust_remote_code": recipe.trust_remote_code}
     models = [model_key(recipe.model_name_or_path, **hub)]
     if recipe.reward_model_name_or_path is not None:
+        read_description(Path(recipe.reward_model_name_or_path))  # what is none is told of in a sentence of its own
         models.append(model_key(recipe.reward_model_name_or_path))
     return str(fold("run", shared, *models, *texts))
 
