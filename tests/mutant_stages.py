@@ -36,7 +36,6 @@ MUTANTS = [
         "training/stages/value",
         "test_value",
         ("    with evaluating(policy.trunk):\n", "    if True:\n"),
-        ("greater_is_better=False", "greater_is_better=True"),
         ("not in held]", "in held]"),
         ('name.startswith("heads.prompt_value.")', "True"),
     ),

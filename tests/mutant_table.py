@@ -272,7 +272,8 @@ MUTANTS = [
         ("< entropy[0] / 3", "< entropy[0] / 2"),
         ("len(explained) >= 10", "len(explained) >= 9"),
         ("and rewarded:", "and True:"),
-        ("max(later) < best - 0.3", "min(later) < best - 0.3"),
+        ("max(later) < best - slight", "min(later) < best - slight"),
+        ("least(metric) if metric in SHARES else", ""),
         ("len(later) >= 2", "len(later) >= 1"),
     ),
 ]

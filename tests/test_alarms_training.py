@@ -13,6 +13,7 @@ from toy import accelerator, plan, trunk_of
 from homestretch.algorithms.base import Models
 from homestretch.algorithms.sft import SFT
 from homestretch.config.distill import DistillConfig
+from homestretch.config.dpo import DPOConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.reward import RewardConfig
 from homestretch.config.sft import SFTConfig
@@ -24,6 +25,7 @@ from homestretch.training.alarms import ALARMS, Golden, HeldOut, Watched, distan
 from homestretch.training.doctor import CHECKS, STOPS, Doctor, watcher
 from homestretch.training.loop import fit
 from homestretch.training.pipeline import run_recipe
+from homestretch.training.quantities import direction
 
 Rows = list[dict[str, Any]]
 TRAINING = [name for name, config in STAGES.items() if issubclass(config, TrainingConfig)]
@@ -138,13 +140,13 @@ def test_what_each_stage_is_watched_for() -> None:
     for name in ("reward", "dpo", "modpo", "distill"):
         assert seen[name].gap == HeldOut("loss", "eval/loss")
     for name in ("ppo", "rloo", "grpo"):
-        assert seen[name].gap == HeldOut("reward", "eval/reward", sign=-1.0, fixed=False)
+        assert seen[name].gap == HeldOut("reward", "eval/reward", fixed=False)
     assert watched(RewardConfig()).goldens == ()
     assert watched(RewardConfig(contrast={})).gap == HeldOut("loss/reward", "eval/loss")
     (unseen,) = watched(RewardConfig(), held_out="too_long").goldens
-    assert (unseen.proxy, unseen.golden, unseen.sign) == ("eval/auroc", "eval/auroc/too_long", 1.0)
+    assert (unseen.proxy, unseen.golden) == ("eval/auroc", "eval/auroc/too_long")
     failures, judge = watched(PPOConfig(**JUDGE)).goldens
-    assert (failures.golden, failures.sign, judge.golden) == ("eval/failures", -1.0, "objective/golden/judge")
+    assert (failures.golden, judge.golden) == ("eval/failures", "objective/golden/judge")
 
 
 def test_distances_on_fixed_texts_are_told_from_their_third_evaluation_behind_a_rise_of_two_percent() -> None:
@@ -204,6 +206,48 @@ def test_failures_that_rise_are_told_but_not_what_chance_does() -> None:
 
     assert told(rows(0.31), PPOConfig())[0][0] == 5
     assert told(rows(0.29), PPOConfig()) == []
+
+
+@pytest.mark.parametrize("key", ["nll", "eval/nll", "eval/golden_jsd", "eval/failures", "eval/mse", "loss/reward"])
+def test_what_should_fall_is_known_by_its_name(key: str) -> None:
+    assert direction(key) == -1
+
+
+@pytest.mark.parametrize("key", ["reward", "eval/la_rougeL", "eval/auroc/too_long", "objective/golden/failures"])
+def test_everything_else_should_rise(key: str) -> None:
+    assert direction(key) == 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "before", "after", "wavering"),
+    [("la_rougeL", 30.0, 27.0, 28.0), ("failures", 0.2, 0.32, 0.29), ("nll", 2.0, 2.07, 2.05)],
+)
+def test_beside_a_margin_a_metric_gets_worse_in_its_own_way_and_unit(
+    metric: str, before: float, after: float, wavering: float
+) -> None:
+    def rows(then: float) -> Rows:
+        return columns(6, margin=float, **{f"eval__{metric}": lambda n: before if n < 4 else then})
+
+    config = DPOConfig(metric_for_best_model=metric)
+    ((step, sentence),) = told(rows(after), config)
+    assert step == 6 and f"`eval/{metric}`, which is not trained on, has got worse" in sentence
+    assert f"({before:.3g} to {after:.3g})" in sentence
+    assert told(rows(wavering), config) == []
+    assert told(rows(2 * before - after), config) == [], "it has got better"
+
+
+def test_the_law_of_a_metric_that_should_fall_is_read_upside_down() -> None:
+    config = PPOConfig(metric_for_best_model="failures")
+
+    def rows(sign: float) -> Rows:
+        return columns(
+            60, reward=float, eval__failures=lambda n: 0.5 - sign * fall(n) / 4, objective__kl=lambda n: n / 2
+        )
+
+    assert ALARMS["over_optimisation"](rows(-1.0), watched(config)) is None, "failures become fewer in the end"
+    sentence = ALARMS["over_optimisation"](rows(1.0), watched(config))
+    assert sentence is not None and "`eval/failures` follows" in sentence
+    assert "with its lowest point at 9 nats" in sentence and "has risen from 0.25" in sentence
 
 
 def test_from_ten_evaluations_on_their_scatter_counts() -> None:

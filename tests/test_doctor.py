@@ -121,7 +121,41 @@ def test_shrinking_samples_get_the_other_advice() -> None:
 
 def test_a_metric_that_is_best_before_training_counts() -> None:
     (sentence,) = sentences(rising([1.0, 2.0], [31.0, 30.5, 30.0]))
-    assert "31.0 to 30.0" in sentence
+    assert "la_rougeL falls (31 to 30)" in sentence
+
+
+def heard(metric: str, scores: list[float]) -> list[str]:
+    """What is said of a metric while the reward rises in each round."""
+    doctor, said = Doctor(metric, stop=True), []
+    for i, value in enumerate(scores):
+        for one in (row(reward=float(i)), {f"eval/{metric}": value}):
+            sentence, stop = doctor.watch(one)
+            assert stop == bool(sentence)
+            said += [sentence] if sentence else []
+    return said
+
+
+def test_a_metric_that_should_fall_may_fall() -> None:
+    assert heard("failures", [0.75, 0.4, 0.3, 0.2]) == []
+    assert heard("nll", [2.5, 2.2, 2.0, 1.9]) == []
+    (sentence,) = heard("failures", [0.75, 0.2, 0.35, 0.4])
+    assert "failures rises (0.2 to 0.4): the reward is being exploited" in sentence
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores", "speaks"),
+    [
+        ("failures", [0.3, 0.2, 0.29, 0.29], False),
+        ("failures", [0.3, 0.2, 0.31, 0.31], True),
+        ("failures", [0.1, 0.0, 0.02, 0.02], False),
+        ("nll", [2.5, 2.0, 2.01, 2.01], False),
+        ("nll", [2.5, 2.0, 2.03, 2.03], True),
+        ("reward", [0.1, 0.5, 0.497, 0.497], False),
+        ("reward", [0.1, 0.5, 0.4, 0.4], True),
+    ],
+)
+def test_how_far_is_worse_is_in_the_unit_of_the_metric(metric: str, scores: list[float], speaks: bool) -> None:
+    assert bool(heard(metric, scores)) == speaks
 
 
 def test_a_sentence_is_said_once_until_its_cause_has_gone() -> None:

@@ -218,16 +218,15 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_bit(tmp_path, method, ki
 
 
 def test_the_best_round_is_put_back_at_the_end_as_the_metric_says(tmp_path):
-    for greater, best in ((True, 3), (False, 5)):
+    for metric, best in (("score", 3), ("nll", 5)):
         trunk, kept = trunk_of(), {}
         note = snapshots(trunk, kept)
         made = plan(
-            tmp_path / str(greater),
+            tmp_path / metric,
             trunk,
-            CONFIG,
+            CONFIG.model_copy(update={"metric_for_best_model": metric}),
             rounds=6,
-            validate=lambda number, note=note: note(number) | {"score": SCORES[number]},
-            greater_is_better=greater,
+            validate=lambda number, note=note, metric=metric: note(number) | {metric: SCORES[number]},
             every=1,
         )
         at = fit(SFT(), Models(policy=Policy(trunk, None, budget=4096)), made, accelerator())

@@ -167,11 +167,11 @@ def rows_of(step_N: NDArray[np.int64], **columns: Floats) -> list[Row]:
 
 def cases(quick: bool) -> Iterator[Case]:
     """The table's rows, healthy ones first for each alarm."""
-    curve, rates = Watched(curves=("loss",)), Watched(goldens=(Golden("reward", "eval/failures", "", -1.0, 0.1),))
+    curve, rates = Watched(curves=("loss",)), Watched(goldens=(Golden("reward", "eval/failures", ""),))
     judge = Watched(goldens=(Golden("reward", "objective/golden/judge", ""),))
     gap = Watched(gap=HeldOut("loss", "eval/nll"))
-    earned = Watched(gap=HeldOut("reward", "eval/reward", sign=-1.0, fixed=False))
-    to_oracle = Golden("eval/proxy", "eval/golden", "", sign=-1.0, proxy_sign=-1.0, fixed=True)
+    earned = Watched(gap=HeldOut("reward", "eval/reward", fixed=False))
+    to_oracle = Golden("eval/proxy", "eval/golden", "", fixed=True)
     far = Watched(goldens=(to_oracle,))
     lengths, noises = ([100], [0.05]) if quick else ([60, 250], [0.01, 0.05, 0.2])
     for turn in (None, 0.6):

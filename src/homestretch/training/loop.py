@@ -43,6 +43,7 @@ from homestretch.training.optim import (
     optimizer_tensors,
     set_rate,
 )
+from homestretch.training.quantities import direction
 
 MAX_BAD_STEPS = 3
 
@@ -52,9 +53,9 @@ class Plan:
     """What one stage trains: how many rounds, where each round's batch comes from, and how it is judged.
 
     Where the settings say `train_until`, that ends the stage instead, and `rounds` is only a first guess.
-    `validate(round)` gives metrics; the checkpoint with the best `metric_for_best_model` is kept, larger or smaller
-    as `greater_is_better` says; with `keep_start` the start counts as one, and is validated too. `watch(row)` sees
-    every logged row and may answer with a sentence of advice, and whether to stop.
+    `validate(round)` gives metrics; the checkpoint with the best `metric_for_best_model` is kept; with
+    `keep_start` the start counts as one, and is validated too. `watch(row)` sees every logged row and may answer with a
+    sentence of advice, and whether to stop.
     """
 
     label: str
@@ -66,7 +67,6 @@ class Plan:
     seed: int
     budget: int
     validate: Callable[[int], dict[str, float]] | None = None
-    greater_is_better: bool = True
     keep_start: bool = False
     watch: Callable[[dict[str, Any]], tuple[str | None, bool]] | None = None
 
@@ -236,8 +236,8 @@ class _Fit:
         self._watch(row)
 
     def _better(self, value: float) -> bool:
-        best = self.at.best
-        return best is None or (value > best if self.plan.greater_is_better else value < best)
+        best, sign = self.at.best, direction(self.plan.config.metric_for_best_model)
+        return best is None or sign * value > sign * best
 
     def _watch(self, row: dict[str, Any]) -> None:
         if self.plan.watch is None:
