@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import tiny
+import typer
 from offline_runs import data
 
+from homestretch.cli.lab import app
 from homestretch.config.distill import DistillConfig
 from homestretch.config.lab import (
     BASELINE,
@@ -206,6 +208,34 @@ def test_a_small_lab_with_a_given_oracle_from_end_to_end(tmp_path: Path) -> None
     assert all(e.golden and e.proxy for e in record.cases[BASELINE].runs[0].curve)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("distill.beta=0.3", "`beta` is read with jsd alone"),
+        ("distill.learning_rat=1", "did you mean `learning_rate`"),
+        ("sft.max_step=3", "did you mean `max_steps`"),
+        ("oracle.max_step=3", "did you mean `max_steps`"),
+        ("lab.oracle_prompts=0", "takes teacher and student as they are"),
+    ],
+)
+def test_settings_of_the_last_run_are_refused_before_the_first(tmp_path: Path, wrong: str, says: str) -> None:
+    out = tmp_path / "lab"
+    with pytest.raises(InputError, match=says):
+        teacher_hacking(data(tmp_path), out=out, overrides=[*SMALL, "oracle.max_steps=1", wrong])
+    assert not out.exists(), "and the corrected command finds no lab of other settings there"
+
+
+def test_the_settings_that_the_help_names_are_taken(tmp_path: Path) -> None:
+    command: Any = typer.main.get_command(app)
+    (settings,) = [p for p in command.commands["teacher-hacking"].params if p.name == "settings"]
+    named = settings.help.partition("e.g. ")[2].split()
+    assert len(named) == 4
+    asked = LabOverrides.of(named)
+    made(BASELINE, *asked.distill)
+    for overrides in (asked.oracle, asked.sft):
+        sft_recipe("m", {"name": "d"}, scratch=True, seed=0, overrides=overrides)
+
+
 def test_models_that_make_no_lab_are_refused(tmp_path: Path) -> None:
     pairs, oracle = data(tmp_path), tiny.save(tmp_path / "oracle", seed=1, std=0.2)
     student = tiny.save(tmp_path / "student", seed=2)
@@ -223,8 +253,6 @@ def test_models_that_make_no_lab_are_refused(tmp_path: Path) -> None:
         teacher_hacking(pairs, out=tmp_path / "c", **given)
     with pytest.raises(InputError, match=r"lower lab.oracle_prompts and lab.distill_prompts"):
         teacher_hacking(pairs, out=tmp_path / "d", overrides=["lab.vocabulary=300"])
-    with pytest.raises(InputError, match=r"takes teacher and student as they are"):
-        teacher_hacking(pairs, out=tmp_path / "e", overrides=[*SMALL, "lab.oracle_prompts=0", "oracle.max_steps=1"])
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="holds no lab"):
