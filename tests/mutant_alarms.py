@@ -103,7 +103,7 @@ MUTANTS = [
         ('if config.doctor == "off":', "if False:"),
         ('row if "objective/kl" in row else {}', "row"),
         ("watched(config, held_out=held_out)", "watched(config)"),
-        ("not STOPS.isdisjoint(new)", "not STOPS.isdisjoint(found)"),
+        ("for name, _ in new)", "for name, _ in found)"),
     ),
     *of("training/loop", "test_alarms_training", ("due(self.eval_every) or at.stopped:", "due(self.eval_every):")),
     *of("training/terminal_reward", "test_online_stages", ("**parts, **held_out}", "**parts}")),

@@ -104,7 +104,8 @@ def test_it_ends_a_stage_that_says_stop_and_speaks_again_once_its_cause_has_gone
     assert [row["step"] for row in rows if stop(row)[1]] == [at]
     assert not any(warn(row)[1] for row in rows)
     doctor = Doctor("none", watched=watched(config))
-    doctor.rows, doctor.said = list(rows[: at - 2]), {name}
+    (signal,) = ALARMS[name](rows[:at], doctor.watched)
+    doctor.rows, doctor.said = list(rows[: at - 2]), {(name, signal)}
     assert doctor.watch(rows[at - 2])[0] is None and doctor.said == set()
     assert doctor.watch(rows[at - 1])[0] is not None
 
@@ -157,6 +158,29 @@ def test_distances_on_fixed_texts_are_told_from_their_third_evaluation_behind_a_
     more = [{"step": step, "eval/golden": 54.2, "eval/proxy": 1.0} for step in (8, 9, 10)]
     ((step, sentence),) = told([*rows, *more], config)
     assert step == 9 and "`eval/golden`, which is not trained on, has got worse since round 3 (53 to 54.2)" in sentence
+
+
+def test_each_signal_of_an_alarm_says_its_own_sentence_once() -> None:
+    config = DistillConfig(teacher_name_or_path="teacher", oracle_name_or_path="oracle", doctor="stop")
+    rows = columns(
+        12,
+        divergence=lambda n: 1 / n,
+        eval__nll=lambda n: 2.0 + 0.1 * abs(n - 3),
+        eval__proxy=lambda n: 10 / n,
+        eval__golden=lambda n: 50.0 + abs(n - 6),
+    )
+    watch = watcher(config)
+    assert watch is not None
+    answers = [(row["step"], *watch(row)) for row in rows]
+    (first, nll, _), (second, golden, _) = [answer for answer in answers if answer[1]]
+    assert (first, second) == (6, 9) and "while `eval/nll`" in nll and "while `eval/golden`" in golden
+    assert [step for step, _, stop in answers if stop] == [6, 9], "either would end the stage"
+
+
+def test_each_curve_may_leave_its_law() -> None:
+    rows = columns(60, loss=loss, eval__nll=lambda n: loss(n) if n % 2 == 0 else None)
+    said = " ".join(sentence for _, sentence in told(rows, SFTConfig()))
+    assert all(said.count(f"Alarm (power law): `{key}` has stood") == 1 for key in ("loss", "eval/nll"))
 
 
 @pytest.mark.parametrize("infinite", ["golden", "proxy"])
@@ -244,9 +268,9 @@ def test_the_law_of_a_metric_that_should_fall_is_read_upside_down() -> None:
             60, reward=float, eval__failures=lambda n: 0.5 - sign * fall(n) / 4, objective__kl=lambda n: n / 2
         )
 
-    assert ALARMS["over_optimisation"](rows(-1.0), watched(config)) is None, "failures become fewer in the end"
-    sentence = ALARMS["over_optimisation"](rows(1.0), watched(config))
-    assert sentence is not None and "`eval/failures` follows" in sentence
+    assert not ALARMS["over_optimisation"](rows(-1.0), watched(config)), "failures become fewer in the end"
+    sentence = ALARMS["over_optimisation"](rows(1.0), watched(config))["eval/failures"]
+    assert "`eval/failures` follows" in sentence
     assert "with its lowest point at 9 nats" in sentence and "has risen from 0.25" in sentence
 
 
@@ -258,8 +282,8 @@ def test_from_ten_evaluations_on_their_scatter_counts() -> None:
 
     assert ALARMS["golden_signal"](rows(0.0), pair)
     assert ALARMS["golden_signal"](rows(0.0)[:10], pair)
-    assert ALARMS["golden_signal"](rows(0.0)[:9], pair) is None, "how much is chance is not known yet"
-    assert ALARMS["golden_signal"](rows(1.0), pair) is None
+    assert not ALARMS["golden_signal"](rows(0.0)[:9], pair), "how much is chance is not known yet"
+    assert not ALARMS["golden_signal"](rows(1.0), pair)
 
 
 def test_a_held_out_loss_that_wavers_is_no_gap() -> None:
@@ -268,7 +292,7 @@ def test_a_held_out_loss_that_wavers_is_no_gap() -> None:
         return columns(16, loss=lambda n: 2 / n, eval__nll=lambda n: 1.0 + wave[n - 1])
 
     seen = Watched(gap=HeldOut("loss", "eval/nll"))
-    assert ALARMS["generalisation_gap"](rows(0.1), seen) is None
+    assert not ALARMS["generalisation_gap"](rows(0.1), seen)
     assert ALARMS["generalisation_gap"](rows(0.1)[:4], seen)
 
 

@@ -125,8 +125,8 @@ def test_the_alarms_read_both_distances() -> None:
     with_oracle = watched(DistillConfig(teacher_name_or_path="t", oracle_name_or_path="o"))
     assert with_oracle.curves == ("divergence", "nll", "eval/proxy", "eval/golden")
     rows = [{"step": i, "eval/proxy": 5 - 0.1 * i, "eval/golden": 4 + abs(i - 8) / 4} for i in range(20)]
-    said = golden_signal(rows, with_oracle)
-    assert said is not None and "`eval/proxy` is at its best while `eval/golden`" in said and "round 8" in said
+    said = golden_signal(rows, with_oracle)["eval/golden"]
+    assert "`eval/proxy` is at its best while `eval/golden`" in said and "round 8" in said
     assert "eval/golden" not in watched(DistillConfig(teacher_name_or_path="t")).curves
 
 

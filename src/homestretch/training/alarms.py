@@ -23,6 +23,8 @@ from homestretch.config.training import TrainingConfig
 from homestretch.training.quantities import direction, least
 
 Row = dict[str, Any]
+Said = dict[str, str]
+"""What an alarm says, by the key of the signal that it says it of."""
 NLL = "eval/nll"
 CURVES = {
     "sft": ("loss", NLL),
@@ -111,23 +113,25 @@ def watched(config: TrainingConfig, *, held_out: str | None = None) -> Watched:
     return Watched(curves, gap, tuple(goldens))
 
 
-def power_law(rows: list[Row], seen: Watched) -> str | None:
+def power_law(rows: list[Row], seen: Watched) -> Said:
     """A loss lies above what its own first half predicts."""
+    said = {}
     for key in seen.curves:
         # The law has no value at round 0, and a loss of 0 has no logarithm.
         points = [(step, value) for step, value in numbers(rows, key) if step > 0 and value > 0]
         whole = blocks([step for step, _ in points], [value for _, value in points])
         if found := _left(*(tuple(column_B.tolist()) for column_B in whole)):
-            return (
+            said[key] = (
                 f"Alarm (power law): `{key}` has stood above its power law since round {found.step:.0f} "
                 f"({found.seen:.3g} where {found.expected:.3g} was expected): lower learning_rate, end the stage "
                 "earlier, or give more and more varied data."
             )
-    return None
+    return said
 
 
-def golden_signal(rows: list[Row], seen: Watched) -> str | None:
+def golden_signal(rows: list[Row], seen: Watched) -> Said:
     """A proxy is at its best while a signal that it stands for gets worse."""
+    said = {}
     for pair in seen.goldens:
         keys = pair.proxy, pair.golden
         if pair.finite and not evaluations(rows, *keys)[0]:
@@ -143,52 +147,54 @@ def golden_signal(rows: list[Row], seen: Watched) -> str | None:
             found = diverged(proxy, golden, noise_proxy=chance(proxy), noise_golden=noise)
         if found:
             best, last = falling(keys[1], [found.smallest, found.last])
-            return (
+            said[pair.golden] = (
                 f"Alarm (golden signal): `{keys[0]}` is at its best while `{keys[1]}`, which is not trained on, "
                 f"has got worse since round {steps[found.best]:.0f} ({best:.3g} to {last:.3g}): {pair.advice}."
             )
-    return None
+    return said
 
 
-def generalisation_gap(rows: list[Row], seen: Watched) -> str | None:
+def generalisation_gap(rows: list[Row], seen: Watched) -> Said:
     """A held-out loss rises, or a reward falls, while that of training does not follow."""
     pair = seen.gap
     if pair is None:
-        return None
+        return {}
     steps, training, held_out = evaluations(rows, pair.training, pair.same)
     if not pair.fixed and len(held_out) < ENOUGH:
-        return None  # nothing says yet what chance does
+        return {}  # nothing says yet what chance does
     training, held_out = falling(pair.same, training), falling(pair.same, held_out)
     found = widened(training, held_out, noise=chance(held_out))
     if found is None:
-        return None
+        return {}
     moved, where = ("risen", "above") if direction(pair.same) < 0 else ("fallen", "below")
     best, last = falling(pair.same, [found.smallest, found.last])
-    return (
+    sentence = (
         f"Alarm (generalisation gap): `{pair.same}` has {moved} since round {steps[found.best]:.0f} "
         f"({best:.3g} to {last:.3g}) and is {found.gap:.3g} {where} `{pair.training}` of the training rows"
         ": lower num_train_epochs or learning_rate, or give more and more varied data."
     )
+    return {pair.same: sentence}
 
 
-def over_optimisation(rows: list[Row], seen: Watched) -> str | None:
+def over_optimisation(rows: list[Row], seen: Watched) -> Said:
     """A reward or metric has got worse since the best value that its law of the KL has."""
+    said = {}
     for key in seen.rewards:
         kl, reward = distances(rows, key)
         sign = direction(key)
         if found := turned(kl, [sign * value for value in reward]):
             term = "beta ln d" if found.law.form == "rl" else "beta d"
             peak, moved = ("peak", "fallen") if sign > 0 else ("lowest point", "risen")
-            return (
+            said[key] = (
                 f"Alarm (over-optimisation): `{key}` follows d (alpha - {term}), d = sqrt(KL), with its {peak} at "
                 f"{found.peak_kl:.3g} nats, and at {found.kl:.3g} nats has {moved} from {sign * found.highest:.3g} to "
                 f"{sign * found.last:.3g}: raise kl_coef (beta in `grpo`), lower learning_rate, or keep the best "
                 "checkpoint."
             )
-    return None
+    return said
 
 
-ALARMS: dict[str, Callable[[list[Row], Watched], str | None]] = {
+ALARMS: dict[str, Callable[[list[Row], Watched], Said]] = {
     "power_law": power_law,
     "golden_signal": golden_signal,
     "generalisation_gap": generalisation_gap,

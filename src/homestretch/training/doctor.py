@@ -1,7 +1,7 @@
 """The run doctor: watches a run and says in one sentence which knob to turn.
 
-Each check looks at the rows of `metrics.jsonl` of one stage, and so do the alarms (`training.alarms`). A sentence is
-given once, until its cause has gone away.
+Each check looks at the rows of `metrics.jsonl` of one stage, and so do the alarms (`training.alarms`), at several
+signals each. A sentence is given once, until its cause has gone away.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ class Doctor:
     stop: bool = False
     watched: Watched = field(default_factory=Watched)
     rows: list[Row] = field(default_factory=list)
-    said: set[str] = field(default_factory=set)
+    said: set[tuple[str, str]] = field(default_factory=set)
 
     def watch(self, row: Row) -> tuple[str | None, bool]:
         """Look at one more row."""
         self.rows.append(row)
-        found = {name: sentence for name, check in CHECKS.items() if (sentence := check(self.rows, self.metric))}
-        found |= {name: sentence for name, alarm in ALARMS.items() if (sentence := alarm(self.rows, self.watched))}
-        new = {name: sentence for name, sentence in found.items() if name not in self.said}
+        found = {(name, ""): sentence for name, check in CHECKS.items() if (sentence := check(self.rows, self.metric))}
+        for name, alarm in ALARMS.items():
+            found |= {(name, signal): sentence for signal, sentence in alarm(self.rows, self.watched).items()}
+        new = {cause: sentence for cause, sentence in found.items() if cause not in self.said}
         self.said = set(found)
-        return (" ".join(new.values()) or None), self.stop and not STOPS.isdisjoint(new)
+        return (" ".join(new.values()) or None), self.stop and not STOPS.isdisjoint(name for name, _ in new)
 
 
 def watcher(config: TrainingConfig, *, held_out: str | None = None) -> Callable[[Row], tuple[str | None, bool]] | None:

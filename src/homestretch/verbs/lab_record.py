@@ -23,7 +23,7 @@ STAGE = "distill"
 SERIES = ("golden", "proxy", "training")
 LAW, GOLDEN = "power law of ", "golden signal"
 WORSE = re.compile(rf"Alarm \({GOLDEN}\): `[^`]+` is at its best while `([^`]+)`")
-DOCTOR = ("power law", f"{GOLDEN}, eval/golden", f"{GOLDEN}, {NLL}")
+DOCTOR = ("power law", "generalisation gap", f"{GOLDEN}, eval/golden", f"{GOLDEN}, {NLL}")
 """What the run doctor can say of a stage `distill` with an oracle; what it never said is told too."""
 
 
