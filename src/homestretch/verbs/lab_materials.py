@@ -85,7 +85,7 @@ def check_given(bench: Bench) -> None:
     from homestretch.policies.load import choose_device
     from homestretch.training.context import Context
     from homestretch.training.pipeline import EMPTY
-    from homestretch.training.stages.distill import check_oracle, check_teacher
+    from homestretch.training.stages.distill import check_references
 
     if bench.scratch:
         _check_causal(bench.given["oracle"])
@@ -93,8 +93,7 @@ def check_given(bench: Bench) -> None:
     oracle, teacher, student = (bench.given[name] for name in NAMES)
     recipe = load_recipe({"model_name_or_path": student, "stages": ["sft"]}, bench.device)
     context = Context(recipe, bench.folder.oracle, EMPTY, student, choose_device(recipe.device))
-    check_teacher(context, teacher)
-    check_oracle(context, DistillConfig(teacher_name_or_path=teacher), oracle)
+    check_references(context, DistillConfig(teacher_name_or_path=teacher, oracle_name_or_path=oracle))
 
 
 def _check_causal(oracle: str) -> None:
