@@ -73,7 +73,6 @@ MUTANTS = [
     *of(
         "training/alarms",
         "test_alarms_training",
-        ("[sign * value for value in reward]", "reward"),
         ("if len(values) >= ENOUGH else", "if False else"),
         ("max(chance(golden), least(keys[1]))", "chance(golden)"),
         ("if len(golden) < ENOUGH and not", "if len(golden) <= ENOUGH and not"),
@@ -89,7 +88,7 @@ MUTANTS = [
     ),
     *of(
         "training/quantities",
-        "test_alarms_training",
+        "test_quantities",
         ("return -1.0 if _name(key)", "return 1.0 if _name(key)"),
         ("dict.fromkeys(SHARES, 0.1)", "dict.fromkeys(SHARES, 0.0)"),
         ('.removeprefix("eval/")', ""),
@@ -105,6 +104,8 @@ MUTANTS = [
         ("watched(config, held_out=held_out)", "watched(config)"),
         ("for name, _ in new)", "for name, _ in found)"),
     ),
+    *of("training/alarms", "test_quantities", ("[sign * value for value in reward]", "reward")),
+    *of("training/doctor", "test_quantities", ("found |= {(name, signal): ", 'found |= {(name, ""): ')),
     *of("training/loop", "test_alarms_training", ("due(self.eval_every) or at.stopped:", "due(self.eval_every):")),
     *of("training/terminal_reward", "test_online_stages", ("**parts, **held_out}", "**parts}")),
     *of(
