@@ -106,6 +106,13 @@ MUTANTS = [
     ),
     *of("training/alarms", "test_quantities", ("[sign * value for value in reward]", "reward")),
     *of("training/doctor", "test_quantities", ("found |= {(name, signal): ", 'found |= {(name, ""): ')),
+    *of(
+        "training/loop",
+        "test_choosing",
+        ("        check_chooser(self.plan.label, chooser, metrics)\n", ""),
+        (" if math.isfinite(v)}", "}"),
+    ),
+    *of("training/quantities", "test_choosing", ("if measured and name not in known", "if measured and name in known")),
     *of("training/loop", "test_alarms_training", ("due(self.eval_every) or at.stopped:", "due(self.eval_every):")),
     *of("training/terminal_reward", "test_online_stages", ("**parts, **held_out}", "**parts}")),
     *of(

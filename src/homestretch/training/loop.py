@@ -43,7 +43,7 @@ from homestretch.training.optim import (
     optimizer_tensors,
     set_rate,
 )
-from homestretch.training.quantities import direction
+from homestretch.training.quantities import check_chooser, direction
 
 MAX_BAD_STEPS = 3
 
@@ -53,7 +53,8 @@ class Plan:
     """What one stage trains: how many rounds, where each round's batch comes from, and how it is judged.
 
     Where the settings say `train_until`, that ends the stage instead, and `rounds` is only a first guess.
-    `validate(round)` gives metrics; the checkpoint with the best `metric_for_best_model` is kept; with
+    `validate(round)` gives metrics, those that are not finite for this time without a value; the checkpoint with the
+    best `metric_for_best_model` is kept, which must be among them (RecipeError) unless there are none at all; with
     `keep_start` the start counts as one, and is validated too. `watch(row)` sees every logged row and may answer with a
     sentence of advice, and whether to stop.
     """
@@ -224,10 +225,11 @@ class _Fit:
     def _validate(self) -> None:
         if self.plan.validate is None:
             return
-        metrics = self.plan.validate(self.at.round)
-        row = {f"eval/{k}": v for k, v in metrics.items()}
+        metrics, chooser = self.plan.validate(self.at.round), self.plan.config.metric_for_best_model
+        check_chooser(self.plan.label, chooser, metrics)
+        row = {f"eval/{k}": v for k, v in metrics.items() if math.isfinite(v)}
         self._record(row)
-        value = metrics.get(self.plan.config.metric_for_best_model)
+        value = row.get(f"eval/{chooser}")
         if value is not None and self._better(value):
             self.at.best, self.at.best_round = value, self.at.round
             checkpoint.save(

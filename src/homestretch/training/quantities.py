@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from homestretch.config.base import nearest
+from homestretch.errors import RecipeError
+
 SHARES = ("failures", "unfinished", "empty")
 """Shares of a validation's outputs."""
 SMALLER_IS_BETTER = {"nll", "loss", "mse", "divergence", *SHARES, "golden", "golden_jsd", "proxy", "proxy_jsd"}
@@ -18,6 +23,16 @@ def direction(key: str) -> float:
 def least(key: str) -> float:
     """The change of a quantity, in its own unit, that a few evaluations may show by chance; 0 where nobody knows."""
     return CHANCE.get(_name(key), 0.0)
+
+
+def check_chooser(stage: str, name: str, measured: Collection[str]) -> None:
+    """Raise RecipeError where a validation of a stage measures something, and not what is to choose the checkpoint."""
+    known = [*measured, "none"]
+    if measured and name not in known:
+        raise RecipeError(
+            f"{stage}.metric_for_best_model: `{name}` is not measured when this stage is validated, so that it can "
+            f"choose no checkpoint; {nearest(name, known)}"
+        )
 
 
 def _name(key: str) -> str:
