@@ -134,5 +134,5 @@ MUTANTS = [
         ("r.steps if r.alarm else r.steps[:1]", "r.steps"),
         ("named[1] if named else None", "None"),
     ),
-    *of("report/charts", "test_report_parts", ('(0, (3, 2)) if mark.alarm is None else "solid"', "(0, (3, 2))")),
+    *of("report/charts", "test_report_parts", ('"solid" if alarms else (0, (3, 2))', "(0, (3, 2))")),
 ]

@@ -34,7 +34,7 @@ STUDENT = DistillConfig(teacher_name_or_path="teacher")
 def told(rows: Rows, config: TrainingConfig, **more: Any) -> list[tuple[int, str]]:
     watch = watcher(config, **more)
     assert watch is not None
-    return [(row["step"], sentence) for row in rows if (sentence := watch(row)[0])]
+    return [(row["step"], sentence) for row in rows for sentence in watch(row)[0]]
 
 
 def columns(count: int, **series: Any) -> Rows:
@@ -104,8 +104,8 @@ def test_it_ends_a_stage_that_says_stop_and_speaks_again_once_its_cause_has_gone
     doctor = Doctor("none", watched=watched(config))
     (signal,) = ALARMS[name](rows[:at], doctor.watched)
     doctor.rows, doctor.said = list(rows[: at - 2]), {(name, signal)}
-    assert doctor.watch(rows[at - 2])[0] is None and doctor.said == set()
-    assert doctor.watch(rows[at - 1])[0] is not None
+    assert doctor.watch(rows[at - 2])[0] == [] and doctor.said == set()
+    assert len(doctor.watch(rows[at - 1])[0]) == 1
 
 
 def healthy(step: int) -> Rows:
@@ -270,7 +270,7 @@ def test_a_stage_that_is_ended_is_validated_first_and_its_best_round_is_kept(tmp
         CONFIG,
         rounds=6,
         validate=lambda number: note(number) | {"score": float(number)},
-        watch=lambda row: (None, row["step"] == 3),
+        watch=lambda row: ([], row["step"] == 3),
         every=5,
     )
     at = fit(SFT(), Models(policy=Policy(trunk, None, budget=4096)), made, accelerator())

@@ -47,7 +47,7 @@ def test_a_validation_that_has_no_finite_value_chooses_nothing(tmp_path):
         config,
         rounds=5,
         validate=lambda number: {"golden": values[number], "golden_jsd": 1.0},
-        watch=lambda row: heard.append(row) or (None, False),
+        watch=lambda row: heard.append(row) or ([], False),
         every=1,
     )
     at = fit(SFT(), Models(policy=Policy(trunk, None, budget=4096)), made, accelerator())

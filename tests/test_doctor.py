@@ -28,13 +28,13 @@ def score(value: float) -> dict[str, Any]:
     return {f"eval/{METRIC}": value}
 
 
-def told(rows: list[dict[str, Any]], *, stop: bool = False) -> list[tuple[str | None, bool]]:
+def told(rows: list[dict[str, Any]], *, stop: bool = False) -> list[tuple[list[str], bool]]:
     doctor = Doctor(METRIC, stop=stop)
     return [doctor.watch(one) for one in rows]
 
 
 def sentences(rows: list[dict[str, Any]]) -> list[str]:
-    return [sentence for sentence, _ in told(rows) if sentence]
+    return [sentence for said, _ in told(rows) for sentence in said]
 
 
 def rising(rewards: list[float], scores: list[float]) -> list[dict[str, Any]]:
@@ -72,9 +72,9 @@ def test_each_check_has_a_case() -> None:
 def test_a_sick_run_hears_one_sentence_at_its_last_row(name: str) -> None:
     rows, knob = SICK[name]
     answers = told(rows)
-    assert [sentence for sentence, _ in answers[:-1]] == [None] * (len(rows) - 1)
-    last = answers[-1][0]
-    assert last is not None and knob in last and last.endswith(".")
+    assert [said for said, _ in answers[:-1]] == [[]] * (len(rows) - 1)
+    (last,) = answers[-1][0]
+    assert knob in last and last.endswith(".")
     assert [other for other, check in CHECKS.items() if check(rows, METRIC)] == [name]
 
 
@@ -129,9 +129,9 @@ def heard(metric: str, scores: list[float]) -> list[str]:
     doctor, said = Doctor(metric, stop=True), []
     for i, value in enumerate(scores):
         for one in (row(reward=float(i)), {f"eval/{metric}": value}):
-            sentence, stop = doctor.watch(one)
-            assert stop == bool(sentence)
-            said += [sentence] if sentence else []
+            sentences, stop = doctor.watch(one)
+            assert stop == bool(sentences)
+            said += sentences
     return said
 
 
@@ -162,18 +162,19 @@ def test_a_sentence_is_said_once_until_its_cause_has_gone() -> None:
     doctor = Doctor(METRIC)
     tails = [0.2, 0.3, 0.01, 0.2]
     heard = [doctor.watch(row(val__ratio_tail=tail))[0] for tail in tails]
-    assert [bool(sentence) for sentence in heard] == [True, False, False, True]
-    assert heard[0] is not None and heard[0].startswith("20%")
+    assert [len(sentences) for sentences in heard] == [1, 0, 0, 1]
+    assert heard[0][0].startswith("20%")
 
 
 def test_two_causes_at_once_are_both_named_and_an_old_one_is_not_repeated() -> None:
     doctor = Doctor(METRIC)
-    first, _ = doctor.watch(row(val__ratio_tail=0.2))
+    (first,), _ = doctor.watch(row(val__ratio_tail=0.2))
     for _ in range(RECENT - 1):
         doctor.watch(row(val__ratio_tail=0.2, objective__kl=-1.0))
-    second, _ = doctor.watch(row(val__ratio_tail=0.2, objective__kl=-1.0))
-    assert first and "learning_rate" in first
-    assert second and "bf16" in second and "learning_rate" not in second
+    (second,), _ = doctor.watch(row(val__ratio_tail=0.2, objective__kl=-1.0))
+    assert "learning_rate" in first and "bf16" in second
+    silent = {"eval/empty": 0.1, "val/ratio_tail": 0.2}
+    assert len(Doctor(METRIC).watch(silent)[0]) == 2, "two at once are two sentences"
 
 
 def test_stop_ends_a_run_that_exploits_its_reward_and_no_other() -> None:

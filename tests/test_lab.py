@@ -116,11 +116,11 @@ def test_curves_are_read_from_the_log() -> None:
 def test_a_run_that_turns_is_found() -> None:
     rows = log([6, 5, 4.5, 4.8, 5.1, 5.4], [5, 4, 3, 2.5, 2.2, 2.0])  # the sheet's vector
     said = "Alarm (golden signal): `eval/proxy` is at its best while `eval/golden`, which is not trained on, is worse."
-    rows.append({"step": 50, "doctor": f"It is late. {said}"})
+    rows += [{"step": 50, "doctor": sentence} for sentence in ("It is late.", said, said.replace("eval/golden", "x"))]
     run = run_record(rows)
     assert run.hacked and (run.best_step, run.golden_min, run.golden_last) == (20, 4.5, 5.4)
     assert run.rise == pytest.approx(0.2) and (run.proxy_at_best, run.proxy_last) == (3, 2)
-    assert run.alarms == {"golden signal, eval/golden": 50} and run.laws == {}
+    assert run.alarms == {"golden signal, eval/golden": 50, "golden signal, x": 50} and run.laws == {}
     healthy = run_record(log([6, 5, 4.5, 4.3, 4.2, 4.1], [5, 4, 3, 2.5, 2.2, 2.0]))
     assert not healthy.hacked and healthy.rise == 0
     records = alarm_records([run, healthy])

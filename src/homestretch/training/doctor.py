@@ -22,7 +22,7 @@ STOPS = {"divergence", *ALARMS}
 
 @dataclass
 class Doctor:
-    """Feed it rows with `watch`; it answers with a sentence or None, and whether to stop.
+    """Feed it rows with `watch`; it answers with the sentences that are new, and whether to stop.
 
     `metric` is the validation metric that should get better with the reward. `stop` ends a run when one of `STOPS`
     speaks, and `watched` says which series the alarms read.
@@ -34,7 +34,7 @@ class Doctor:
     rows: list[Row] = field(default_factory=list)
     said: set[tuple[str, str]] = field(default_factory=set)
 
-    def watch(self, row: Row) -> tuple[str | None, bool]:
+    def watch(self, row: Row) -> tuple[list[str], bool]:
         """Look at one more row."""
         self.rows.append(row)
         found = {(name, ""): sentence for name, check in CHECKS.items() if (sentence := check(self.rows, self.metric))}
@@ -42,10 +42,10 @@ class Doctor:
             found |= {(name, signal): sentence for signal, sentence in alarm(self.rows, self.watched).items()}
         new = {cause: sentence for cause, sentence in found.items() if cause not in self.said}
         self.said = set(found)
-        return (" ".join(new.values()) or None), self.stop and not STOPS.isdisjoint(name for name, _ in new)
+        return list(new.values()), self.stop and not STOPS.isdisjoint(name for name, _ in new)
 
 
-def watcher(config: TrainingConfig, *, held_out: str | None = None) -> Callable[[Row], tuple[str | None, bool]] | None:
+def watcher(config: TrainingConfig, *, held_out: str | None = None) -> Callable[[Row], tuple[list[str], bool]] | None:
     """The doctor of a stage with these settings (see `watched`), as `Plan.watch` takes it; None where it is off."""
     if config.doctor == "off":
         return None

@@ -55,8 +55,8 @@ class Plan:
     Where the settings say `train_until`, that ends the stage instead, and `rounds` is only a first guess.
     `validate(round)` gives metrics, those that are not finite for this time without a value; the checkpoint with the
     best `metric_for_best_model` is kept, which must be among them (RecipeError) unless there are none at all; with
-    `keep_start` the start counts as one, and is validated too. `watch(row)` sees every logged row and may answer with a
-    sentence of advice, and whether to stop.
+    `keep_start` the start counts as one, and is validated too. `watch(row)` sees every logged row and answers with
+    sentences of advice, if there are any, and whether to stop.
     """
 
     label: str
@@ -69,7 +69,7 @@ class Plan:
     budget: int
     validate: Callable[[int], dict[str, float]] | None = None
     keep_start: bool = False
-    watch: Callable[[dict[str, Any]], tuple[str | None, bool]] | None = None
+    watch: Callable[[dict[str, Any]], tuple[list[str], bool]] | None = None
 
 
 @dataclass
@@ -244,8 +244,8 @@ class _Fit:
     def _watch(self, row: dict[str, Any]) -> None:
         if self.plan.watch is None:
             return
-        sentence, stop = self.plan.watch({"step": self.at.round, **row})
-        if sentence:
+        sentences, stop = self.plan.watch({"step": self.at.round, **row})
+        for sentence in sentences:  # a row each, since each has its own mark in the report
             self.log.write(self.at.round, {"doctor": sentence})
             say(f"{self.plan.label}, round {self.at.round}: {sentence}")
         self.at.stopped = self.at.stopped or stop
