@@ -2,7 +2,7 @@
 
     python experiments/alarms/false_alarms.py [--quick] [--seeds N]
 
-Every series is looked at again as it grows, as in training, and a run counts once however often the alarm
+Every series is looked at again with each of its rows, as in training, and a run counts once however often the alarm
 speaks. Noise is independent from point to point, but for distances on fixed texts, which wander. Prints a table and, as
 its last line, one JSON object; `false_alarms` are rates of whole runs with 95 % intervals, `detected` of runs with a
 turn, with the median delay as a share of the points before the turn.
@@ -20,7 +20,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from homestretch.alarms.power_law import MOST_POINTS
 from homestretch.metrics.stats import wilson
 from homestretch.training.alarms import ALARMS, Golden, HeldOut, Row, Watched
 
@@ -207,23 +206,13 @@ def cases(quick: bool) -> Iterator[Case]:
                 yield Case("over_optimisation", name, reward, rewards(n, noise=noise, shape=shape))
 
 
-def looks(n: int) -> Iterator[int]:
-    """Numbers of rows at which an answer can change: all, but for those between full blocks of a long series."""
-    for count in range(1, n + 1):
-        size = 1
-        while count // size >= MOST_POINTS:
-            size *= 2
-        if count % size == 0:
-            yield count
-
-
 def hear(case: Case, *, seeds: int) -> Heard:
     """Feed `seeds` runs to the alarm, row by row."""
     spoke = early = 0
     delays = []
     for seed in range(seeds):
         rows, at = case.make(np.random.default_rng([seed, len(case.name)]))
-        first = next((n for n in looks(len(rows)) if ALARMS[case.alarm](rows[:n], case.watched)), None)
+        first = next((n for n in range(1, len(rows) + 1) if ALARMS[case.alarm](rows[:n], case.watched)), None)
         if first is None:
             continue
         if at is not None and first <= at:
