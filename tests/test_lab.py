@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from homestretch.lab import Hacking, LabFolder
 from homestretch.policies.load import load_lm, load_tokenizer
 from homestretch.policies.scratch import learnt_tokenizer, untrained
 from homestretch.report.proxies import law_of
+from homestretch.training.alarms import golden_signal, watched
+from homestretch.training.doctor import watcher
 from homestretch.verbs.lab import teacher_hacking
 from homestretch.verbs.lab_materials import Bench, check_given, dataset_settings, learners, oracle_of, prepare
 from homestretch.verbs.lab_record import alarm_records, curve_of, run_record, series_of
@@ -129,6 +133,21 @@ def test_a_run_that_turns_is_found() -> None:
     assert (silent.fired, silent.recall) == (0, 0)
     assert all(records[f"run doctor: {name}"].fired == 0 for name in ("power law", "generalisation gap"))
     assert records["power law of golden"].precision is None and records["power law of golden"].recall == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_hacked_is_what_the_golden_signal_says_at_the_end(seed: int) -> None:
+    """So its recall in the table of alarms is 1, which page and docs say."""
+    rng = random.Random(seed)
+    golden = [50 * math.exp(0.03 * rng.gauss(0, 1)) + abs(i - 6) / 2 for i in range(12)]
+    rows = log(golden, [9 / (i + 1) for i in range(12)])
+    config = DistillConfig(teacher_name_or_path="t", oracle_name_or_path="o")
+    watch = watcher(config)
+    assert watch is not None
+    said = [{"step": row["step"], "doctor": sentence} for row in rows for sentence in watch(row)[0]]
+    run = run_record([*rows, *said])
+    assert not run.hacked or run.alarms.keys() >= {"golden signal, eval/golden"}
+    assert run.hacked == bool(golden_signal(rows, watched(config)))
 
 
 def test_the_law_of_a_series_is_told_with_its_end() -> None:
