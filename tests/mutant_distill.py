@@ -85,6 +85,7 @@ MUTANTS = [
         "training/stages/distill",
         "test_distill_stage",
         ("if here != there:", "if False:"),
+        ("if len(there) == 2 and", "if False and"),
         ("if ours.eos_token_id != theirs.eos_token_id:", "if False:"),
         ("                batch = replaced(batch, rows, drawn)\n", "                pass\n"),
     ),
@@ -92,6 +93,8 @@ MUTANTS = [
         "training/pipeline",
         "test_distill_stage",
         ("folders += [stage.config.teacher_name_or_path, *filter(", "folders += [*filter("),
+        ("            distill.check_references(context, stage.config, own=run.path)\n", "            pass\n"),
+        ("stage.config, own=run.path)", "stage.config)"),
     ),
     *of(
         "generation/rollout",

@@ -35,7 +35,6 @@ MUTANTS = [
     *of(
         "training/stages/value",
         "test_value",
-        ("greater_is_better=False", "greater_is_better=True"),
         ("not in held]", "in held]"),
         ('name.startswith("heads.prompt_value.")', "True"),
     ),

@@ -34,7 +34,7 @@ STUDENT = DistillConfig(teacher_name_or_path="teacher")
 def told(rows: Rows, config: TrainingConfig, **more: Any) -> list[tuple[int, str]]:
     watch = watcher(config, **more)
     assert watch is not None
-    return [(row["step"], sentence) for row in rows if (sentence := watch(row)[0])]
+    return [(row["step"], sentence) for row in rows for sentence in watch(row)[0]]
 
 
 def columns(count: int, **series: Any) -> Rows:
@@ -102,9 +102,10 @@ def test_it_ends_a_stage_that_says_stop_and_speaks_again_once_its_cause_has_gone
     assert [row["step"] for row in rows if stop(row)[1]] == [at]
     assert not any(warn(row)[1] for row in rows)
     doctor = Doctor("none", watched=watched(config))
-    doctor.rows, doctor.said = list(rows[: at - 2]), {name}
-    assert doctor.watch(rows[at - 2])[0] is None and doctor.said == set()
-    assert doctor.watch(rows[at - 1])[0] is not None
+    (signal,) = ALARMS[name](rows[:at], doctor.watched)
+    doctor.rows, doctor.said = list(rows[: at - 2]), {(name, signal)}
+    assert doctor.watch(rows[at - 2])[0] == [] and doctor.said == set()
+    assert len(doctor.watch(rows[at - 1])[0]) == 1
 
 
 def healthy(step: int) -> Rows:
@@ -138,13 +139,13 @@ def test_what_each_stage_is_watched_for() -> None:
     for name in ("reward", "dpo", "modpo", "distill"):
         assert seen[name].gap == HeldOut("loss", "eval/loss")
     for name in ("ppo", "rloo", "grpo"):
-        assert seen[name].gap == HeldOut("reward", "eval/reward", sign=-1.0, fixed=False)
+        assert seen[name].gap == HeldOut("reward", "eval/reward", fixed=False)
     assert watched(RewardConfig()).goldens == ()
     assert watched(RewardConfig(contrast={})).gap == HeldOut("loss/reward", "eval/loss")
     (unseen,) = watched(RewardConfig(), held_out="too_long").goldens
-    assert (unseen.proxy, unseen.golden, unseen.sign) == ("eval/auroc", "eval/auroc/too_long", 1.0)
+    assert (unseen.proxy, unseen.golden) == ("eval/auroc", "eval/auroc/too_long")
     failures, judge = watched(PPOConfig(**JUDGE)).goldens
-    assert (failures.golden, failures.sign, judge.golden) == ("eval/failures", -1.0, "objective/golden/judge")
+    assert (failures.golden, judge.golden) == ("eval/failures", "objective/golden/judge")
 
 
 def test_distances_on_fixed_texts_are_told_from_their_third_evaluation_behind_a_rise_of_two_percent() -> None:
@@ -214,8 +215,8 @@ def test_from_ten_evaluations_on_their_scatter_counts() -> None:
 
     assert ALARMS["golden_signal"](rows(0.0), pair)
     assert ALARMS["golden_signal"](rows(0.0)[:10], pair)
-    assert ALARMS["golden_signal"](rows(0.0)[:9], pair) is None, "how much is chance is not known yet"
-    assert ALARMS["golden_signal"](rows(1.0), pair) is None
+    assert not ALARMS["golden_signal"](rows(0.0)[:9], pair), "how much is chance is not known yet"
+    assert not ALARMS["golden_signal"](rows(1.0), pair)
 
 
 def test_a_held_out_loss_that_wavers_is_no_gap() -> None:
@@ -224,7 +225,7 @@ def test_a_held_out_loss_that_wavers_is_no_gap() -> None:
         return columns(16, loss=lambda n: 2 / n, eval__nll=lambda n: 1.0 + wave[n - 1])
 
     seen = Watched(gap=HeldOut("loss", "eval/nll"))
-    assert ALARMS["generalisation_gap"](rows(0.1), seen) is None
+    assert not ALARMS["generalisation_gap"](rows(0.1), seen)
     assert ALARMS["generalisation_gap"](rows(0.1)[:4], seen)
 
 
@@ -269,7 +270,7 @@ def test_a_stage_that_is_ended_is_validated_first_and_its_best_round_is_kept(tmp
         CONFIG,
         rounds=6,
         validate=lambda number: note(number) | {"score": float(number)},
-        watch=lambda row: (None, row["step"] == 3),
+        watch=lambda row: ([], row["step"] == 3),
         every=5,
     )
     at = fit(SFT(), Models(policy=Policy(trunk, None, budget=4096)), made, accelerator())

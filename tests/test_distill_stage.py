@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from offline_runs import SMALL, log, recipe, same_after_being_killed, weights
+from offline_runs import SFT, SMALL, log, recipe, same_after_being_killed, weights
 from toy import row
 
 from homestretch.algorithms.distill import Distill
@@ -157,6 +157,40 @@ def test_teachers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             run_recipe(made(tmp_path, "llama", settings, teacher=str(tmp_path / "teacher-llama-11")), run)
     with pytest.raises(RecipeError, match=r"distill.top_k 64 leaves none of 64 tokens out; set it to 0"):
         run_recipe(made(tmp_path, "llama", {"top_k": 64}), tmp_path / "all")
+
+
+@pytest.mark.parametrize("wrong", ["nowhere", "t5", "same"])
+@pytest.mark.parametrize("role", ["teacher", "oracle"])
+def test_a_stage_before_is_not_trained_for_a_teacher_or_oracle_that_does_not_fit(
+    tmp_path: Path, role: str, wrong: str
+) -> None:
+    teacher, oracle = teacher_of(tmp_path, "llama"), teacher_of(tmp_path, "llama", seed=8)
+    bad = {
+        "nowhere": str(tmp_path / "nowhere"),
+        "t5": teacher_of(tmp_path, "t5"),
+        "same": {"teacher": oracle, "oracle": teacher}[role],
+    }[wrong]
+    says = {
+        "nowhere": "there is no such folder",
+        "t5": f"Of the {role} .* one has an encoder",
+        "same": "is the teacher itself",
+    }
+
+    def asked(**names: str) -> Recipe:
+        named = {"teacher_name_or_path": teacher, "oracle_name_or_path": oracle, **names}
+        return recipe(tmp_path, "llama", [SFT, {"distill": {**SMALL, "max_steps": 2, **named}}])
+
+    with pytest.raises(InputError, match=says[wrong]):
+        run_recipe(asked(**{f"{role}_name_or_path": bad}), tmp_path / "run")
+    assert not RunFolder(tmp_path / "run").stage_folders(), "the corrected recipe may take the same folder"
+
+
+def test_a_teacher_that_the_run_makes_itself_is_looked_for_when_it_is_there(tmp_path: Path) -> None:
+    teacher = str(tmp_path / "run" / "stages" / "01-sft" / "model")
+    made_here = recipe(
+        tmp_path, "llama", [SFT, {"distill": {**SMALL, "max_steps": 1, "teacher_name_or_path": teacher}}]
+    )
+    assert (run_recipe(made_here, tmp_path / "run").path / "stages" / "02-distill" / "model").is_dir()
 
 
 def test_new_responses_take_the_places_of_some_rows() -> None:

@@ -28,13 +28,13 @@ def score(value: float) -> dict[str, Any]:
     return {f"eval/{METRIC}": value}
 
 
-def told(rows: list[dict[str, Any]], *, stop: bool = False) -> list[tuple[str | None, bool]]:
+def told(rows: list[dict[str, Any]], *, stop: bool = False) -> list[tuple[list[str], bool]]:
     doctor = Doctor(METRIC, stop=stop)
     return [doctor.watch(one) for one in rows]
 
 
 def sentences(rows: list[dict[str, Any]]) -> list[str]:
-    return [sentence for sentence, _ in told(rows) if sentence]
+    return [sentence for said, _ in told(rows) for sentence in said]
 
 
 def rising(rewards: list[float], scores: list[float]) -> list[dict[str, Any]]:
@@ -72,9 +72,9 @@ def test_each_check_has_a_case() -> None:
 def test_a_sick_run_hears_one_sentence_at_its_last_row(name: str) -> None:
     rows, knob = SICK[name]
     answers = told(rows)
-    assert [sentence for sentence, _ in answers[:-1]] == [None] * (len(rows) - 1)
-    last = answers[-1][0]
-    assert last is not None and knob in last and last.endswith(".")
+    assert [said for said, _ in answers[:-1]] == [[]] * (len(rows) - 1)
+    (last,) = answers[-1][0]
+    assert knob in last and last.endswith(".")
     assert [other for other, check in CHECKS.items() if check(rows, METRIC)] == [name]
 
 
@@ -121,25 +121,60 @@ def test_shrinking_samples_get_the_other_advice() -> None:
 
 def test_a_metric_that_is_best_before_training_counts() -> None:
     (sentence,) = sentences(rising([1.0, 2.0], [31.0, 30.5, 30.0]))
-    assert "31.0 to 30.0" in sentence
+    assert "la_rougeL falls (31 to 30)" in sentence
+
+
+def heard(metric: str, scores: list[float]) -> list[str]:
+    """What is said of a metric while the reward rises in each round."""
+    doctor, said = Doctor(metric, stop=True), []
+    for i, value in enumerate(scores):
+        for one in (row(reward=float(i)), {f"eval/{metric}": value}):
+            sentences, stop = doctor.watch(one)
+            assert stop == bool(sentences)
+            said += sentences
+    return said
+
+
+def test_a_metric_that_should_fall_may_fall() -> None:
+    assert heard("failures", [0.75, 0.4, 0.3, 0.2]) == []
+    assert heard("nll", [2.5, 2.2, 2.0, 1.9]) == []
+    (sentence,) = heard("failures", [0.75, 0.2, 0.35, 0.4])
+    assert "failures rises (0.2 to 0.4): the reward is being exploited" in sentence
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores", "speaks"),
+    [
+        ("failures", [0.3, 0.2, 0.29, 0.29], False),
+        ("failures", [0.3, 0.2, 0.31, 0.31], True),
+        ("failures", [0.1, 0.0, 0.02, 0.02], False),
+        ("nll", [2.5, 2.0, 2.01, 2.01], False),
+        ("nll", [2.5, 2.0, 2.03, 2.03], True),
+        ("reward", [0.1, 0.5, 0.497, 0.497], False),
+        ("reward", [0.1, 0.5, 0.4, 0.4], True),
+    ],
+)
+def test_how_far_is_worse_is_in_the_unit_of_the_metric(metric: str, scores: list[float], speaks: bool) -> None:
+    assert bool(heard(metric, scores)) == speaks
 
 
 def test_a_sentence_is_said_once_until_its_cause_has_gone() -> None:
     doctor = Doctor(METRIC)
     tails = [0.2, 0.3, 0.01, 0.2]
     heard = [doctor.watch(row(val__ratio_tail=tail))[0] for tail in tails]
-    assert [bool(sentence) for sentence in heard] == [True, False, False, True]
-    assert heard[0] is not None and heard[0].startswith("20%")
+    assert [len(sentences) for sentences in heard] == [1, 0, 0, 1]
+    assert heard[0][0].startswith("20%")
 
 
 def test_two_causes_at_once_are_both_named_and_an_old_one_is_not_repeated() -> None:
     doctor = Doctor(METRIC)
-    first, _ = doctor.watch(row(val__ratio_tail=0.2))
+    (first,), _ = doctor.watch(row(val__ratio_tail=0.2))
     for _ in range(RECENT - 1):
         doctor.watch(row(val__ratio_tail=0.2, objective__kl=-1.0))
-    second, _ = doctor.watch(row(val__ratio_tail=0.2, objective__kl=-1.0))
-    assert first and "learning_rate" in first
-    assert second and "bf16" in second and "learning_rate" not in second
+    (second,), _ = doctor.watch(row(val__ratio_tail=0.2, objective__kl=-1.0))
+    assert "learning_rate" in first and "bf16" in second
+    silent = {"eval/empty": 0.1, "val/ratio_tail": 0.2}
+    assert len(Doctor(METRIC).watch(silent)[0]) == 2, "two at once are two sentences"
 
 
 def test_stop_ends_a_run_that_exploits_its_reward_and_no_other() -> None:

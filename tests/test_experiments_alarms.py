@@ -42,9 +42,11 @@ def test_a_reward_has_its_peak_where_it_says(experiment: ModuleType, shape: str)
     assert best["objective/kl"] == pytest.approx(9, rel=0.1) and abs(best["step"] - at) < 20
 
 
-def test_a_look_at_each_full_block_is_enough(experiment: ModuleType) -> None:
-    assert list(experiment.looks(63)) == list(range(1, 64))
-    assert list(experiment.looks(130))[63:] == [*range(64, 128, 2), 128]
+def test_a_run_is_looked_at_with_each_of_its_rows(experiment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setitem(experiment.ALARMS, "over_optimisation", lambda rows, _: seen.append(len(rows)))
+    long = next(c for c in experiment.cases(False) if c.name.startswith("line, 200 rounds"))
+    assert experiment.hear(long, seeds=1) == (1, 0, 0, []) and seen == list(range(1, 201))
 
 
 def test_a_run_counts_once_and_an_alarm_before_the_turn_apart(experiment: ModuleType) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
+import typer
 from offline_runs import data
 
+from homestretch.cli.lab import app
 from homestretch.config.distill import DistillConfig
 from homestretch.config.lab import (
     BASELINE,
@@ -26,6 +30,8 @@ from homestretch.lab import Hacking, LabFolder
 from homestretch.policies.load import load_lm, load_tokenizer
 from homestretch.policies.scratch import learnt_tokenizer, untrained
 from homestretch.report.proxies import law_of
+from homestretch.training.alarms import golden_signal, watched
+from homestretch.training.doctor import watcher
 from homestretch.verbs.lab import teacher_hacking
 from homestretch.verbs.lab_materials import Bench, check_given, dataset_settings, learners, oracle_of, prepare
 from homestretch.verbs.lab_record import alarm_records, curve_of, run_record, series_of
@@ -114,18 +120,34 @@ def test_curves_are_read_from_the_log() -> None:
 def test_a_run_that_turns_is_found() -> None:
     rows = log([6, 5, 4.5, 4.8, 5.1, 5.4], [5, 4, 3, 2.5, 2.2, 2.0])  # the sheet's vector
     said = "Alarm (golden signal): `eval/proxy` is at its best while `eval/golden`, which is not trained on, is worse."
-    rows.append({"step": 50, "doctor": f"It is late. {said}"})
+    rows += [{"step": 50, "doctor": sentence} for sentence in ("It is late.", said, said.replace("eval/golden", "x"))]
     run = run_record(rows)
     assert run.hacked and (run.best_step, run.golden_min, run.golden_last) == (20, 4.5, 5.4)
     assert run.rise == pytest.approx(0.2) and (run.proxy_at_best, run.proxy_last) == (3, 2)
-    assert run.alarms == {"golden signal, eval/golden": 50} and run.laws == {}
+    assert run.alarms == {"golden signal, eval/golden": 50, "golden signal, x": 50} and run.laws == {}
     healthy = run_record(log([6, 5, 4.5, 4.3, 4.2, 4.1], [5, 4, 3, 2.5, 2.2, 2.0]))
     assert not healthy.hacked and healthy.rise == 0
     records = alarm_records([run, healthy])
     spoke, silent = (records[f"run doctor: golden signal, eval/{key}"] for key in ("golden", "nll"))
     assert (spoke.precision, spoke.recall, spoke.lead) == (1, 1, -30)
-    assert (silent.fired, silent.recall) == (0, 0) and records["run doctor: power law"].fired == 0
+    assert (silent.fired, silent.recall) == (0, 0)
+    assert all(records[f"run doctor: {name}"].fired == 0 for name in ("power law", "generalisation gap"))
     assert records["power law of golden"].precision is None and records["power law of golden"].recall == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_hacked_is_what_the_golden_signal_says_at_the_end(seed: int) -> None:
+    """So its recall in the table of alarms is 1, which page and docs say."""
+    rng = random.Random(seed)
+    golden = [50 * math.exp(0.03 * rng.gauss(0, 1)) + abs(i - 6) / 2 for i in range(12)]
+    rows = log(golden, [9 / (i + 1) for i in range(12)])
+    config = DistillConfig(teacher_name_or_path="t", oracle_name_or_path="o")
+    watch = watcher(config)
+    assert watch is not None
+    said = [{"step": row["step"], "doctor": sentence} for row in rows for sentence in watch(row)[0]]
+    run = run_record([*rows, *said])
+    assert not run.hacked or run.alarms.keys() >= {"golden signal, eval/golden"}
+    assert run.hacked == bool(golden_signal(rows, watched(config)))
 
 
 def test_the_law_of_a_series_is_told_with_its_end() -> None:
@@ -206,6 +228,34 @@ def test_a_small_lab_with_a_given_oracle_from_end_to_end(tmp_path: Path) -> None
     assert all(e.golden and e.proxy for e in record.cases[BASELINE].runs[0].curve)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("distill.beta=0.3", "`beta` is read with jsd alone"),
+        ("distill.learning_rat=1", "did you mean `learning_rate`"),
+        ("sft.max_step=3", "did you mean `max_steps`"),
+        ("oracle.max_step=3", "did you mean `max_steps`"),
+        ("lab.oracle_prompts=0", "takes teacher and student as they are"),
+    ],
+)
+def test_settings_of_the_last_run_are_refused_before_the_first(tmp_path: Path, wrong: str, says: str) -> None:
+    out = tmp_path / "lab"
+    with pytest.raises(InputError, match=says):
+        teacher_hacking(data(tmp_path), out=out, overrides=[*SMALL, "oracle.max_steps=1", wrong])
+    assert not out.exists(), "and the corrected command finds no lab of other settings there"
+
+
+def test_the_settings_that_the_help_names_are_taken(tmp_path: Path) -> None:
+    command: Any = typer.main.get_command(app)
+    (settings,) = [p for p in command.commands["teacher-hacking"].params if p.name == "settings"]
+    named = settings.help.partition("e.g. ")[2].split()
+    assert len(named) == 4
+    asked = LabOverrides.of(named)
+    made(BASELINE, *asked.distill)
+    for overrides in (asked.oracle, asked.sft):
+        sft_recipe("m", {"name": "d"}, scratch=True, seed=0, overrides=overrides)
+
+
 def test_models_that_make_no_lab_are_refused(tmp_path: Path) -> None:
     pairs, oracle = data(tmp_path), tiny.save(tmp_path / "oracle", seed=1, std=0.2)
     student = tiny.save(tmp_path / "student", seed=2)
@@ -223,8 +273,6 @@ def test_models_that_make_no_lab_are_refused(tmp_path: Path) -> None:
         teacher_hacking(pairs, out=tmp_path / "c", **given)
     with pytest.raises(InputError, match=r"lower lab.oracle_prompts and lab.distill_prompts"):
         teacher_hacking(pairs, out=tmp_path / "d", overrides=["lab.vocabulary=300"])
-    with pytest.raises(InputError, match=r"takes teacher and student as they are"):
-        teacher_hacking(pairs, out=tmp_path / "e", overrides=[*SMALL, "lab.oracle_prompts=0", "oracle.max_steps=1"])
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="holds no lab"):

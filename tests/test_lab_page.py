@@ -122,6 +122,7 @@ def test_charts_have_what_they_are_for() -> None:
 def test_the_page_needs_nothing_and_shows_everything() -> None:
     text = render(record())
     assert text == render(record())
+    assert "its recall says nothing by itself" in text, "what is hacked is told by the rule of one of the alarms"
     page = Page(text)
     assert "<script" not in text and "://" not in text
     assert len(page.ids()) == len(set(page.ids())) > 8

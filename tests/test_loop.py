@@ -218,16 +218,15 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_bit(tmp_path, method, ki
 
 
 def test_the_best_round_is_put_back_at_the_end_as_the_metric_says(tmp_path):
-    for greater, best in ((True, 3), (False, 5)):
+    for metric, best in (("score", 3), ("nll", 5)):
         trunk, kept = trunk_of(), {}
         note = snapshots(trunk, kept)
         made = plan(
-            tmp_path / str(greater),
+            tmp_path / metric,
             trunk,
-            CONFIG,
+            CONFIG.model_copy(update={"metric_for_best_model": metric}),
             rounds=6,
-            validate=lambda number, note=note: note(number) | {"score": SCORES[number]},
-            greater_is_better=greater,
+            validate=lambda number, note=note, metric=metric: note(number) | {metric: SCORES[number]},
             every=1,
         )
         at = fit(SFT(), Models(policy=Policy(trunk, None, budget=4096)), made, accelerator())
@@ -258,15 +257,16 @@ def test_the_start_is_validated_and_may_be_kept_only_where_the_plan_says_so(tmp_
 
 
 def test_a_watcher_is_heard_and_may_stop_the_run_for_good(tmp_path):
-    def watch(row: dict) -> tuple[str | None, bool]:
-        return ("Look here." if row["step"] == 2 else None), row["step"] == 2
+    def watch(row: dict) -> tuple[list[str], bool]:
+        return (["Look here.", "And there."] if row["step"] == 2 else []), row["step"] == 2
 
     for _ in range(2):  # the second time there is nothing left to do
         trunk = trunk_of()
         made = plan(tmp_path, trunk, CONFIG, rounds=6, watch=watch)
         at = fit(SFT(), Models(policy=Policy(trunk, None, budget=4096)), made, accelerator())
         assert at.stopped and at.round == 2
-        assert [row for row in rows_of(tmp_path) if "doctor" in row] == [{"step": 2, "doctor": "Look here."}]
+        said = [{"step": 2, "doctor": sentence} for sentence in ("Look here.", "And there.")]
+        assert [row for row in rows_of(tmp_path) if "doctor" in row] == said, "a row each"
 
 
 @pytest.mark.parametrize(

@@ -191,8 +191,7 @@ def test_an_alarm_is_marked_by_name_at_every_step_at_which_it_spoke() -> None:
         ("over-optimisation", (), 1),
     ]
     assert marks(found) == [Mark(2, 1), Mark(4, 2, "power law"), Mark(9, 2, "power law")]
-    joined = remarks(_stage([], [(1, "Outputs get shorter. Alarm (golden signal): `reward` is hacked.")]))
-    assert marks(joined) == [Mark(1, 1, "golden signal")]
+    assert remarks(_stage([], [(1, "What an Alarm (golden signal) means.")]))[0].alarm is None
 
 
 def test_an_alarm_differs_from_other_sentences_without_colour() -> None:
@@ -204,6 +203,14 @@ def test_an_alarm_differs_from_other_sentences_without_colour() -> None:
     assert "stroke-dasharray" in plain and "power law" not in plain
     assert "stroke-dasharray" not in alarm and "power law" in alarm and "rotate(-90" in alarm
     assert all(">7<" in chart for chart in (plain, alarm)) and "power law" not in outside
+
+
+def test_what_was_said_at_one_step_has_one_line_with_every_number_and_name() -> None:
+    lines = [Lines("training", [1, 2, 3], [1.0, 2.0, 3.0], series=1)]
+    said = [Mark(2, 7), Mark(2, 8, "power law"), Mark(2, 9, "golden signal"), Mark(2, 10, "golden signal"), Mark(3, 11)]
+    chart = curve_chart(lines, label="x", marks=said)
+    assert ">7, 8, 9, 10<" in chart and ">power law, golden signal<" in chart and ">11<" in chart
+    assert ">7<" not in chart
 
 
 def test_numbers_for_readers() -> None:

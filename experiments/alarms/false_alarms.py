@@ -2,7 +2,7 @@
 
     python experiments/alarms/false_alarms.py [--quick] [--seeds N]
 
-Every series is looked at again as it grows, as in training, and a run counts once however often the alarm
+Every series is looked at again with each of its rows, as in training, and a run counts once however often the alarm
 speaks. Noise is independent from point to point, but for distances on fixed texts, which wander. Prints a table and, as
 its last line, one JSON object; `false_alarms` are rates of whole runs with 95 % intervals, `detected` of runs with a
 turn, with the median delay as a share of the points before the turn.
@@ -20,7 +20,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from homestretch.alarms.power_law import MOST_POINTS
 from homestretch.metrics.stats import wilson
 from homestretch.training.alarms import ALARMS, Golden, HeldOut, Row, Watched
 
@@ -167,11 +166,11 @@ def rows_of(step_N: NDArray[np.int64], **columns: Floats) -> list[Row]:
 
 def cases(quick: bool) -> Iterator[Case]:
     """The table's rows, healthy ones first for each alarm."""
-    curve, rates = Watched(curves=("loss",)), Watched(goldens=(Golden("reward", "eval/failures", "", -1.0, 0.1),))
+    curve, rates = Watched(curves=("loss",)), Watched(goldens=(Golden("reward", "eval/failures", ""),))
     judge = Watched(goldens=(Golden("reward", "objective/golden/judge", ""),))
     gap = Watched(gap=HeldOut("loss", "eval/nll"))
-    earned = Watched(gap=HeldOut("reward", "eval/reward", sign=-1.0, fixed=False))
-    to_oracle = Golden("eval/proxy", "eval/golden", "", sign=-1.0, proxy_sign=-1.0, fixed=True)
+    earned = Watched(gap=HeldOut("reward", "eval/reward", fixed=False))
+    to_oracle = Golden("eval/proxy", "eval/golden", "", fixed=True)
     far = Watched(goldens=(to_oracle,))
     lengths, noises = ([100], [0.05]) if quick else ([60, 250], [0.01, 0.05, 0.2])
     for turn in (None, 0.6):
@@ -207,23 +206,13 @@ def cases(quick: bool) -> Iterator[Case]:
                 yield Case("over_optimisation", name, reward, rewards(n, noise=noise, shape=shape))
 
 
-def looks(n: int) -> Iterator[int]:
-    """Numbers of rows at which an answer can change: all, but for those between full blocks of a long series."""
-    for count in range(1, n + 1):
-        size = 1
-        while count // size >= MOST_POINTS:
-            size *= 2
-        if count % size == 0:
-            yield count
-
-
 def hear(case: Case, *, seeds: int) -> Heard:
     """Feed `seeds` runs to the alarm, row by row."""
     spoke = early = 0
     delays = []
     for seed in range(seeds):
         rows, at = case.make(np.random.default_rng([seed, len(case.name)]))
-        first = next((n for n in looks(len(rows)) if ALARMS[case.alarm](rows[:n], case.watched)), None)
+        first = next((n for n in range(1, len(rows) + 1) if ALARMS[case.alarm](rows[:n], case.watched)), None)
         if first is None:
             continue
         if at is not None and first <= at:

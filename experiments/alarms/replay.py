@@ -32,7 +32,7 @@ def sentences(folder: Path) -> Iterator[tuple[str, list[tuple[int, str]]]]:
             watch = watcher(stage.config.model_copy(update={"doctor": "warn"}), held_out=held_out)
             assert watch is not None
             rows = MetricsLog(recorded.metrics).rows()
-            yield stage.name, [(row["step"], said) for row in rows if (said := watch(row)[0])]
+            yield stage.name, [(row["step"], said) for row in rows for said in watch(row)[0]]
 
 
 def main() -> None:

@@ -28,7 +28,8 @@ def teacher_hacking(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="Sizes and stages, e.g. lab.epochs=20 oracle.max_steps=200 sft.max_steps=100 distill.beta=0.3",
+            help="Sizes and stages, e.g. lab.epochs=20 oracle.max_steps=200 sft.max_steps=100 "
+            "distill.learning_rate=5e-4",
         ),
     ] = None,
     oracle: Annotated[

@@ -43,7 +43,8 @@ class TrainingConfig(Config):
     eval_examples: PositiveInt = 64
     """Validation prompts that are generated for at each validation."""
     metric_for_best_model: str = "la_rougeL"
-    """Validation metric that chooses the checkpoint to keep; `none` keeps the last one."""
+    """Validation metric that chooses the checkpoint to keep; `none` keeps the last one. A name that the first
+    validation does not have is refused there."""
     save_steps: PositiveInt | None = None
     """Rounds between checkpoints; None saves at each validation."""
     gradient_checkpointing: bool = False

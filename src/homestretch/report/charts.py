@@ -170,9 +170,9 @@ def curve_chart(
             marker = "o" if line.dots or len(line.xs) == 1 else None
             axes.plot(line.xs, line.ys, color=series(line.series), linewidth=1.7, marker=marker, markersize=4)
         steps = [x for line in lines for x in line.xs]
-        for mark in marks:
-            if min(steps) <= mark.step <= max(steps):
-                _draw_mark(axes, mark)
+        for step in sorted({mark.step for mark in marks}):
+            if min(steps) <= step <= max(steps):
+                _draw_marks(axes, step, [mark for mark in marks if mark.step == step])
         if best:
             axes.plot(*best, "o", markersize=10, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.3)
         _finish(axes)
@@ -180,13 +180,16 @@ def curve_chart(
         return to_svg(figure, label)
 
 
-def _draw_mark(axes: Axes, mark: Mark) -> None:
+def _draw_marks(axes: Axes, step: int, marks: Sequence[Mark]) -> None:
+    """One line for what was said at a step, with all numbers and the names of all alarms."""
     where: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "color": WARN, "annotation_clip": False}
-    style = (0, (3, 2)) if mark.alarm is None else "solid"
-    axes.axvline(mark.step, color=WARN, linewidth=1.1 if mark.alarm is None else 1.8, linestyle=style)
-    axes.annotate(str(mark.number), (mark.step, 1.02), ha="center", va="bottom", fontsize=10, **where)
-    if mark.alarm is not None:
-        axes.annotate(mark.alarm, (mark.step, 0.98), ha="right", va="top", rotation=90, fontsize=9, **where)
+    alarms = dict.fromkeys(mark.alarm for mark in marks if mark.alarm is not None)
+    style = "solid" if alarms else (0, (3, 2))
+    axes.axvline(step, color=WARN, linewidth=1.8 if alarms else 1.1, linestyle=style)
+    numbers = ", ".join(dict.fromkeys(str(mark.number) for mark in marks))
+    axes.annotate(numbers, (step, 1.02), ha="center", va="bottom", fontsize=10, **where)
+    if alarms:
+        axes.annotate(", ".join(alarms), (step, 0.98), ha="right", va="top", rotation=90, fontsize=9, **where)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from homestretch.results import Selection
 MAX_PANELS = 9
 MAX_POINTS = 200
 MAX_SENTENCES = 9
-ALARM = re.compile(r"\bAlarm \(([a-z -]{1,30})\)")
-"""How a sentence of an alarm starts, behind others of the same row perhaps."""
+ALARM = re.compile(r"Alarm \(([a-z -]{1,30})\)")
+"""How a sentence of an alarm starts."""
 # What a reader looks for first; a key belongs to the first word it contains.
 _FIRST = ("la_rouge", "accuracy", "auroc", "reward", "kl", "unfinished", "clipped_ratio", "length", "entropy", "loss")
 _LAST = (
@@ -95,7 +95,7 @@ def selection_of(stage: StageView, selection: list[Selection]) -> Selection | No
 
 def _remark(number: int, said: list[tuple[int | None, str]]) -> Remark:
     step, sentence = said[0]
-    named = ALARM.search(sentence)
+    named = ALARM.match(sentence)
     steps = tuple(step for step, _ in said if step is not None)
     return Remark(number, step, sentence, len(said), named[1] if named else None, steps)
 

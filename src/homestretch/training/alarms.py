@@ -20,8 +20,11 @@ from homestretch.config.reward import RewardConfig
 from homestretch.config.rollouts import RolloutConfig
 from homestretch.config.stages import kind_of
 from homestretch.config.training import TrainingConfig
+from homestretch.training.quantities import direction, least
 
 Row = dict[str, Any]
+Said = dict[str, str]
+"""What an alarm says, by the key of the signal that it says it of."""
 NLL = "eval/nll"
 CURVES = {
     "sft": ("loss", NLL),
@@ -49,29 +52,23 @@ SCATTERS = 4.0
 
 @dataclass(frozen=True)
 class Golden:
-    """A `proxy` that should get better together with a `golden` signal that is not trained on; `proxy_sign` and `sign`
-    are -1 where less of the one or the other is better, and `least` is the change, in the latter's unit, that a few
-    evaluations may show by chance. Both are `fixed` where each evaluation reads the same texts: then none is. `finite`
-    are two keys that stand for them where one of them is infinite and not logged."""
+    """A `proxy` that should get better together with a `golden` signal that is not trained on. Both are `fixed` where
+    each evaluation reads the same texts: then nothing is chance. `finite` are two keys that stand for them where one of
+    them is infinite and not logged."""
 
     proxy: str
     golden: str
     advice: str
-    sign: float = 1.0
-    least: float = 0.0
-    proxy_sign: float = 1.0
     fixed: bool = False
     finite: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What is trained on, and the `same` of held-out rows; `sign` is -1 where more of both is better. With `fixed`
-    texts nothing but training moves the latter."""
+    """What is trained on, and the `same` of held-out rows. With `fixed` texts nothing but training moves the latter."""
 
     training: str
     same: str
-    sign: float = 1.0
     fixed: bool = True
 
 
@@ -91,106 +88,113 @@ def watched(config: TrainingConfig, *, held_out: str | None = None) -> Watched:
     curves, goldens = CURVES.get(kind, ()), list[Golden]()
     if isinstance(config, RolloutConfig):
         advice = "raise kl_coef (beta in `grpo`), add harder negatives, or keep the best checkpoint"
-        goldens = [Golden("reward", "eval/failures", advice, sign=-1.0, least=0.1)]
+        goldens = [Golden("reward", "eval/failures", advice)]
         goldens += [Golden("reward", f"objective/golden/{name}", advice) for name in config.golden]
-        gap = HeldOut("reward", "eval/reward", sign=-1.0, fixed=False)
+        gap = HeldOut("reward", "eval/reward", fixed=False)
         return Watched(gap=gap, goldens=tuple(goldens), rewards=("reward", metric))
     if kind in ("dpo", "modpo"):
         advice = "raise beta or lower num_train_epochs, or keep the best checkpoint"
-        goldens = [Golden("margin", metric, advice, least=2.0)]
+        goldens = [Golden("margin", metric, advice)]
     if isinstance(config, DistillConfig):
         advice = "let `source` have online texts, raise num_generations, or keep the best checkpoint"
         loss = "nll" if config.divergence == "sequence" else "divergence"
-        goldens = [Golden(loss, NLL, advice, sign=-1.0, least=0.02, proxy_sign=-1.0)]
+        goldens = [Golden(loss, NLL, advice)]
         if config.oracle_name_or_path is not None:
             far = "eval/proxy", "eval/golden"
             finite = "eval/proxy_jsd", "eval/golden_jsd"
-            goldens.insert(0, Golden(*far, advice, sign=-1.0, proxy_sign=-1.0, fixed=True, finite=finite))
+            goldens.insert(0, Golden(*far, advice, fixed=True, finite=finite))
             curves += ("eval/proxy", "eval/golden")
     if kind == "reward" and held_out is not None:
         advice = "lower num_train_epochs, or add classes to `negatives`: it learns the marks of the trained modes"
-        goldens = [Golden("eval/auroc", f"eval/auroc/{held_out}", advice, least=0.03)]
+        goldens = [Golden("eval/auroc", f"eval/auroc/{held_out}", advice)]
     gap = HeldOut(*GAPS[kind]) if kind in GAPS else None
     if isinstance(config, RewardConfig) and config.contrast is not None:
         gap = HeldOut("loss/reward", "eval/loss")
     return Watched(curves, gap, tuple(goldens))
 
 
-def power_law(rows: list[Row], seen: Watched) -> str | None:
+def power_law(rows: list[Row], seen: Watched) -> Said:
     """A loss lies above what its own first half predicts."""
+    said = {}
     for key in seen.curves:
         # The law has no value at round 0, and a loss of 0 has no logarithm.
         points = [(step, value) for step, value in numbers(rows, key) if step > 0 and value > 0]
         whole = blocks([step for step, _ in points], [value for _, value in points])
         if found := _left(*(tuple(column_B.tolist()) for column_B in whole)):
-            return (
+            said[key] = (
                 f"Alarm (power law): `{key}` has stood above its power law since round {found.step:.0f} "
                 f"({found.seen:.3g} where {found.expected:.3g} was expected): lower learning_rate, end the stage "
                 "earlier, or give more and more varied data."
             )
-    return None
+    return said
 
 
-def golden_signal(rows: list[Row], seen: Watched) -> str | None:
+def golden_signal(rows: list[Row], seen: Watched) -> Said:
     """A proxy is at its best while a signal that it stands for gets worse."""
+    said = {}
     for pair in seen.goldens:
         keys = pair.proxy, pair.golden
         if pair.finite and not evaluations(rows, *keys)[0]:
             keys = pair.finite
         steps, proxy, golden = evaluations(rows, *keys)
-        proxy, golden = [-pair.proxy_sign * value for value in proxy], [-pair.sign * value for value in golden]
+        proxy, golden = falling(keys[0], proxy), falling(keys[1], golden)
         if pair.fixed:
             found = diverged(proxy, golden)
-        elif len(golden) < ENOUGH and not pair.least:
+        elif len(golden) < ENOUGH and not least(keys[1]):
             continue  # nothing says yet what chance does
         else:
-            noise = max(chance(golden), pair.least)
+            noise = max(chance(golden), least(keys[1]))
             found = diverged(proxy, golden, noise_proxy=chance(proxy), noise_golden=noise)
         if found:
-            best, last = (-pair.sign * value for value in (found.smallest, found.last))
-            return (
+            best, last = falling(keys[1], [found.smallest, found.last])
+            said[pair.golden] = (
                 f"Alarm (golden signal): `{keys[0]}` is at its best while `{keys[1]}`, which is not trained on, "
                 f"has got worse since round {steps[found.best]:.0f} ({best:.3g} to {last:.3g}): {pair.advice}."
             )
-    return None
+    return said
 
 
-def generalisation_gap(rows: list[Row], seen: Watched) -> str | None:
+def generalisation_gap(rows: list[Row], seen: Watched) -> Said:
     """A held-out loss rises, or a reward falls, while that of training does not follow."""
     pair = seen.gap
     if pair is None:
-        return None
+        return {}
     steps, training, held_out = evaluations(rows, pair.training, pair.same)
     if not pair.fixed and len(held_out) < ENOUGH:
-        return None  # nothing says yet what chance does
-    training, held_out = [pair.sign * value for value in training], [pair.sign * value for value in held_out]
+        return {}  # nothing says yet what chance does
+    training, held_out = falling(pair.same, training), falling(pair.same, held_out)
     found = widened(training, held_out, noise=chance(held_out))
     if found is None:
-        return None
-    moved, where = ("risen", "above") if pair.sign > 0 else ("fallen", "below")
-    best, last = pair.sign * found.smallest, pair.sign * found.last
-    return (
+        return {}
+    moved, where = ("risen", "above") if direction(pair.same) < 0 else ("fallen", "below")
+    best, last = falling(pair.same, [found.smallest, found.last])
+    sentence = (
         f"Alarm (generalisation gap): `{pair.same}` has {moved} since round {steps[found.best]:.0f} "
         f"({best:.3g} to {last:.3g}) and is {found.gap:.3g} {where} `{pair.training}` of the training rows"
         ": lower num_train_epochs or learning_rate, or give more and more varied data."
     )
+    return {pair.same: sentence}
 
 
-def over_optimisation(rows: list[Row], seen: Watched) -> str | None:
-    """A reward or metric has fallen since the peak that its law of the KL has."""
+def over_optimisation(rows: list[Row], seen: Watched) -> Said:
+    """A reward or metric has got worse since the best value that its law of the KL has."""
+    said = {}
     for key in seen.rewards:
         kl, reward = distances(rows, key)
-        if found := turned(kl, reward):
+        sign = direction(key)
+        if found := turned(kl, [sign * value for value in reward]):
             term = "beta ln d" if found.law.form == "rl" else "beta d"
-            return (
-                f"Alarm (over-optimisation): `{key}` follows d (alpha - {term}), d = sqrt(KL), with its peak at "
-                f"{found.peak_kl:.3g} nats, and at {found.kl:.3g} nats has fallen from {found.highest:.3g} to "
-                f"{found.last:.3g}: raise kl_coef (beta in `grpo`), lower learning_rate, or keep the best checkpoint."
+            peak, moved = ("peak", "fallen") if sign > 0 else ("lowest point", "risen")
+            said[key] = (
+                f"Alarm (over-optimisation): `{key}` follows d (alpha - {term}), d = sqrt(KL), with its {peak} at "
+                f"{found.peak_kl:.3g} nats, and at {found.kl:.3g} nats has {moved} from {sign * found.highest:.3g} to "
+                f"{sign * found.last:.3g}: raise kl_coef (beta in `grpo`), lower learning_rate, or keep the best "
+                "checkpoint."
             )
-    return None
+    return said
 
 
-ALARMS: dict[str, Callable[[list[Row], Watched], str | None]] = {
+ALARMS: dict[str, Callable[[list[Row], Watched], Said]] = {
     "power_law": power_law,
     "golden_signal": golden_signal,
     "generalisation_gap": generalisation_gap,
@@ -201,6 +205,11 @@ ALARMS: dict[str, Callable[[list[Row], Watched], str | None]] = {
 def numbers(rows: list[Row], key: str) -> Iterator[tuple[int, float]]:
     """Round and value of each row that has the key."""
     return ((row["step"], float(row[key])) for row in rows if row.get(key) is not None)
+
+
+def falling(key: str, values: list[float]) -> list[float]:
+    """Values of a quantity with the sign that makes smaller ones better, and back again."""
+    return [-direction(key) * value for value in values]
 
 
 def chance(values: list[float]) -> float:

@@ -81,11 +81,11 @@ class Distances:
     vocabulary: int
 
     def metrics(self) -> dict[str, float]:
-        """Eq. 3 and the same of eq. 2, nats a text; one that is infinite is left out."""
+        """Eq. 3, which may be infinite, and the same of eq. 2, nats a text."""
         found = {}
         for name, rollouts in (("golden", self.golden), ("proxy", self.proxy)):
             found[name], found[f"{name}_jsd"] = rollouts.to(self.student, vocabulary=self.vocabulary)
-        return {name: value for name, value in found.items() if math.isfinite(value)}
+        return found
 
 
 def fixed_distances(

@@ -1,7 +1,7 @@
 """The run doctor: watches a run and says in one sentence which knob to turn.
 
-Each check looks at the rows of `metrics.jsonl` of one stage, and so do the alarms (`training.alarms`). A sentence is
-given once, until its cause has gone away.
+Each check looks at the rows of `metrics.jsonl` of one stage, and so do the alarms (`training.alarms`), at several
+signals each. A sentence is given once, until its cause has gone away.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from homestretch.config.training import TrainingConfig
 from homestretch.training.alarms import ALARMS, Watched, watched
+from homestretch.training.quantities import SHARES, direction, least
 
 Row = dict[str, Any]
 RECENT = 3
@@ -21,29 +22,30 @@ STOPS = {"divergence", *ALARMS}
 
 @dataclass
 class Doctor:
-    """Feed it rows with `watch`; it answers with a sentence or None, and whether to stop.
+    """Feed it rows with `watch`; it answers with the sentences that are new, and whether to stop.
 
-    `metric` is the validation metric that should rise with the reward. `stop` ends a run when one of `STOPS` speaks,
-    and `watched` says which series the alarms read.
+    `metric` is the validation metric that should get better with the reward. `stop` ends a run when one of `STOPS`
+    speaks, and `watched` says which series the alarms read.
     """
 
     metric: str
     stop: bool = False
     watched: Watched = field(default_factory=Watched)
     rows: list[Row] = field(default_factory=list)
-    said: set[str] = field(default_factory=set)
+    said: set[tuple[str, str]] = field(default_factory=set)
 
-    def watch(self, row: Row) -> tuple[str | None, bool]:
+    def watch(self, row: Row) -> tuple[list[str], bool]:
         """Look at one more row."""
         self.rows.append(row)
-        found = {name: sentence for name, check in CHECKS.items() if (sentence := check(self.rows, self.metric))}
-        found |= {name: sentence for name, alarm in ALARMS.items() if (sentence := alarm(self.rows, self.watched))}
-        new = {name: sentence for name, sentence in found.items() if name not in self.said}
+        found = {(name, ""): sentence for name, check in CHECKS.items() if (sentence := check(self.rows, self.metric))}
+        for name, alarm in ALARMS.items():
+            found |= {(name, signal): sentence for signal, sentence in alarm(self.rows, self.watched).items()}
+        new = {cause: sentence for cause, sentence in found.items() if cause not in self.said}
         self.said = set(found)
-        return (" ".join(new.values()) or None), self.stop and not STOPS.isdisjoint(new)
+        return list(new.values()), self.stop and not STOPS.isdisjoint(name for name, _ in new)
 
 
-def watcher(config: TrainingConfig, *, held_out: str | None = None) -> Callable[[Row], tuple[str | None, bool]] | None:
+def watcher(config: TrainingConfig, *, held_out: str | None = None) -> Callable[[Row], tuple[list[str], bool]] | None:
     """The doctor of a stage with these settings (see `watched`), as `Plan.watch` takes it; None where it is off."""
     if config.doctor == "off":
         return None
@@ -133,21 +135,24 @@ def useless_value(rows: list[Row], metric: str) -> str | None:
 
 
 def divergence(rows: list[Row], metric: str) -> str | None:
-    """The rollouts' reward has risen since the best validation, and the metric has fallen at two validations since."""
-    scores = [(i, float(row[f"eval/{metric}"])) for i, row in enumerate(rows) if row.get(f"eval/{metric}") is not None]
+    """The rollouts' reward has risen since the best validation, and the metric has been worse at two since: by 1 % of
+    its best, or by more than chance does to a share of so few outputs."""
+    key, sign = f"eval/{metric}", direction(metric)
+    scores = [(i, sign * float(row[key])) for i, row in enumerate(rows) if row.get(key) is not None]
     if len(scores) < RECENT:
         return None
     best_at, best = max(scores, key=lambda pair: pair[1])
     later = [value for i, value in scores if i > best_at]
+    slight = least(metric) if metric in SHARES else 0.01 * abs(best)
     # Offline methods log the reward of their batch, which is not what the policy earns.
     earned = [row if "objective/kl" in row else {} for row in rows]
     before, after = series(earned[:best_at], "reward"), series(earned[best_at:], "reward")
     rewarded = bool(after) and (not before or _mean(after[-RECENT:]) > _mean(before[-RECENT:]))
-    if len(later) >= 2 and max(later) < best - 0.3 and rewarded:
+    if len(later) >= 2 and max(later) < best - slight and rewarded:
         return (
-            f"The reward rises ({_mean(after[-RECENT:]):.2f}) while {metric} falls ({best:.1f} to {later[-1]:.1f}): "
-            "the reward is being exploited; raise kl_coef (beta in `grpo`), add harder negatives, or keep the best "
-            "checkpoint."
+            f"The reward rises ({_mean(after[-RECENT:]):.2f}) while {metric} {'falls' if sign > 0 else 'rises'} "
+            f"({sign * best:.3g} to {sign * later[-1]:.3g}): the reward is being exploited; raise kl_coef (beta in "
+            "`grpo`), add harder negatives, or keep the best checkpoint."
         )
     return None
 

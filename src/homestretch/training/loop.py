@@ -43,6 +43,7 @@ from homestretch.training.optim import (
     optimizer_tensors,
     set_rate,
 )
+from homestretch.training.quantities import check_chooser, direction
 
 MAX_BAD_STEPS = 3
 
@@ -52,9 +53,10 @@ class Plan:
     """What one stage trains: how many rounds, where each round's batch comes from, and how it is judged.
 
     Where the settings say `train_until`, that ends the stage instead, and `rounds` is only a first guess.
-    `validate(round)` gives metrics; the checkpoint with the best `metric_for_best_model` is kept, larger or smaller
-    as `greater_is_better` says; with `keep_start` the start counts as one, and is validated too. `watch(row)` sees
-    every logged row and may answer with a sentence of advice, and whether to stop.
+    `validate(round)` gives metrics, those that are not finite for this time without a value; the checkpoint with the
+    best `metric_for_best_model` is kept, which must be among them (RecipeError) unless there are none at all; with
+    `keep_start` the start counts as one, and is validated too. `watch(row)` sees every logged row and answers with
+    sentences of advice, if there are any, and whether to stop.
     """
 
     label: str
@@ -66,9 +68,8 @@ class Plan:
     seed: int
     budget: int
     validate: Callable[[int], dict[str, float]] | None = None
-    greater_is_better: bool = True
     keep_start: bool = False
-    watch: Callable[[dict[str, Any]], tuple[str | None, bool]] | None = None
+    watch: Callable[[dict[str, Any]], tuple[list[str], bool]] | None = None
 
 
 @dataclass
@@ -224,10 +225,11 @@ class _Fit:
     def _validate(self) -> None:
         if self.plan.validate is None:
             return
-        metrics = self.plan.validate(self.at.round)
-        row = {f"eval/{k}": v for k, v in metrics.items()}
+        metrics, chooser = self.plan.validate(self.at.round), self.plan.config.metric_for_best_model
+        check_chooser(self.plan.label, chooser, metrics)
+        row = {f"eval/{k}": v for k, v in metrics.items() if math.isfinite(v)}
         self._record(row)
-        value = metrics.get(self.plan.config.metric_for_best_model)
+        value = row.get(f"eval/{chooser}")
         if value is not None and self._better(value):
             self.at.best, self.at.best_round = value, self.at.round
             checkpoint.save(
@@ -236,14 +238,14 @@ class _Fit:
         self._watch(row)
 
     def _better(self, value: float) -> bool:
-        best = self.at.best
-        return best is None or (value > best if self.plan.greater_is_better else value < best)
+        best, sign = self.at.best, direction(self.plan.config.metric_for_best_model)
+        return best is None or sign * value > sign * best
 
     def _watch(self, row: dict[str, Any]) -> None:
         if self.plan.watch is None:
             return
-        sentence, stop = self.plan.watch({"step": self.at.round, **row})
-        if sentence:
+        sentences, stop = self.plan.watch({"step": self.at.round, **row})
+        for sentence in sentences:  # a row each, since each has its own mark in the report
             self.log.write(self.at.round, {"doctor": sentence})
             say(f"{self.plan.label}, round {self.at.round}: {sentence}")
         self.at.stopped = self.at.stopped or stop

@@ -34,12 +34,17 @@ def check_models(recipe: Recipe, own: Path) -> None:
     of, may still have to be made, and is not looked for."""
     for stage in recipe.stages:
         for model in named_models(stage.config, recipe.seed):
-            if not Path(model).resolve().is_relative_to(own.resolve()):
+            if not lies_below(model, own):
                 load_config(model, trust_remote_code=recipe.trust_remote_code)
         # A DPO loss of a reward takes its sign alone, which beta does not change.
         if isinstance(stage.config, MODPOConfig):
             for name, model in policies_of(stage.config, recipe.seed).items():
                 refuse_other_beta(stage, name, model, stage.config.beta)
+
+
+def lies_below(model: str, own: Path) -> bool:
+    """Whether a named model is below the folder `own`, so that it may still have to be made."""
+    return Path(model).resolve().is_relative_to(own.resolve())
 
 
 def refuse_other_beta(stage: Stage, name: str, model: str, beta: float) -> None:

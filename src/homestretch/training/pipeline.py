@@ -121,6 +121,9 @@ def _run_stages(context: Context) -> None:
     context.splits = splits = _load_data(context)
     check_needs(recipe, splits)
     check_models(recipe, run.path)
+    for stage in recipe.stages:
+        if isinstance(stage.config, DistillConfig):
+            distill.check_references(context, stage.config, own=run.path)
     chain = fingerprint(recipe, splits)
     for number, stage in enumerate(recipe.stages, start=1):
         chain = str(fold("stage", chain, stage.name, stage.config.model_dump_json(), *outside(stage, recipe.seed)))

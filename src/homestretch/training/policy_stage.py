@@ -15,7 +15,7 @@ from homestretch.training.context import Context, Learner
 from homestretch.training.doctor import watcher
 from homestretch.training.export import save_model
 from homestretch.training.loop import Plan, Progress, fit
-from homestretch.training.validation import SMALLER_IS_BETTER, Validator
+from homestretch.training.validation import Validator
 
 
 def train_policy(
@@ -52,7 +52,6 @@ def train_policy(
         seed=context.recipe.seed,
         budget=context.budget(config),
         validate=lambda number: validator.metrics(number) | (measure() if measure else {}),
-        greater_is_better=config.metric_for_best_model not in SMALLER_IS_BETTER,
         keep_start=keep_start,
         watch=watcher(config),
     )

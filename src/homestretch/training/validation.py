@@ -22,9 +22,6 @@ from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
 from homestretch.training.context import Context
 
-SMALLER_IS_BETTER = {"nll", "loss", "failures", "unfinished", "empty", "golden", "golden_jsd", "proxy", "proxy_jsd"}
-"""Metrics of a validation that should fall; the checkpoint with the least is kept where one of them chooses it."""
-
 
 class Validator:
     """Metrics of a policy on the first `count` validation prompts; `rewarded` gives what its outputs earn (B,)."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from homestretch.config.lab import Case, LabOverrides, cases, check_free, distill_recipe
+from homestretch.config.recipe import Recipe
 from homestretch.config.yaml import dump_text, load_text
 from homestretch.errors import InputError
 from homestretch.lab import Hacking, LabFolder
@@ -68,6 +68,7 @@ def teacher_hacking(
     bench = Bench(LabFolder(out), asked, dataset, given, None if tokenizer is None else str(tokenizer))
     chosen, seeds = cases(sweeps), list(dict.fromkeys(seeds))
     check_free(chosen, asked.distill)
+    _check_settings(bench, chosen, seeds[0])
     text = _refuse_other(bench)
     with alone_in(bench.folder.path):
         write_text(bench.folder.asked, text)
@@ -80,6 +81,21 @@ def teacher_hacking(
         record.write(bench.folder.record)
         write_page(record, bench.folder.report)
     return record
+
+
+def _check_settings(bench: Bench, chosen: Mapping[str, Case], seed: int) -> None:
+    """Raise InputError for settings that a recipe of the lab, the last one perhaps, would be refused for."""
+    if bench.scratch and bench.asked.lab.oracle_prompts == 0:
+        raise InputError(
+            "lab.oracle_prompts=0 takes teacher and student as they are, which must then be given; name three models "
+            "with --oracle, --teacher and --student."
+        )
+    if "oracle" not in bench.given:
+        bench.oracle_recipe()
+    for name in NAMES[1:]:
+        bench.learner_recipe(name, seed)
+    for case in chosen.values():
+        _distillation(bench, case, seed, *NAMES)  # their paths are not known yet
 
 
 def _refuse_other(bench: Bench) -> str:
@@ -106,26 +122,27 @@ def _train(bench: Bench, chosen: Mapping[str, Case], seeds: Sequence[int]) -> No
         for seed in seeds:
             teacher, student = learners(bench, oracle, seed)
             for name, case in chosen.items():
-                recipe = distill_recipe(
-                    student,
-                    _prompts(bench, case),
-                    case,
-                    bench.asked.lab,
-                    oracle=oracle,
-                    teacher=teacher,
-                    scratch=bench.scratch,
-                    seed=seed,
-                    overrides=[*bench.device, *bench.asked.distill],
-                )
+                recipe = _distillation(bench, case, seed, oracle, teacher, student)
                 others = others_of(bench.folder, seed, name)
                 run_recipe(recipe, bench.folder.run(name, seed).path, others=others)
                 bar.advance(1, now=f"{name}, seed {seed}")
 
 
-def _prompts(bench: Bench, case: Case) -> dict[str, Any]:
-    """The second set of prompts, or a share of it that is drawn from the seed."""
+def _distillation(bench: Bench, case: Case, seed: int, oracle: str, teacher: str, student: str) -> Recipe:
+    """One case with these models, on the second set of prompts or a share of it that is drawn from the seed."""
     most = max(bench.asked.lab.distill_prompts // case.divide, 1)
-    return bench.dataset_of("second") | ({"max_train": most} if case.divide > 1 else {})
+    prompts = bench.dataset_of("second") | ({"max_train": most} if case.divide > 1 else {})
+    return distill_recipe(
+        student,
+        prompts,
+        case,
+        bench.asked.lab,
+        oracle=oracle,
+        teacher=teacher,
+        scratch=bench.scratch,
+        seed=seed,
+        overrides=[*bench.device, *bench.asked.distill],
+    )
 
 
 def _in_words(bench: Bench, seed: int) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from homestretch.config.distill import DistillConfig
 from homestretch.config.lab import CASES, KEPT, LabOverrides, sft_recipe
-from homestretch.config.recipe import DatasetConfig, load_recipe
+from homestretch.config.recipe import DatasetConfig, Recipe, load_recipe
 from homestretch.data.records import Example, cued
 from homestretch.data.sources import Splits, load
 from homestretch.errors import DataError, InputError
@@ -62,6 +62,17 @@ class Bench:
         """Overrides that every recipe takes."""
         return [text for text in self.asked.shared if not text.strip().startswith("dataset.")]
 
+    def oracle_recipe(self) -> Recipe:
+        """The training of an oracle that is not given. Raises RecipeError."""
+        start, overrides = str(self.folder.untrained("oracle", 0)), [*self.device, *self.asked.oracle]
+        return sft_recipe(start, self.dataset_of("pairs"), scratch=True, seed=0, overrides=overrides)
+
+    def learner_recipe(self, name: str, seed: int) -> Recipe:
+        """The training of teacher or student on the oracle's samples. Raises RecipeError."""
+        start = self.given.get(name) or str(self.folder.untrained(name, seed))
+        samples, overrides = self.dataset_of(f"samples/{seed}"), [*self.device, *self.asked.sft]
+        return sft_recipe(start, samples, scratch=self.scratch, seed=seed, overrides=overrides)
+
 
 def dataset_settings(data: str, shared: Sequence[str], *, scratch: bool) -> DatasetConfig:
     """The data's settings with the user's overrides. Raises RecipeError."""
@@ -74,7 +85,7 @@ def check_given(bench: Bench) -> None:
     from homestretch.policies.load import choose_device
     from homestretch.training.context import Context
     from homestretch.training.pipeline import EMPTY
-    from homestretch.training.stages.distill import check_oracle, check_teacher
+    from homestretch.training.stages.distill import check_references
 
     if bench.scratch:
         _check_causal(bench.given["oracle"])
@@ -82,8 +93,7 @@ def check_given(bench: Bench) -> None:
     oracle, teacher, student = (bench.given[name] for name in NAMES)
     recipe = load_recipe({"model_name_or_path": student, "stages": ["sft"]}, bench.device)
     context = Context(recipe, bench.folder.oracle, EMPTY, student, choose_device(recipe.device))
-    check_teacher(context, teacher)
-    check_oracle(context, DistillConfig(teacher_name_or_path=teacher), oracle)
+    check_references(context, DistillConfig(teacher_name_or_path=teacher, oracle_name_or_path=oracle))
 
 
 def _check_causal(oracle: str) -> None:
@@ -140,32 +150,22 @@ def oracle_of(bench: Bench) -> str:
         return bench.given["oracle"]
     from homestretch.training.pipeline import run_recipe
 
-    start = str(bench.folder.untrained("oracle", 0))
-    overrides = [*bench.device, *bench.asked.oracle]
-    recipe = sft_recipe(start, bench.dataset_of("pairs"), scratch=True, seed=0, overrides=overrides)
-    return str(run_recipe(recipe, bench.folder.oracle.path).path / "model")
+    return str(run_recipe(bench.oracle_recipe(), bench.folder.oracle.path).path / "model")
 
 
 def learners(bench: Bench, oracle: str, seed: int) -> tuple[str, str]:
-    """Teacher and student after training on the oracle's samples; as they are where there are to be none, for which
-    they must be given (InputError)."""
+    """Teacher and student after training on the oracle's samples; as they were given where there are to be none."""
     if bench.asked.lab.oracle_prompts == 0:
-        if bench.scratch:
-            raise InputError(
-                "lab.oracle_prompts=0 takes teacher and student as they are, which must then be given; name three "
-                "models with --oracle, --teacher and --student."
-            )
         return bench.given["teacher"], bench.given["student"]
     from homestretch.training.pipeline import run_recipe
 
-    samples = f"samples/{seed}"
     for split in ("test", "validation", "train"):
-        _sampled(bench, oracle, split, bench.folder.data / samples / f"{split}.jsonl", seed=seed)
+        _sampled(bench, oracle, split, bench.folder.data / f"samples/{seed}/{split}.jsonl", seed=seed)
     made = []
     for name in NAMES[1:]:
-        start = bench.given.get(name) or str(_start(bench, name, seed))
-        overrides = [*bench.device, *bench.asked.sft]
-        recipe = sft_recipe(start, bench.dataset_of(samples), scratch=bench.scratch, seed=seed, overrides=overrides)
+        if name not in bench.given:
+            _start(bench, name, seed)
+        recipe = bench.learner_recipe(name, seed)
         made.append(str(run_recipe(recipe, bench.folder.model(name, seed).path).path / "model"))
     return made[0], made[1]
 
@@ -192,15 +192,14 @@ def _untrained(bench: Bench, splits: Splits) -> None:
     untrained(folder, tokenizer, **_shape(bench, "oracle"), seed=0)
 
 
-def _start(bench: Bench, name: str, seed: int) -> Path:
-    """A teacher or student that has learnt nothing."""
+def _start(bench: Bench, name: str, seed: int) -> None:
+    """Write a teacher or student that has learnt nothing."""
     from homestretch.policies.load import load_tokenizer
     from homestretch.policies.scratch import untrained
 
     folder = bench.folder.untrained(name, seed)
     if not (folder / "model.safetensors").is_file():
         untrained(folder, load_tokenizer(bench.tokens_of), **_shape(bench, name), seed=fold(name, seed))
-    return folder
 
 
 def _shape(bench: Bench, name: str) -> dict[str, int]:

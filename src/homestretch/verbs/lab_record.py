@@ -23,7 +23,7 @@ STAGE = "distill"
 SERIES = ("golden", "proxy", "training")
 LAW, GOLDEN = "power law of ", "golden signal"
 WORSE = re.compile(rf"Alarm \({GOLDEN}\): `[^`]+` is at its best while `([^`]+)`")
-DOCTOR = ("power law", f"{GOLDEN}, eval/golden", f"{GOLDEN}, {NLL}")
+DOCTOR = ("power law", "generalisation gap", f"{GOLDEN}, eval/golden", f"{GOLDEN}, {NLL}")
 """What the run doctor can say of a stage `distill` with an oracle; what it never said is told too."""
 
 
@@ -65,7 +65,7 @@ def run_record(rows: Sequence[Mapping[str, Any]]) -> HackingRun:
     laws = {name: law_of(*series_of(curve, name)) for name in SERIES}
     alarms: dict[str, int] = {}
     for row in rows:
-        for name in said_by(row.get("doctor") or ""):
+        if name := said_by(row.get("doctor") or ""):
             alarms.setdefault(name, row["step"])
     return HackingRun(
         curve=curve,
@@ -81,10 +81,12 @@ def run_record(rows: Sequence[Mapping[str, Any]]) -> HackingRun:
     )
 
 
-def said_by(sentences: str) -> list[str]:
-    """Names of the alarms in what the doctor said in a row; a golden signal with the key that got worse."""
-    names = [name for name in ALARM.findall(sentences) if name != GOLDEN]
-    return names + [f"{GOLDEN}, {key}" for key in WORSE.findall(sentences)]
+def said_by(sentence: str) -> str | None:
+    """Name of the alarm that this is a sentence of, a golden signal with the key that got worse; None for others."""
+    if worse := WORSE.match(sentence):
+        return f"{GOLDEN}, {worse[1]}"
+    named = ALARM.match(sentence)
+    return named[1] if named else None
 
 
 def record_of(

@@ -35,6 +35,7 @@ from homestretch.seeds import fold
 from homestretch.training.context import ROLE, Context
 from homestretch.training.distances import fixed_distances
 from homestretch.training.loop import Progress
+from homestretch.training.named_models import lies_below
 from homestretch.training.policy_stage import train_policy
 from homestretch.training.teacher import batches, stored_laws, stored_texts
 from homestretch.training.validation import own_loss
@@ -43,9 +44,7 @@ from homestretch.training.vocabulary import shared_vocabulary
 
 def run(context: Context, config: DistillConfig, folder: Path) -> Progress:
     """Train the current model to follow the teacher, keep the best checkpoint, and save its model."""
-    check_teacher(context, config.teacher_name_or_path)
-    if config.oracle_name_or_path is not None:
-        check_oracle(context, config, config.oracle_name_or_path)
+    check_references(context, config)
     trunk = context.load_trunk(config.teacher_name_or_path, whole=True)
     trunk.requires_grad_(False)
     teacher: Policy | None = context.policy(trunk, None, config)
@@ -102,17 +101,21 @@ def held_out_texts(context: Context, config: DistillConfig, teacher: Policy, voc
     return ReadBatch(**vars(batch), teacher_BTD=states(teacher, batch))
 
 
-def check_oracle(context: Context, config: DistillConfig, oracle: str) -> None:
-    """Raise InputError unless the oracle fits as a teacher must, and is another model than the teacher."""
-    check_teacher(context, oracle, role="oracle")
-    if model_key(oracle) == model_key(config.teacher_name_or_path):
+def check_references(context: Context, config: DistillConfig, *, own: Path | None = None) -> None:
+    """Raise InputError unless teacher and oracle fit, and are two models. No weight is loaded. What lies below the
+    folder `own` may still have to be made, and is not looked for."""
+    named = {"teacher": config.teacher_name_or_path, "oracle": config.oracle_name_or_path}
+    there = {role: m for role, m in named.items() if m is not None and not (own and lies_below(m, own))}
+    for role, model in there.items():
+        check_teacher(context, model, role=role)
+    if len(there) == 2 and len({model_key(model) for model in there.values()}) == 1:
         raise InputError(
-            f"The oracle `{oracle}` is the teacher itself, so that no student can be nearer to one of them than to the "
-            "other: name as the teacher a model that was trained on samples of the oracle."
+            f"The oracle `{there['oracle']}` is the teacher itself, so that no student can be nearer to one of them "
+            "than to the other: name as the teacher a model that was trained on samples of the oracle."
         )
 
 
-def check_teacher(context: Context, teacher: str, *, role: str = "teacher") -> None:
+def check_teacher(context: Context, teacher: str, *, role: str) -> None:
     """Raise InputError unless the teacher's probabilities are of the same tokens, in the same kind of model.
 
     `role` is what the message calls it.

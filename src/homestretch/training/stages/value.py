@@ -101,7 +101,6 @@ def plan_of(
         seed=seed,
         budget=context.budget(config),
         validate=lambda number: {"mse": error(policy, held)},
-        greater_is_better=False,
         keep_start=True,
         watch=watcher(config),
     )
