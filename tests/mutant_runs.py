@@ -84,7 +84,7 @@ MUTANTS = [
     *of(
         "data/prompts",
         "test_prompts",
-        ("if rest.startswith(content) else", "if False else"),
+        ("0, len(whole) - len(tail))", "0, len(whole))"),
         ("if end is None else end", "if not end else end"),
     ),
     *of("training/needs", "test_stored_rewards", ("and not splits.test:", "and False:")),
@@ -111,6 +111,6 @@ MUTANTS = [
         "evaluate",
         "test_evaluate",
         ('str(row.get("source") or "").strip()', '""'),
-        ("if len(set(table.prompts)) == len(rows):", "if len(table.ids) == len(rows):"),
+        ("wilson(m.value * m.n, m.n)._asdict()", "{}"),
     ),
 ]

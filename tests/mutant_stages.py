@@ -70,7 +70,7 @@ MUTANTS = [
     *of(
         "training/stages/pairs",
         "test_pairs_known",
-        ('context.learner(config, "dpo", ROLE)', "context.learner(config, kind_of(config), ROLE)"),
+        (', drawn_for="dpo")', ")"),
         ("row.references[1:] if", "row.references if"),
         ("source=row.source", "source=pair.source"),
         ("columns=row.columns | pair.columns", "columns=pair.columns"),
@@ -125,7 +125,7 @@ MUTANTS = [
         ("isinstance(stage.config, MODPOConfig)", "False"),
         ("made[: names.index(folder.name) + 1]", "made[: names.index(folder.name)]"),
         ('folder.parent.parent if folder.parent.name == "stages" else folder', "folder.parent.parent"),
-        ("return before if", "return model if"),
+        ("            start = before\n", "            start = model\n"),
     ),
     *of("training/named_models", "test_soup", ("*(of_seed(model, seed) for model in mixed)", "")),
     *of("config/seeded", "test_modpo test_soup", ("if found != SEED", "if False")),

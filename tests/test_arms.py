@@ -19,6 +19,9 @@ from homestretch.training.stages.evaluate import arms
         (["ift", "value", "alol"], {"ml": "ift", "rl": "alol"}),
         (["sft", "negatives", "reward", "alol", "ppo"], {"ml": "sft", "rl": "ppo"}),
         (["sft", "ppo", "dpo"], {"ml": "sft", "rl": "dpo"}),
+        (["sft", "ppo", "ppo-2", "evaluate"], {"ml": "sft", "rl": "ppo-2"}),
+        (["sft", "ppo", "sft-2"], {"ml": "sft", "rl": "sft-2"}),
+        (["ift", "sft"], {"ml": "sft"}),
     ],
 )
 def test_arms(finished: list[str], expected: dict[str, str]) -> None:

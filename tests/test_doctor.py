@@ -150,8 +150,9 @@ def test_a_metric_that_should_fall_may_fall() -> None:
         ("failures", [0.1, 0.0, 0.02, 0.02], False),
         ("nll", [2.5, 2.0, 2.01, 2.01], False),
         ("nll", [2.5, 2.0, 2.03, 2.03], True),
-        ("reward", [0.1, 0.5, 0.497, 0.497], False),
-        ("reward", [0.1, 0.5, 0.4, 0.4], True),
+        ("la_rougeL", [20, 30, 29.8, 29.8], False),
+        ("la_rougeL", [20, 30, 29, 29], True),
+        ("reward", [0.1, 0.5, 0.4, 0.4], False),
     ],
 )
 def test_how_far_is_worse_is_in_the_unit_of_the_metric(metric: str, scores: list[float], speaks: bool) -> None:

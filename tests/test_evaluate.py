@@ -159,6 +159,8 @@ def test_rows_of_a_prompt_with_ids_of_their_own_are_one_observation():
             here = ours.arms[arm].metrics[key]
             assert (here.value, here.low, here.high, here.n) == pytest.approx((there.value, there.low, there.high, 12))
         assert {m.n for m in ours.arms[arm].failure_modes.values()} == {12}
+        for mode, there in measured.failure_modes.items():
+            assert ours.arms[arm].failure_modes[mode].model_dump() == pytest.approx(there.model_dump()), mode
     assert len(ours.comparisons) == len(theirs.comparisons) > 10
     for here, there in zip(ours.comparisons, theirs.comparisons, strict=True):
         assert here.model_dump() == pytest.approx(there.model_dump())

@@ -13,10 +13,11 @@ from tiny import llama
 from toy import pair
 
 from homestretch.config.modpo import MODPOConfig
-from homestretch.config.recipe import load_recipe
+from homestretch.config.recipe import dump, load_recipe
 from homestretch.errors import InputError, RecipeError
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
+from homestretch.results import RunFolder
 from homestretch.training import checkpoint
 from homestretch.training.named_models import start_of, trained_beta
 from homestretch.training.pipeline import run_recipe
@@ -80,6 +81,27 @@ def test_a_policy_is_measured_against_what_it_was_trained_from(tmp_path: Path) -
         assert torch.allclose(one, two, atol=1e-5) and one.abs().max() > 0
     assert (from_base.path / "stages" / STAGE / "policy-other-start").is_dir()
     assert not (from_sft.path / "stages" / STAGE / "policy-other-start").exists()
+
+
+def test_the_start_of_a_policy_is_read_from_its_run(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    stages = [
+        "sft",
+        "negatives",
+        "reward",
+        {"dpo": {"beta": 0.3}},
+        {"best_of": {"num_samples": 2, "rewards": {"concise": 1}}},
+    ]
+    made = load_recipe({"model_name_or_path": "models/gone", "dataset": {"name": "pairs.jsonl"}, "stages": stages})
+    run.path.mkdir()
+    run.recipe.write_text(dump(made))
+    sft, dpo = run.stage(1, "sft").model, run.stage(4, "dpo").model
+    assert start_of(str(run.model)) is None, "the stage's model has been deleted"
+    sft.mkdir(parents=True)
+    assert start_of(str(run.model)) == start_of(str(dpo)) == str(sft), "best_of changes no weights"
+    assert trained_beta(str(run.model)) == 0.3
+    assert start_of(str(sft)) is None, "of a name that is no folder here nobody knows what it was"
+    assert start_of(str(tmp_path / "elsewhere")) is None
 
 
 def test_a_policy_of_fewer_tokens_is_refused(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@ evidence for itself."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from offline_runs import SMALL, recipe
+from offline_runs import SMALL, log, recipe
 from test_modpo_stage import made, rejected, rewards_of
 
+from homestretch.config.recipe import Recipe
 from homestretch.data.records import Example, example_from_row
 from homestretch.errors import DataError
 from homestretch.training import checkpoint
@@ -46,6 +49,40 @@ def test_a_function_gets_its_column_for_made_failures_too(tmp_path: Path) -> Non
     run = run_recipe(recipe(tmp_path, "llama", stages, facts=lambda row, i: i % 3), tmp_path / "run")
     found = checkpoint.load(run.path / "stages" / "02-modpo" / "objectives")[0]["reward_chosen_BM"]
     assert 0 < float((found == 0).float().mean()) < 0.5, "a third of the facts are 0"
+
+
+def split(made: Recipe, folder: Path, **columns: Callable[[dict[str, Any]], Any]) -> Recipe:
+    """The recipe on a folder of three files; only the training rows have the further columns."""
+    rows = [json.loads(line) for line in Path(made.dataset.name).read_text().splitlines()]
+    folder.mkdir()
+    for name, some in (("train", rows[:40]), ("validation", rows[40:50]), ("test", rows[50:])):
+        more = columns if name == "train" else {}
+        written = [row | {key: of(row) for key, of in more.items()} for row in some]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in written))
+    return made.model_copy(update={"dataset": made.dataset.model_copy(update={"name": str(folder)})})
+
+
+def worse(row: dict[str, Any]) -> str:
+    return row["completion"][::-1] + " no"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["modpo", "dpo"])
+def test_without_held_out_pairs_the_last_checkpoint_is_kept(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = [{kind: {**SMALL, "max_steps": 2, "metric_for_best_model": "loss"}}]
+    given = split(recipe(tmp_path, "llama", stages), tmp_path / "split", rejected=worse)
+    run = run_recipe(given, tmp_path / "run")
+    assert f"{kind}: no pair of the validation split is left to choose a checkpoint" in capsys.readouterr().err
+    assert not (run.stage(1, kind).path / "best").exists()
+
+
+@pytest.mark.slow
+def test_columns_that_no_reward_reads_do_not_cost_held_out_pairs(tmp_path: Path) -> None:
+    stages = ["negatives", {"dpo": {**SMALL, "max_steps": 2}}]
+    run = run_recipe(split(recipe(tmp_path, "llama", stages), tmp_path / "split", topic=len), tmp_path / "run")
+    assert any("eval/loss" in row for row in log(run, "02-dpo"))
 
 
 @pytest.mark.slow

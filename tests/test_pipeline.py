@@ -18,10 +18,12 @@ from safetensors.torch import load_file
 from homestretch.config.features import FeaturesConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.recipe import Stage, load_recipe
+from homestretch.data.sources import load
 from homestretch.errors import InputError
-from homestretch.results import StageFolder, StageRecord
+from homestretch.results import Results, StageFolder, StageRecord
 from homestretch.rewards.features import net_of, save_features
-from homestretch.training.pipeline import outside, run_recipe
+from homestretch.training import checkpoint
+from homestretch.training.pipeline import fingerprint, outside, run_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +131,31 @@ def test_a_finished_stage_is_not_run_again_and_a_changed_one_is(tmp_path):
     run_recipe(longer, tmp_path / "run")
     assert weights.stat().st_mtime_ns == before
     assert json.loads(run.results.read_text())["arms"]["ml_raw"]["metrics"]["rougeL"]["n"] == 6
+
+
+def test_a_look_at_results_in_between_changes_nothing_behind_it(tmp_path):
+    longer = {"sft-2": {**SFT["sft"], "max_steps": 3}}
+    stages = [SFT, {"evaluate": {"max_examples": 2}}, longer, {"evaluate-2": {"max_examples": 2}}]
+    first = recipe(tmp_path, "llama", stages)
+    run = run_recipe(first, tmp_path / "run")
+    [kept] = [s for s in Results.read(run.results).selection if s.stage == "sft-2"]
+    assert kept.step == checkpoint.read_state(run.stage(3, "sft-2").path / "best")["round"]
+    assert Results.read(run.results).stages == {"ml": "sft", "rl": "sft-2"}
+    before = (run.stage(3, "sft-2").model / "model.safetensors").stat().st_mtime_ns
+    for place in (1, 3):
+        stages[place] = {next(iter(stages[place])): {"max_examples": 3}}
+        run_recipe(recipe(tmp_path, "llama", stages, model=first.model_name_or_path), tmp_path / "run")
+    assert (run.stage(3, "sft-2").model / "model.safetensors").stat().st_mtime_ns == before
+    assert Results.read(run.results).arms["rl_raw"].metrics["rougeL"].n == 3
+
+
+def test_what_a_text_is_about_is_an_input(tmp_path):
+    first = recipe(tmp_path, "llama", [SFT])
+    splits = [load(first.dataset.name)]
+    data = Path(first.dataset.name)
+    rows = [json.loads(line) | {"document": "Another."} for line in data.read_text().splitlines()]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert fingerprint(first, splits[0]) != fingerprint(first, load(first.dataset.name))
 
 
 def test_another_number_in_a_column_is_another_input(tmp_path):

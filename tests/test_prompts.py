@@ -71,6 +71,12 @@ def test_an_answer_behind_what_the_template_adds_is_found():
     assert t.decode(completion_ids("yo", [USER], t)) == "so: yo<|end|>"
 
 
+@pytest.mark.parametrize("answer", ["d", "end", "", "s", "so"])
+def test_a_short_answer_behind_what_the_template_adds_is_found(answer):
+    t = tokenizer(template=CHAT.replace("{{ m['content']", "{{ 'so: ' if m['role'] == 'assistant' }}{{ m['content']"))
+    assert t.decode(completion_ids(answer, [USER], t)) == f"so: {answer}<|end|>"
+
+
 def test_the_end_mark_may_be_the_first_token_of_the_vocabulary():
     t = tokenizer(template=CHAT.replace("<|end|>", SPECIALS[0]))
     assert completion_ids("yo", [USER], t)[-1] == 0

@@ -27,11 +27,12 @@ from homestretch.errors import DataError, InputError, RecipeError
 from homestretch.metrics import FAILURES, METRICS, REWARDS, better
 from homestretch.metrics.base import Column, Floats, Outputs
 from homestretch.metrics.compare import Table, compare, front, measure, rank
-from homestretch.metrics.failures import RULES, failure_rates, judge_row
+from homestretch.metrics.failures import RULES, judge_row
 from homestretch.metrics.front import Covered
 from homestretch.metrics.ranking import Ranking
 from homestretch.metrics.rouge import Form
 from homestretch.metrics.scorers import Scorer
+from homestretch.metrics.stats import wilson
 from homestretch.metrics.text import TEXT_METRICS, text_columns
 from homestretch.results import Arm, Comparison, Length, Results
 
@@ -259,10 +260,12 @@ def _learned(outputs: Outputs, scorer: Scorer) -> Column:
 def _arm(rows: Sequence[Row], table: Table, seed: int) -> Arm:
     measured = measure(table, seed=seed)
     metrics = {key: m for key, m in measured.items() if not key.startswith(FAILURES)}
-    if len(set(table.prompts)) == len(rows):
-        rates = failure_rates(rows)
-    else:  # Wilson's interval would take several rows of one prompt for independent ones
-        rates = {key.removeprefix(FAILURES): m for key, m in measured.items() if key.startswith(FAILURES)}
+    # Several rows of one prompt are one output that fails in part: they are not independent.
+    rates = {
+        key.removeprefix(FAILURES): m.model_copy(update=wilson(m.value * m.n, m.n)._asdict())
+        for key, m in measured.items()
+        if key.startswith(FAILURES)
+    }
     return Arm(metrics=metrics, failure_modes=rates, length=_length(rows))
 
 

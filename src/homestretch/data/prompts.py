@@ -15,6 +15,9 @@ from transformers import PreTrainedTokenizerBase
 from homestretch.data.records import Text
 from homestretch.errors import DataError, InputError
 
+PROBE = "An answer that stands for another."
+"""What a template writes around it, it writes around any answer."""
+
 
 def prompt_ids(
     prompt: Text, tokenizer: PreTrainedTokenizerBase, *, is_encoder_decoder: bool = False, where: str = "prompt"
@@ -86,10 +89,12 @@ def _chat_answer(
     start = _rendered(prompt, tokenizer, where, open_answer=True)
     whole = _rendered([*prompt, *answer], tokenizer, where, open_answer=False)
     content = answer[0]["content"].strip()
-    rest = whole[len(start) :].lstrip() if content else whole[len(start) :]
-    # Where the answer does not come first, the template put something before it, which may say the same.
-    at = len(whole) - len(rest) if rest.startswith(content) else whole.rfind(content)
-    if not whole.startswith(start) or at < len(start):
+    # What the template writes behind an answer may say the same as a short one.
+    tail = _rendered([*prompt, answer[0] | {"content": PROBE}], tokenizer, where, open_answer=False).rpartition(PROBE)[
+        2
+    ]
+    at = whole.rfind(content, 0, len(whole) - len(tail))
+    if not whole.startswith(start) or not whole.endswith(tail) or at < len(start):
         raise InputError(
             f"{where}: the chat template of {tokenizer.name_or_path or 'this model'} changes the answer or what stands "
             "before it; use a template that only adds to them, or give `prompt` and `completion` as text."

@@ -94,7 +94,8 @@ def watched(config: TrainingConfig, *, held_out: str | None = None) -> Watched:
         return Watched(gap=gap, goldens=tuple(goldens), rewards=("reward", metric))
     if kind in ("dpo", "modpo"):
         advice = "raise beta or lower num_train_epochs, or keep the best checkpoint"
-        goldens = [Golden("margin", metric, advice)]
+        # The loss of held-out pairs is no golden signal but the pairs' own; the gap looks at it.
+        goldens = [Golden("margin", "eval/failures" if metric == "eval/loss" else metric, advice)]
     if isinstance(config, DistillConfig):
         advice = "let `source` have online texts, raise num_generations, or keep the best checkpoint"
         loss = "nll" if config.divergence == "sequence" else "divergence"

@@ -15,6 +15,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from homestretch.config.recipe import Recipe
 from homestretch.config.rewards import RewardTerm
+from homestretch.config.stages import stage_kind
 from homestretch.config.training import MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_CPU, TrainingConfig
 from homestretch.data.records import Example
 from homestretch.data.sources import Splits
@@ -41,8 +42,9 @@ ROLE = "policy"
 
 @dataclass
 class Context:
-    """One run. `model` is where the next stage's start weights are; `device` is that of all models; `folders` maps
-    finished stages to their folders. `others` are runs that may have computed already what this one needs."""
+    """One run. `model` is where the next stage's start weights are; `device` is that of all models; `finished` maps
+    stages to their folders, by name and in order. `others` are runs that may have computed already what this one
+    needs."""
 
     recipe: Recipe
     run: RunFolder
@@ -50,7 +52,12 @@ class Context:
     model: str
     device: torch.device
     others: Sequence[RunFolder] = ()
-    folders: dict[str, Path] = field(default_factory=dict)
+    finished: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """The folder of the last finished stage of each kind."""
+        return {stage_kind(name): folder for name, folder in self.finished.items()}
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -206,13 +213,22 @@ class Context:
         precision = autocast(self.device, config.bf16 if config else None)
         return Policy(trunk, adapter, budget=self.budget(config), autocast=precision)
 
-    def learner(self, config: TrainingConfig, label: str, adapter: str, *, trunk: Trunk | None = None) -> Learner:
-        """The current model made trainable: with a new adapter of that name, or in full.
+    def learner(
+        self,
+        config: TrainingConfig,
+        label: str,
+        adapter: str,
+        *,
+        trunk: Trunk | None = None,
+        drawn_for: str | None = None,
+    ) -> Learner:
+        """The current model made trainable: with a new adapter of that name, or in full. `label` is the stage's.
 
-        New weights, those of heads added afterwards included, are drawn from the recipe's seed.
+        New weights, those of heads added afterwards included, are drawn from the recipe's seed for the label, or for
+        another one.
         """
         trunk = trunk or self.load_trunk()
-        torch.manual_seed(fold("new weights", self.recipe.seed, label))
+        torch.manual_seed(fold("new weights", self.recipe.seed, drawn_for or label))
         if config.use_peft:
             trunk.add_adapter(adapter, config)
         if config.gradient_checkpointing:

@@ -136,10 +136,11 @@ def useless_value(rows: list[Row], metric: str) -> str | None:
 
 def divergence(rows: list[Row], metric: str) -> str | None:
     """The rollouts' reward has risen since the best validation, and the metric has been worse at two since: by 1 % of
-    its best, or by more than chance does to a share of so few outputs."""
+    its best, or by more than chance does to a share of so few outputs. Not asked where nobody knows what chance
+    does."""
     key, sign = f"eval/{metric}", direction(metric)
     scores = [(i, sign * float(row[key])) for i, row in enumerate(rows) if row.get(key) is not None]
-    if len(scores) < RECENT:
+    if len(scores) < RECENT or not least(metric):
         return None
     best_at, best = max(scores, key=lambda pair: pair[1])
     later = [value for i, value in scores if i > best_at]

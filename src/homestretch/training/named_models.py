@@ -12,7 +12,7 @@ from homestretch.config.seeded import of_seed
 from homestretch.config.soup import SoupConfig
 from homestretch.config.stages import TRAINS_POLICY
 from homestretch.errors import RecipeError
-from homestretch.policies.load import load_config
+from homestretch.policies.load import load_config, resolve
 from homestretch.results import RunFolder
 
 
@@ -67,13 +67,15 @@ def trained_beta(model: str) -> float | None:
 
 def start_of(model: str) -> str | None:
     """The model that the last stage began with which made the model in a folder of its run; None where that is not
-    known, or no longer there."""
+    known, or not on this machine."""
     match makers(Path(model)):
         case [*_, (_, before), _]:
-            return before if Path(before).is_dir() else None
+            start = before
         case [_]:
-            return load_recipe(_run_of(Path(model)).recipe).model_name_or_path
-    return None
+            start = load_recipe(_run_of(Path(model)).recipe).model_name_or_path
+        case _:
+            return None
+    return start if Path(resolve(start)).is_dir() else None
 
 
 def makers(model: Path) -> list[tuple[Stage, str]]:
@@ -92,7 +94,7 @@ def makers(model: Path) -> list[tuple[Stage, str]]:
     if folder.parent.name == "stages":
         names = [own.parent.name for _, own in made]
         made = made[: names.index(folder.name) + 1] if folder.name in names else []
-    return [(stage, str(own)) for stage, own in made]
+    return [(stage, str(own)) for stage, own in made if stage.kind != "best_of"]  # its model is the one before it
 
 
 def _run_of(model: Path) -> RunFolder:

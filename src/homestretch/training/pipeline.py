@@ -20,7 +20,7 @@ from homestretch.algorithms.sft import SFT
 from homestretch.collectives import from_first, wait
 from homestretch.config.distill import DistillConfig
 from homestretch.config.recipe import Recipe, Stage, dump, load_recipe
-from homestretch.config.stages import TRAINS_POLICY
+from homestretch.config.stages import TRAINS_POLICY, stage_kind
 from homestretch.data.sources import Splits, load
 from homestretch.errors import InputError
 from homestretch.locking import alone_in, is_free
@@ -125,9 +125,13 @@ def _run_stages(context: Context) -> None:
         if isinstance(stage.config, DistillConfig):
             distill.check_references(context, stage.config, own=run.path)
     chain = fingerprint(recipe, splits)
+    seen = chain
     for number, stage in enumerate(recipe.stages, start=1):
-        chain = str(fold("stage", chain, stage.name, stage.config.model_dump_json(), *outside(stage, recipe.seed)))
-        _run_stage(context, stage, run.stage(number, stage.name), chain)
+        # Nothing but what looks at results hangs on how results were looked at before.
+        before = seen if stage.kind in LOOKS else chain
+        inputs = str(fold("stage", before, stage.name, stage.config.model_dump_json(), *outside(stage, recipe.seed)))
+        chain, seen = chain if stage.kind in LOOKS else inputs, str(fold("seen", seen, inputs))
+        _run_stage(context, stage, run.stage(number, stage.name), inputs)
     _finish(context)
 
 
@@ -143,7 +147,7 @@ def refuse_other(run: RunFolder, recipe: Recipe) -> None:
 def _identity(recipe: Recipe) -> dict[str, Any]:
     """What makes two recipes the same run: everything but stages that only look at results."""
     values = recipe.model_dump(mode="json", exclude={"output_dir", "report_to", "push_to_hub", "hub_model_id"})
-    values["stages"] = [s for s in values["stages"] if not LOOKS & set(s)]
+    values["stages"] = [s for s in values["stages"] if not LOOKS & {stage_kind(name) for name in s}]
     return values
 
 
@@ -175,7 +179,7 @@ def fingerprint(recipe: Recipe, splits: Splits) -> str:
     """Changes when the model, the reward model of the recipe, the data or the shared settings change."""
     shared = recipe.model_dump_json(exclude={"stages", "output_dir", "report_to", "push_to_hub", "hub_model_id"})
     texts = [
-        repr((e.id, e.prompt, e.completion, e.references, sorted(e.columns.items())))
+        repr((e.id, e.prompt, e.completion, e.references, e.source, sorted(e.columns.items())))
         for s in (splits.train, splits.validation, splits.test)
         for e in s
     ]
@@ -202,8 +206,7 @@ def _run_stage(context: Context, stage: Stage, folder: StageFolder, inputs: str)
     if not from_first(ranks.is_first() and (_is_done(folder, inputs) or _taken_over(folder, inputs, others))):
         _execute(context, stage, folder, inputs)
         wait()
-    context.folders.pop(stage.kind, None)  # the order is that of the last stage of each kind
-    context.folders[stage.kind] = folder.path
+    context.finished[stage.name] = folder.path
     if stage.kind in TRAINS_POLICY:
         context.model = str(folder.model)
 

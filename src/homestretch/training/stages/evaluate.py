@@ -10,7 +10,7 @@ from typing import Any
 from homestretch import ranks
 from homestretch.config.best_of import BestOfConfig
 from homestretch.config.evaluate import EvaluateConfig
-from homestretch.config.stages import LIKELIHOOD, TRAINS_POLICY
+from homestretch.config.stages import LIKELIHOOD, TRAINS_POLICY, stage_kind
 from homestretch.data.collate import collate
 from homestretch.data.records import Example, prompt_text
 from homestretch.data.tokenize import TokenizedExample
@@ -40,13 +40,14 @@ def run(context: Context, config: EvaluateConfig, folder: Path) -> None:
     """Write `evaluation/generations.jsonl` and `evaluation/results.json`."""
     examples = context.splits.test[: config.max_examples]
     rows: list[dict[str, Any]] = []
-    compared = list(arms(context.folders).items())
+    compared = list(arms(context.finished).items())
     start = dict(compared).get("ml")
-    reference = str(context.folders[start] / "model") if start else context.recipe.model_name_or_path
+    reference = str(context.finished[start] / "model") if start else context.recipe.model_name_or_path
+    settings = {stage.name: stage.config for stage in context.recipe.stages}
     for short, stage in compared if config.baseline else compared[-1:]:
-        best_of = context.recipe.find(stage) if stage == "best_of" else None
-        assert best_of is None or isinstance(best_of, BestOfConfig)
-        model = context.folders[stage] / "model"
+        own = settings[stage]
+        best_of = own if isinstance(own, BestOfConfig) else None
+        model = context.finished[stage] / "model"
         rows += arm_rows(context, config, examples, model, short, reference, folder, best_of=best_of)
     if ranks.is_first():
         with ranks.alone():
@@ -69,7 +70,7 @@ def write_results(context: Context, config: EvaluateConfig, rows: list[dict[str,
     results = results.model_copy(
         update={
             "dataset": context.splits.description,
-            "stages": arms(context.folders),
+            "stages": arms(context.finished),
             "reward_model": reward_modes(context),
             "baselines": baselines(context),
             "selection": selections(context),
@@ -81,11 +82,11 @@ def write_results(context: Context, config: EvaluateConfig, rows: list[dict[str,
 
 def arms(finished: Collection[str]) -> dict[str, str]:
     """The stages whose models are compared, by the short names of their arms: `ml`, the first that maximises
-    likelihood, and `rl`, the last of the others that trained the policy. `finished`: kinds in the order of the run."""
-    trained = [kind for kind in finished if kind in TRAINS_POLICY]
-    first = next((kind for kind in LIKELIHOOD if kind in trained), None)
-    others = [kind for kind in trained if kind != first]
-    return ({"ml": first} if first else {}) | ({"rl": others[-1]} if others else {})
+    likelihood, `sft` before `ift`, and `rl`, the last that trained the policy, if that is another. `finished`: names in
+    the order of the run."""
+    trained = [name for name in finished if stage_kind(name) in TRAINS_POLICY]
+    first = next((name for kind in LIKELIHOOD for name in trained if stage_kind(name) == kind), None)
+    return ({"ml": first} if first else {}) | ({"rl": trained[-1]} if trained and trained[-1] != first else {})
 
 
 def arm_rows(
@@ -178,12 +179,11 @@ def baselines(context: Context) -> dict[str, dict[str, RewardMode]]:
 def selections(context: Context) -> list[Selection]:
     """Which checkpoint each stage kept, and by what."""
     found = []
-    for stage, folder in context.folders.items():
-        if (folder / "best").is_dir():
-            state = checkpoint.read_state(folder / "best")
-            config = context.recipe.find(stage)
-            metric = getattr(config, "metric_for_best_model", "")
-            found.append(Selection(stage=stage, metric=metric, step=state["round"], value=state["metric"]))
+    for stage in context.recipe.stages:
+        best = context.finished.get(stage.name, Path()) / "best"
+        if stage.name in context.finished and best.is_dir():
+            state, metric = checkpoint.read_state(best), getattr(stage.config, "metric_for_best_model", "")
+            found.append(Selection(stage=stage.name, metric=metric, step=state["round"], value=state["metric"]))
     return found
 
 

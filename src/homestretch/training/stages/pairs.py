@@ -19,6 +19,7 @@ from homestretch.data.records import Example
 from homestretch.data.samplers import epoch_batch
 from homestretch.data.tokenize import TokenizedPair
 from homestretch.errors import DataError
+from homestretch.progress import say
 from homestretch.training.context import ROLE, Context
 from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
@@ -58,9 +59,15 @@ def train_on_pairs(
             "that differ in their first tokens."
         )
     both = trained + tokenized(context, held_out_of(context, config, trained[0][0]))
+    if len(both) == len(trained) and config.metric_for_best_model == "loss":
+        say(
+            f"{kind_of(config)}: no pair of the validation split is left to choose a checkpoint by its loss, and the "
+            "last one is kept; set metric_for_best_model to another metric to choose by that."
+        )
+        config = config.model_copy(update={"metric_for_best_model": "none"})
     examples, rows = [example for example, _ in both], [row for _, row in both]
-    # One label for both methods: `modpo` of weight 1 is `dpo`, new weights included.
-    learner = context.learner(config, "dpo", ROLE)
+    # `modpo` of weight 1 is `dpo`, new weights included.
+    learner = context.learner(config, kind_of(config), ROLE, drawn_for="dpo")
     # The trunk is still as it was loaded: its adapter is off, or in full fine-tuning nothing has been trained yet.
     reference = context.policy(learner.trunk, None, config)
     sides = [row.chosen for row in rows] + [row.rejected for row in rows]
@@ -123,7 +130,9 @@ def held_out_of(context: Context, config: ObjectivesConfig, trained: Example) ->
     pairs = examples
     if any("rejected" not in e.columns for e in examples):
         pairs = rows_of(context.folders["negatives"] / HELD_OUT) if "negatives" in context.folders else []
-    there = [e for e in of_modes(known_of(pairs, examples), config) if trained.columns.keys() <= e.columns.keys()]
+    terms = config.rewards.values()
+    read = trained.columns.keys() if any(term.function or term.column for term in terms) else ()
+    there = [e for e in of_modes(known_of(pairs, examples), config) if e.columns.keys() >= set(read)]
     return there[: config.eval_examples]
 
 
