@@ -23,6 +23,8 @@ OnBadRow = Literal["error", "skip"]
 Split = Literal["train", "validation", "test"]
 ANSWERS = {"completion", "references", "chosen", "messages"}
 """What a row is answered by; one that has none of these is a prompt."""
+SHARES = (0.1, 0.1)
+"""Of the prompts that become validation and test where the data has no such split."""
 BUILTIN = {"builtin/docstrings": load_docstrings}
 _SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation"}
 _SPLIT_NAMES |= {"dev": "validation", "eval": "validation", "test": "test"}
@@ -44,7 +46,7 @@ def load(
     columns: Mapping[str, str] | None = None,
     prompt_suffix: str = "",
     split: Mapping[str, str] | None = None,
-    shares: tuple[float, float] = (0.1, 0.1),
+    shares: tuple[float, float] = SHARES,
     check: Callable[[Example], None] | None = None,
     on_bad_row: OnBadRow = "error",
     rejected: Path | None = None,
