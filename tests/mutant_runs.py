@@ -22,6 +22,14 @@ MUTANTS = [
         ("if get_token() is None:", "if False:"),
         ("repo_id=repo, folder_path=model", 'repo_id=repo, folder_path=model, ignore_patterns="*.md"'),
         ("create_repo(name, exist_ok=True).repo_id", "create_repo(name, exist_ok=True).repo_name"),
+        ('" ".join(str(error).split())', 'str(error).partition("\\n")[0]'),
+    ),
+    *of(
+        "training/card",
+        "test_card",
+        ('"" if Path(name).exists() else f"base', 'f"base'),
+        ("        validate_repo_id(name)\n", "        pass\n"),
+        ("json.dumps(HUB_NAME if name == NAME else name)", "HUB_NAME if name == NAME else name"),
     ),
     *of(
         "training/stages/negatives",
