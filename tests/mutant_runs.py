@@ -88,6 +88,7 @@ MUTANTS = [
     *of("data/sources", "test_files", ("[row for _, row in pairs]", "[row for row, _ in zip(raw[k][::-1], pairs)]")),
     *of("data/records", "test_records", ("rest += [*part, *part.values()]", "rest += [*part]")),
     *of("data/docstrings", "test_docstrings", ("if first == _digest(lines) else None", "if first else None")),
+    *of("config/yaml", "test_yaml", ('r"[^ -~]", lambda', 'r"[^ -\\uffff]", lambda')),
     *of("config/yaml", "test_yaml", ('if tag := getattr(event, "tag", None):', "if tag := None:")),
     *of(
         "data/prompts",

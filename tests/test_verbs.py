@@ -230,13 +230,13 @@ def test_memory_that_was_not_checked_is_called_rough(monkeypatch: pytest.MonkeyP
 def test_overrides_as_values_are_the_same_as_texts() -> None:
     values = {
         "ppo.kl": "off",
-        "dataset.name": "a: b",
+        "dataset.name": "a: b \U0001f600 #2",
         "seed": 3,
         "sft.lora_target_modules": ["q", "v"],
         "ppo.kl_coef": 0.1,
     }
     recipe = load_recipe({"stages": ["sft", "negatives", "reward", "ppo"]}, as_texts(values))
-    assert recipe.dataset.name == "a: b"
+    assert recipe.dataset.name == "a: b \U0001f600 #2"
     assert recipe.find("ppo").kl == "off"
     assert recipe.find("sft").lora_target_modules == ["q", "v"]
     assert default_folder("x/pairs.jsonl") == default_folder("pairs") == Path("runs/pairs")

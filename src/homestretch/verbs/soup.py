@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from homestretch.compared import Compared, ComparisonFolder
 from homestretch.config.front import share_of, swept
 from homestretch.config.recipe import Recipe, Stage, load_recipe
 from homestretch.config.soup import SoupConfig
+from homestretch.config.yaml import inline
 from homestretch.errors import InputError
 from homestretch.verbs.compare import compare
 
@@ -48,7 +48,7 @@ def soup(front: str | Path, *, weight: float, of: str | None = None) -> Compared
         seeds=record.seeds,
         objectives=record.front.objectives,
         families={name: family.methods for name, family in record.front.families.items()},
-        overrides=[f"evaluate.{key}={json.dumps(value)}" for key, value in settings.items()],
+        overrides=[f"evaluate.{key}={inline(value)}" for key, value in settings.items()],
     )
 
 
