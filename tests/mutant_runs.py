@@ -25,6 +25,13 @@ MUTANTS = [
         ('" ".join(str(error).split())', 'str(error).partition("\\n")[0]'),
     ),
     *of(
+        "verbs/measure",
+        "test_verbs",
+        ('if count[row["arm"]] == 1 else', "if True else"),
+        ("if own[a] == own[b]]", "if False]"),
+        ("if twice is not None:", "if False:"),
+    ),
+    *of(
         "training/card",
         "test_card",
         ('"" if Path(name).exists() else f"base', 'f"base'),
