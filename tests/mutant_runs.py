@@ -92,6 +92,13 @@ MUTANTS = [
         ("_depth(value) > _DEEPEST", "_depth(value) > 10 * _DEEPEST"),
         ("if names.count(name) > 1", "if False"),
     ),
+    *of(
+        "data/columns",
+        "test_files",
+        ("not cell or name in TEXT", "not cell"),
+        ("    if name in FLAGS:\n", "    if False:\n"),
+        ("if name not in CHAT or _are_messages(value) else cell", ""),
+    ),
     *of("data/sources", "test_files", ("[row for _, row in pairs]", "[row for row, _ in zip(raw[k][::-1], pairs)]")),
     *of("data/records", "test_records", ("rest += [*part, *part.values()]", "rest += [*part]")),
     *of("data/docstrings", "test_docstrings", ("if first == _digest(lines) else None", "if first else None")),
