@@ -31,6 +31,7 @@ MUTANTS = [
         ("if own[a] == own[b]]", "if False]"),
         ("if twice is not None:", "if False:"),
     ),
+    *of("cli/main", "test_cli", ("BrokenPipeError) and _nobody_reads()", "BrokenPipeError)")),
     *of(
         "training/card",
         "test_card",
