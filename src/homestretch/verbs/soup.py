@@ -37,7 +37,8 @@ def soup(front: str | Path, *, weight: float, of: str | None = None) -> Compared
             f"{trained[high]:g}; choose another."
         )
     share = (weight - trained[low]) / (trained[high] - trained[low])
-    models = {str(folder.path / name / "{seed}" / "model"): part for name, part in ((low, 1 - share), (high, share))}
+    place = folder.path.resolve()  # the soup is part of the front then, from wherever that is extended next
+    models = {str(place / name / "{seed}" / "model"): part for name, part in ((low, 1 - share), (high, share))}
     evaluation = recipes[low].find("evaluate")
     assert evaluation is not None and record.front is not None
     settings = evaluation.model_dump(mode="json")
