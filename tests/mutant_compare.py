@@ -82,6 +82,7 @@ MUTANTS = [
         "test_soup",
         ("(weight - trained[low]) /", "(trained[high] - weight) /"),
         ("if not trained[low] < weight < trained[high]", "if False"),
+        ("folder.path.resolve()", "folder.path"),
     ),
     *of(
         "training/stages/soup",

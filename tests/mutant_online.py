@@ -71,8 +71,8 @@ MUTANTS = [
         "data/sources",
         "test_sources",
         (
-            "cued(example_from_row(_mapped(row, columns), where=row.where), prompt_suffix)",
-            "example_from_row(_mapped(row, columns), where=row.where)",
+            "cued(example_from_row(columns_of(row, columns), where=row.where), prompt_suffix)",
+            "example_from_row(columns_of(row, columns), where=row.where)",
         ),
         ("[cued(e, prompt_suffix) for e in examples]", "examples"),
     ),

@@ -131,8 +131,9 @@ MUTANTS = [
     *of(
         "verbs/ordering",
         "test_ordering",
-        ("validation_fraction=min(shares)", "validation_fraction=max(shares)"),
-        ("[*train, *held_out] if all_pairs else held_out", "[*train, *held_out]"),
+        ("({SHARES} if models else set())", "({(0.15, 0.0)} if models else set())"),
+        ("set() if all_pairs else shares", "set()"),
+        ("if pair.where not in fitted", "if pair.where in fitted"),
         ("if margin < 0)", "if margin > 0)"),
         ("wrong[:SHOWN]", "wrong[-SHOWN:]"),
         ("for p in pairs] for name in SIDES\n", "for p in pairs] for name in SIDES[::-1]\n"),

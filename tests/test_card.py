@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from transformers import LlamaConfig
 
 from homestretch.config.recipe import load_recipe
@@ -38,6 +39,29 @@ def test_the_method_is_the_stages_in_their_order(tmp_path: Path) -> None:
     assert "**Method.** The stages, in order: `sft`, `negatives`, `dpo-a`. Seed 7;" in text
     assert "einforcement" not in text and "reward model" not in text
     assert "tags: [homestretch, sft, dpo]" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [
+        ("org/small-1.7b", "org/small-1.7b"),
+        ("123", "123"),
+        ("builtin/smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+        ("models/mine", None),
+        ("/data/models/mine", None),
+        ("./mine", None),
+        ("runs/mine/model", None),
+    ],
+)
+def test_the_base_model_is_named_where_the_hub_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, base: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models/mine").mkdir(parents=True)
+    text = card(tmp_path, ["sft"], model_name_or_path=name)
+    _, metadata, _ = text.split("---\n", 2)
+    assert yaml.safe_load(metadata).get("base_model") == base
+    assert f"\n{name}, trained further with homestretch" in text
 
 
 @pytest.mark.parametrize(

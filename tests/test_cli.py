@@ -240,15 +240,16 @@ def probe() -> Iterator[Callable[[Exception], int]]:
         (typer.Exit(5), 5, ""),
         (typer.Abort(), 130, "homestretch: interrupted"),
         (ZeroDivisionError("by zero"), 1, "Traceback"),
+        (BrokenPipeError(32, "Broken pipe"), 1, "Traceback"),  # not of stdout, which is read here
     ],
 )
 def test_exit_codes(
-    error: Exception, code: int, says: str, probe: Callable[[Exception], int], capsys: pytest.CaptureFixture[str]
+    error: Exception, code: int, says: str, probe: Callable[[Exception], int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert probe(error) == code
-    said = capsys.readouterr().err
+    said = capfd.readouterr().err
     assert says in said
-    assert ("Traceback" in said) == isinstance(error, ZeroDivisionError)
+    assert ("Traceback" in said) == isinstance(error, ZeroDivisionError | BrokenPipeError)
 
 
 def test_recipes_can_be_listed_shown_copied_and_checked(tmp_path: Path) -> None:

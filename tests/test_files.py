@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import json
 from pathlib import Path
@@ -53,6 +54,38 @@ def test_a_csv_header_with_one_name_twice(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("prompt,completion,prompt\na,b,c\n")
     with pytest.raises(DataError, match=r"rows.csv:1: the header names `prompt` twice; give each column a name"):
         read_file(tmp_path / "rows.csv")
+
+
+def test_cells_of_a_csv_file_are_what_they_stand_for(tmp_path: Path) -> None:
+    ask, answer = [{"role": "user", "content": "a"}], [{"role": "assistant", "content": "b"}]
+    row = {
+        "question": "[1, 2]",
+        "chosen": "[citation needed]",
+        "rejected": '{"role": 1}',
+        "refs": '["x", "y"]',
+        "reward_logits": "[1.5, -2]",
+        "chosen_rewards": '{"truth": 1}',
+        "note": "[see above",
+        "id": "[7]",
+        "rejected_terminated": "False",
+        "correct": "true",
+    }
+    chat = row | {"question": json.dumps(ask), "chosen": json.dumps(answer), "rejected": json.dumps(answer)}
+    for name, one in (("text", row), ("chat", chat)):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            table = csv.DictWriter(file, list(one))
+            table.writeheader()
+            table.writerow(one)
+    columns = {"prompt": "question", "references": "refs"}
+    [text], [messages] = (load(tmp_path / f"{n}.csv", columns=columns, shares=(0, 0)).train for n in ("text", "chat"))
+    assert (text.id, text.prompt, text.completion, text.references) == (
+        "[7]", "[1, 2]", "[citation needed]", ("[citation needed]", "x", "y")
+    )  # fmt: skip
+    assert text.columns == {
+        "chosen": "[citation needed]", "rejected": '{"role": 1}', "reward_logits": [1.5, -2],
+        "chosen_rewards": {"truth": 1}, "note": "[see above", "rejected_terminated": False, "correct": True,
+    }  # fmt: skip
+    assert (messages.prompt, messages.completion, messages.columns["rejected"]) == (ask, answer, answer)
 
 
 def test_a_date_that_python_cannot_hold(tmp_path: Path) -> None:

@@ -127,8 +127,8 @@ def test_the_command_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp
     called: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     monkeypatch.setattr(verb, "generate", lambda *args, **options: called.append((args, options)) or [])
     given = {
-        "split": "train", "max_examples": 3, "prompt_suffix": " now:", "temperature": 0.5, "top_p": 0.9,
-        "top_k": 7, "min_p": 0.1,
+        "split": "train", "max_examples": 3, "prompt_suffix": " now:", "max_prompt_length": 64,
+        "temperature": 0.5, "top_p": 0.9, "top_k": 7, "min_p": 0.1,
         "repetition_penalty": 1.2, "num_beams": 2, "length_penalty": 0.3, "max_new_tokens": 8, "num_samples": 4,
         "max_rows": 5, "max_cache_tokens": 600, "arm": "mine", "seed": 9, "device": "cpu",
         "goal_model": "goal", "give_up_below": 0.1, "give_up_goal": "brief", "patience": 2,
@@ -154,6 +154,24 @@ def test_the_command_refuses_in_one_sentence(tmp_path: Path) -> None:
     assert "beam search draws nothing" in refused(
         "generate", "m", "d", *out, "--num-beams", "3", "--top-k", "2", cwd=tmp_path
     )
+
+
+def test_prompts_that_are_cut_are_counted(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def texts(name: str, prompts: list[str], longest: int) -> list[str]:
+        file = tmp_path / name
+        file.write_text("".join(json.dumps({"prompt": p}) + "\n" for p in prompts), encoding="utf-8")
+        return [row["text"] for row in verb.generate(model, file, max_new_tokens=6, max_prompt_length=longest)]
+
+    tokenizer = load_tokenizer(model)
+    ids = [tokenizer(p).input_ids for p in PROMPTS]
+    longest = min(len(i) for i in ids) + 1
+    middle_gone = [i if len(i) <= longest else i[: longest // 2] + i[len(i) - (longest + 1) // 2 :] for i in ids]
+    cut = texts("long.jsonl", PROMPTS, longest)
+    assert f"2 of 3 prompts are longer than {longest} tokens and lose their middle;" in capsys.readouterr().err
+    short = [tokenizer.decode(i, skip_special_tokens=True) for i in middle_gone]
+    assert [tokenizer(p).input_ids for p in short] == middle_gone, "or the other file says something else"
+    assert texts("short.jsonl", short, longest) == cut != texts("whole.jsonl", PROMPTS, 512)
+    assert "lose their middle" not in capsys.readouterr().err
 
 
 def test_a_suffix_stands_behind_every_prompt(model, data, tmp_path):

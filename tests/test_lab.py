@@ -98,6 +98,11 @@ def test_overrides_go_to_their_parts() -> None:
         LabOverrides.of(["lab.widths=[30, 16, 16]"])
 
 
+def test_any_file_can_be_the_data_of_a_lab() -> None:
+    for name in ("my data #2.jsonl", "a: b/\U0001f600.jsonl", "{x}", "2024"):
+        assert dataset_settings(name, [], scratch=False).name == name
+
+
 def log(golden: list[float], proxy: list[float]) -> list[dict[str, Any]]:
     """Rows of a stage: two training rows between evaluations, the first of which is at the start."""
     rows: list[dict[str, Any]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,13 @@ from test_features import SETTINGS_OF_PAIRS, pairs
 
 from homestretch.cli.main import run_command
 from homestretch.config.features import FeaturesConfig
+from homestretch.data.records import Example
+from homestretch.data.sources import load
 from homestretch.errors import DataError, InputError
 from homestretch.ordered import Ordered
 from homestretch.rewards.features import net_of, save_features
 from homestretch.rewards.model import load_reward
+from homestretch.verbs import ordering
 from homestretch.verbs.features import fit_features, pairs_of
 from homestretch.verbs.ordering import compare_rewards, explain_features
 from homestretch.verbs.reward import fit_reward, reward_folder
@@ -66,10 +70,41 @@ def test_held_out_pairs_are_those_of_the_smallest_share(tmp_path: Path, data: Pa
     more = by_words(tmp_path / "more", 1.0, validation_fraction=0.5)
     record = compare_rewards(data, [more, some])
     assert (record.pairs, record.held_out) == (6, True)
-    _, held = pairs_of(data, validation_fraction=0.1, on_bad_row="error")
-    _, held_more = pairs_of(data, validation_fraction=0.5, on_bad_row="error")
+    _, held = pairs_of(data, shares=(0.1, 0), on_bad_row="error")
+    _, held_more = pairs_of(data, shares=(0.5, 0), on_bad_row="error")
     assert {p.id for p in held} < {p.id for p in held_more}
     assert compare_rewards(data, [some], all_pairs=True).pairs == 60
+
+
+@pytest.mark.parametrize(
+    ("given", "of_model", "of_both"), [("test", 6, 6), ("validation", 10 + 6, 10), ("train", 6 + 6, 9)]
+)
+def test_a_reward_model_is_measured_on_what_its_fit_left_out(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, given: str, of_model: int, of_both: int
+) -> None:
+    folder, model = tmp_path / "split", tmp_path / "model"
+    folder.mkdir()
+    model.mkdir()
+    (folder / "train.jsonl").write_text(data.read_text())
+    if given != "train":
+        more = "".join(json.dumps({"prompt": f"More {i}.", "chosen": "a", "rejected": "b"}) + "\n" for i in range(10))
+        (folder / f"{given}.jsonl").write_text(more)
+    (model / "reward.json").write_text("{}")
+    (model / "head.safetensors").touch()
+    measured: list[str] = []
+
+    def of_text(folder: Path, pairs: Sequence[Example], device: str) -> ordering.Scored:
+        measured[:] = [pair.where for pair in pairs]
+        return ordering.Scored([1.0] * len(pairs), [0.0] * len(pairs))
+
+    monkeypatch.setattr(ordering, "_of_model", of_text)
+    compare_rewards(folder, model)
+    splits = load(folder)  # as `reward fit` loads
+    left_out = {pair.where for pair in (*splits.validation, *([] if given == "test" else splits.test))}
+    assert set(measured) == left_out and len(measured) == of_model
+    compare_rewards(folder, [model, by_words(tmp_path / "net", 1.0)])
+    _, held = pairs_of(folder, shares=(0.15, 0), on_bad_row="error")
+    assert set(measured) == left_out & {pair.where for pair in held} and len(measured) == of_both
 
 
 def test_rewards_stand_beside_each_other_and_beside_length(tmp_path: Path, data: Path) -> None:
@@ -168,7 +203,7 @@ def test_reward_models_that_read_text_stand_beside_a_net(
     assert "classifier" in page.read_text(encoding="utf-8")
     record: Ordered = compare_rewards(data, {"net": net, **runs})
     assert list(record.explanations) == ["net"] and len(record.comparisons) == 3 + 3
-    _, held = pairs_of(data, validation_fraction=0.15, on_bad_row="error")
+    _, held = pairs_of(data, shares=(0.15, 0), on_bad_row="error")
     reward = load_reward(reward_folder(runs["pairwise"]))
     margins = [
         reward([p.prompt], [p.columns["chosen"]])[0] - reward([p.prompt], [p.columns["rejected"]])[0] for p in held

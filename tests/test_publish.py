@@ -111,6 +111,16 @@ def test_a_hub_that_is_away_is_one_sentence_and_the_model_stays(hub: Hub, model:
     assert (model / "README.md").read_text() == CARD
 
 
+def test_all_that_the_hub_says_is_passed_on(hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError('Bad request.\n\nInvalid metadata in README.md.\n- "base_model" must be a model id\n')
+
+    monkeypatch.setattr("homestretch.training.publish.HfApi.upload_folder", refuse)
+    said = r"\(Bad request. Invalid metadata in README.md. - \"base_model\" must be a model id\); log in"
+    with pytest.raises(InputError, match=said):
+        publish(model, "mine")
+
+
 def test_a_name_that_the_hub_does_not_allow(hub: Hub, model: Path) -> None:
     with pytest.raises(InputError, match=r"could not be uploaded as `no/such/name`"):
         publish(model, "no/such/name")

@@ -62,14 +62,17 @@ def test_the_stage_averages_weights_by_their_shares(tmp_path: Path, name: str) -
 
 
 @pytest.mark.slow
-def test_a_soup_joins_the_front_it_is_made_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_soup_joins_the_front_it_is_made_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     stages = [SFT, {"modpo": {**SMALL, "learning_rate": 1e-2, "metric_for_best_model": "none"}}]
     file, out = tmp_path / "recipe.yaml", tmp_path / "out"
     file.write_text(dump(recipe(tmp_path, "llama", stages, rejected=rejected)))
     before = homestretch.front(
         file, out=out, weights=[0.2, 0.6, 0.8], seeds=[0, 1], overrides=["evaluate.metrics=[la_rougeL, kl]"]
     )
-    assert run_command(["soup", str(out), "--weight", "0.35"]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["soup", "out", "--weight", "0.35"]) == 0
     assert "soup0.35" in capsys.readouterr().out
     record, folder = Compared.read(ComparisonFolder(out).record), ComparisonFolder(out)
     assert set(record.arms) - set(before.arms) == {"soup0.35", "soup0.35@t1"}
@@ -84,7 +87,9 @@ def test_a_soup_joins_the_front_it_is_made_of(tmp_path: Path, capsys: pytest.Cap
         )
         for key, tensor in mean.items():
             torch.testing.assert_close(tensor, 0.75 * low[key] + 0.25 * high[key], atol=1e-6, rtol=1e-5)
-    again = homestretch.soup(out, weight=0.5)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = homestretch.soup("../out", weight=0.5)
     assert {"soup0.35", "soup0.5"} <= set(again.arms)
     with pytest.raises(InputError, match=r"The weight 0.9 is not between those of the outermost models, 0.2 and 0.8"):
         homestretch.soup(out, weight=0.9)

@@ -101,6 +101,30 @@ def test_measure_compares_the_arms_of_files(tmp_path: Path) -> None:
         measure([tmp_path])
 
 
+def test_arms_of_one_name_are_measured_apart(tmp_path: Path) -> None:
+    def source(path: Path, arms: dict[str, str]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        row = {"references": ["the red sun."], "source": "the red sun", "terminated": True, "tokens": 4}
+        write(path, [{**row, "id": str(i), "arm": a, "text": text} for a, text in arms.items() for i in range(12)])
+
+    bad, good = "a blue moon.", "the red sun."
+    for run, text in (("old", bad), ("new", good)):
+        source(tmp_path / run / "evaluation" / "generations.jsonl", {"ml_raw": bad, "rl_raw": text})
+    source(tmp_path / "more.jsonl", {"ml_raw": good, "mine": bad})
+    old, new, more = tmp_path / "old", tmp_path / "new", tmp_path / "more.jsonl"
+    results = measure([old, new], metrics=["rougeL"])
+    assert {name: arm.metrics["rougeL"].value for name, arm in results.arms.items()} == {
+        "old/ml_raw": 0, "old/rl_raw": 0, "new/ml_raw": 0, "new/rl_raw": 100
+    }  # fmt: skip
+    compared = [(c.a, c.b, c.difference) for c in results.comparisons if c.metric == "rougeL"]
+    assert compared == [("new/ml_raw", "old/ml_raw", 0), ("new/rl_raw", "old/rl_raw", 100)]
+    assert set(measure([old, more], metrics=["rougeL"]).arms) == {"old/ml_raw", "rl_raw", "more/ml_raw", "mine"}
+    files = [run / "evaluation" / "generations.jsonl" for run in (old, new)]
+    assert f"{files[1]}/rl_raw" in measure(files, metrics=["rougeL"]).arms
+    with pytest.raises(InputError, match=r"generations.jsonl is given twice; name each run or file once"):
+        measure([old, new, files[1]])
+
+
 def test_negatives_are_made_and_audited(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "negatives.jsonl"
     rows = make_negatives(data, out, classes=["shuffled", "repetitive"], classes_per_example="all")
@@ -230,13 +254,13 @@ def test_memory_that_was_not_checked_is_called_rough(monkeypatch: pytest.MonkeyP
 def test_overrides_as_values_are_the_same_as_texts() -> None:
     values = {
         "ppo.kl": "off",
-        "dataset.name": "a: b",
+        "dataset.name": "a: b \U0001f600 #2",
         "seed": 3,
         "sft.lora_target_modules": ["q", "v"],
         "ppo.kl_coef": 0.1,
     }
     recipe = load_recipe({"stages": ["sft", "negatives", "reward", "ppo"]}, as_texts(values))
-    assert recipe.dataset.name == "a: b"
+    assert recipe.dataset.name == "a: b \U0001f600 #2"
     assert recipe.find("ppo").kl == "off"
     assert recipe.find("sft").lora_target_modules == ["q", "v"]
     assert default_folder("x/pairs.jsonl") == default_folder("pairs") == Path("runs/pairs")

@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from homestretch.config.yaml import dump_text, load_file, load_text
+from homestretch.config.yaml import dump_text, inline, load_file, load_text
 from homestretch.errors import RecipeError
 
 
@@ -98,6 +98,18 @@ def test_what_is_dumped_is_read_back_the_same(values: object) -> None:
     again = load_text(dump_text({"key": values}), name="r.yaml").values["key"]
     assert again == values
     assert repr(again) == repr(values)
+
+
+@given(
+    plain
+    | st.text(st.characters(codec="utf-8"))
+    | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=9), st.text(st.characters(codec="utf-8")))
+)
+@example("data/\U0001f600 \U00020000.jsonl")
+@example({"a\u2028\u0085\x00\x7f\x9f\ufeff": "\\ud83d\\ude00 #2: \uffff\t\n\r"})
+def test_what_stands_on_a_line_is_read_back_the_same(values: object) -> None:
+    assert len(inline(values).splitlines()) == 1
+    assert repr(load_text(inline(values), name="r.yaml").values) == repr(values)
 
 
 def test_dump_keeps_the_order_and_other_readers_get_text() -> None:

@@ -159,7 +159,7 @@ def main() -> None:
     names = sorted(ours.features)
     beside = [sorted(theirs.features).index(name) for name in names]
     train_pairs, held_pairs = pairs_of(
-        prepared(args.data, args.out / "data"), validation_fraction=ours.validation_fraction, on_bad_row="error"
+        prepared(args.data, args.out / "data"), shares=(ours.validation_fraction, 0), on_bad_row="error"
     )
     train_pairs, held_pairs = train_pairs[:cut], held_pairs[: 24 if args.quick else None]
     pairs = [*train_pairs, *held_pairs]

@@ -80,7 +80,7 @@ def main() -> None:
     seeds, splits, sizes = (1, 1, [100]) if args.quick else (10, 20, [25, 50, 100, 200, 400, 800])
     config = features_config(SETTINGS, [])
     train_pairs, held_pairs = pairs_of(
-        prepared(args.data, args.out / "data"), validation_fraction=config.validation_fraction, on_bad_row="error"
+        prepared(args.data, args.out / "data"), shares=(config.validation_fraction, 0), on_bad_row="error"
     )
     train, held = feature_values(config, train_pairs), feature_values(config, held_pairs)
     both = tuple(torch.cat(sides) for sides in zip(train, held, strict=True))

@@ -54,7 +54,7 @@ def main() -> None:
     args = parser.parse_args()
     rows, count = (10_000, 4) if args.quick else (ROWS, 64)
     config = features_config(LOCAL, [])
-    pairs, _ = pairs_of(prepared(args.data, args.out / "data"), validation_fraction=0.1, on_bad_row="error")
+    pairs, _ = pairs_of(prepared(args.data, args.out / "data"), shares=(0.1, 0), on_bad_row="error")
     both = [(pair.source, completion_text(side(pair, name))) for pair in pairs for name in ("chosen", "rejected")]
     documents, texts = ([part[i] for part in both[:count]] for i in (0, 1))
     where = [f"summary {i}" for i in range(count)]

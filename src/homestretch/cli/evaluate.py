@@ -12,7 +12,7 @@ from homestretch.cli.options import Seed
 
 def evaluate(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="RUN_OR_FILE", help="A run folder, or files written by `generate`.")
+        list[Path], typer.Argument(metavar="RUN_OR_FILE", help="Run folders, or files written by `generate`.")
     ],
     metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric to compute; may be repeated.")] = None,
     la_rouge: Annotated[Literal["a", "b", "c", "d"], typer.Option(help="Form of the length-adjusted ROUGE.")] = "a",
@@ -21,7 +21,8 @@ def evaluate(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file; a run's own results.json unless given.")] = None,
 ) -> None:
-    """Measure outputs, with intervals and paired comparisons."""
+    """Measure outputs, with intervals and paired comparisons; an arm that several runs or files have is called RUN/ARM
+    or FILE/ARM, and is compared between them."""
     from homestretch.cli.summary import print_results
     from homestretch.verbs.measure import measure
 

@@ -10,7 +10,7 @@ import typer
 
 from homestretch.cli.options import Data, Device, Seed
 
-Split = Annotated[Literal["train", "validation", "test"], typer.Option(help="Part of a data set with splits.")]
+Split = Annotated[Literal["train", "validation", "test"], typer.Option(help="Part of the data set.")]
 Enough = Annotated[
     Literal["no", "yes", "never"],
     typer.Option(help="Beams: end with enough texts; or when no better one is likely (no), or possible (never)."),
@@ -23,6 +23,7 @@ Steer = Annotated[
     list[str] | None,
     typer.Option(metavar="GOAL=WEIGHT", help="Favour what leads there; may be repeated."),
 ]
+MaxPrompt = Annotated[int, typer.Option(min=1, help="Longer ones are cut.")]
 MaxCache = Annotated[int | None, typer.Option(min=1, help="Tokens cached at a time.")]
 
 
@@ -33,8 +34,9 @@ def generate(
     split: Split = "test",
     max_examples: Annotated[int | None, typer.Option(min=1, help="Prompts at most.")] = None,
     prompt_suffix: Annotated[str, typer.Option(help="dataset.prompt_suffix of training.")] = "",
+    max_prompt_length: MaxPrompt = 512,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Nucleus of probability to sample from.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus of probability.")] = 1.0,
     top_k: Annotated[int, typer.Option(min=0, help="Most probable tokens to sample from; 0 takes all.")] = 0,
     min_p: Annotated[float, typer.Option(help="Least probability relative to the best token's.")] = 0.0,
     repetition_penalty: Annotated[float, typer.Option(help="Above 1 avoids repeats.")] = 1.0,
@@ -58,6 +60,7 @@ def generate(
     """Generate for every prompt: greedy, sampled, or by beam search."""
     from homestretch.verbs import generate as verb
 
+    drawn: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
     rows = verb.generate(
         model,
         data,
@@ -65,10 +68,8 @@ def generate(
         split=split,
         max_examples=max_examples,
         prompt_suffix=prompt_suffix,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
+        max_prompt_length=max_prompt_length,
+        **drawn,
         repetition_penalty=repetition_penalty,
         num_beams=num_beams,
         length_penalty=length_penalty,

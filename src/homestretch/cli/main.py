@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import signal
 import sys
 import traceback
@@ -123,9 +124,6 @@ def run_command(arguments: list[str]) -> int:
         return _say(f"asked to end; {_GO_ON}", 128 + signal.SIGTERM)
     except (KeyboardInterrupt, typer.Abort):
         return _say(f"interrupted; {_GO_ON}", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; nothing is wrong
-        return 0
     except (InputError, CheckpointError) as error:
         return _say(str(error), 2)
     except HomestretchError as error:
@@ -136,10 +134,20 @@ def run_command(arguments: list[str]) -> int:
             return 2
         return _say(_usage(error), 2)
     except Exception as error:  # noqa: BLE001 - the boundary: what arrives here is a bug or the system
+        if isinstance(error, BrokenPipeError) and _nobody_reads():  # nothing is wrong
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         if sentence := _of_the_system(error):
             return _say(sentence, 2)
         traceback.print_exc()
         return _say("this is a bug in homestretch; please report it with the lines above.", 1)
+
+
+def _nobody_reads() -> bool:
+    """Whether stdout is a pipe whose reader has gone: there are other pipes, such as those to child processes."""
+    stdout = select.poll()
+    stdout.register(sys.stdout, 0)  # asked for nothing, it tells of what is broken
+    return bool(stdout.poll(0))
 
 
 def _say(sentence: str, code: int) -> int:

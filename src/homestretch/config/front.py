@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 from homestretch.config.base import Config
@@ -10,6 +9,7 @@ from homestretch.config.modpo import MODPOConfig
 from homestretch.config.objectives import ORDER, ObjectivesConfig
 from homestretch.config.recipe import Recipe, Stage
 from homestretch.config.rewards import MODEL, RewardTerm
+from homestretch.config.yaml import inline
 from homestretch.errors import RecipeError
 
 
@@ -100,7 +100,7 @@ def evaluation_of(recipes: Sequence[Recipe]) -> list[str]:
                     raise RecipeError(f"Two recipes mean different rewards by `{name}`; call one by another name.")
     if judged(recipes):
         terms[MODEL] = 1.0
-    return [f"evaluate.rewards={json.dumps(terms)}", "evaluate.sampled=true", "evaluate.score_kl=true"]
+    return [f"evaluate.rewards={inline(terms)}", "evaluate.sampled=true", "evaluate.score_kl=true"]
 
 
 def _terms(stage: Stage) -> Mapping[str, RewardTerm]:

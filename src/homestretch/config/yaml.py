@@ -6,6 +6,7 @@ key that is given twice is refused. Nothing but mappings, lists, text, numbers, 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
@@ -71,6 +72,12 @@ def load_file(path: str | Path) -> Document:
 def dump_text(values: Any) -> str:
     """`values` as YAML that `load_text` reads back as the same values, keys in the order given."""
     return yaml.dump(values, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def inline(value: Any) -> str:
+    """`value` on one line of ASCII, which `load_text` reads back as the same value."""
+    # YAML reads the two halves that JSON escapes an emoji as as two characters, and takes some others only escaped.
+    return re.sub(r"[^ -~]", lambda found: f"\\U{ord(found[0]):08x}", json.dumps(value, ensure_ascii=False))
 
 
 class _StrictLoader(yaml.SafeLoader):

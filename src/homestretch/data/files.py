@@ -13,7 +13,6 @@ from typing import Any
 
 from homestretch.errors import DataError, InputError
 
-_JSON_COLUMNS = ("references", "rewards", "messages")  # a CSV cell holds them as JSON
 _BETWEEN = re.compile(r"[\s,]*")
 _DEEPEST = 100
 """Levels of lists and objects in a row; Python itself gives up at some hundreds more."""
@@ -21,12 +20,13 @@ _DEEPEST = 100
 
 @dataclass(frozen=True)
 class RawRow:
-    """`value` as it stands in the file, `where` as file:line (Parquet and `datasets`: row, from 1), and what is
-    wrong with it as it stands, if anything."""
+    """`value` as it stands in the file, `where` as file:line (Parquet and `datasets`: row, from 1), what is wrong with
+    it as it stands, if anything, and whether its values are cells, which are all text. `columns` reads it."""
 
     where: str
     value: Any
     problem: DataError | None = None
+    is_csv: bool = False
 
 
 Reader = Callable[[], list[RawRow]]
@@ -170,18 +170,10 @@ def _csv(path: Path) -> Iterator[RawRow]:
             where = f"{path}:{line}"
             extra = row.pop(None, None)
             problem = DataError(f"{where}: more cells than the header has names; quote the commas.") if extra else None
-            yield RawRow(where, row, problem) if problem else _cells(where, row)
+            yield RawRow(where, row, problem, is_csv=True)
             line = rows.line_num + 1
     except csv.Error as error:
         raise DataError(f"{path}:{line}: not valid CSV ({error}); correct the file, or write it as .jsonl.") from None
-
-
-def _cells(where: str, row: dict[str, Any]) -> RawRow:
-    try:
-        return RawRow(where, row | {k: parse_json(row[k]) for k in _JSON_COLUMNS if row.get(k)})
-    except json.JSONDecodeError as error:
-        names = ", ".join(f"`{k}`" for k in _JSON_COLUMNS)
-        return RawRow(where, row, DataError(f"{where}: a cell of {names} must be JSON ({error.msg}); correct it."))
 
 
 def _parquet(path: Path) -> Iterator[RawRow]:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from homestretch.config.base import nearest
+from homestretch.data.columns import columns_of
 from homestretch.data.docstrings import load_docstrings
 from homestretch.data.files import READERS, RawRow, Reader, read_file, read_hub, read_saved
 from homestretch.data.records import COLUMNS, Example, cued, example_from_row
@@ -23,6 +24,8 @@ OnBadRow = Literal["error", "skip"]
 Split = Literal["train", "validation", "test"]
 ANSWERS = {"completion", "references", "chosen", "messages"}
 """What a row is answered by; one that has none of these is a prompt."""
+SHARES = (0.1, 0.1)
+"""Of the prompts that become validation and test where the data has no such split."""
 BUILTIN = {"builtin/docstrings": load_docstrings}
 _SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation"}
 _SPLIT_NAMES |= {"dev": "validation", "eval": "validation", "test": "test"}
@@ -44,7 +47,7 @@ def load(
     columns: Mapping[str, str] | None = None,
     prompt_suffix: str = "",
     split: Mapping[str, str] | None = None,
-    shares: tuple[float, float] = (0.1, 0.1),
+    shares: tuple[float, float] = SHARES,
     check: Callable[[Example], None] | None = None,
     on_bad_row: OnBadRow = "error",
     rejected: Path | None = None,
@@ -103,9 +106,7 @@ def examples_of(data: str | Path, split: Split = "test") -> list[Example]:
 
 
 def _row(raw: RawRow) -> Example:
-    if raw.problem is not None:
-        raise raw.problem
-    row = raw.value
+    row = columns_of(raw)
     if isinstance(row, dict) and row.get("references") == []:  # of a text that was generated for a prompt alone
         row = {name: value for name, value in row.items() if name != "references"}
     if isinstance(row, dict) and not any(row.get(name) is not None for name in ANSWERS):
@@ -179,9 +180,7 @@ def _checked(
     examples = []
     for row in rows:
         try:
-            if row.problem:
-                raise row.problem
-            example = cued(example_from_row(_mapped(row, columns), where=row.where), prompt_suffix)
+            example = cued(example_from_row(columns_of(row, columns), where=row.where), prompt_suffix)
             if check:
                 check(example)
         except DataError as error:
@@ -191,17 +190,6 @@ def _checked(
         else:
             examples.append((example, row))
     return examples
-
-
-def _mapped(row: RawRow, columns: Mapping[str, str]) -> Any:
-    if not isinstance(row.value, Mapping):
-        return row.value
-    for ours, theirs in columns.items():
-        if theirs not in row.value:
-            hint = nearest(theirs, [str(k) for k in row.value])
-            raise DataError(f"{row.where}: columns.{ours}={theirs}: there is no such column; {hint}")
-    kept = {k: v for k, v in row.value.items() if k not in columns.values()}
-    return kept | {ours: row.value[theirs] for ours, theirs in columns.items()}
 
 
 def with_own_ids(examples: list[Example]) -> list[Example]:

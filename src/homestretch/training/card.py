@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
+from pathlib import Path
+
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from homestretch.config.distill import DistillConfig
 from homestretch.config.stages import TRAINS_POLICY
+from homestretch.policies.builtin import HUB_NAME, NAME
 from homestretch.results import Results
 from homestretch.training.context import Context
 from homestretch.training.named_models import named_models
@@ -40,8 +45,7 @@ def write_card(context: Context) -> None:
     version = importlib.metadata.version("homestretch")
     text = f"""---
 library_name: transformers
-base_model: {recipe.model_name_or_path}
-pipeline_tag: {"text2text-generation" if encoder_decoder else "text-generation"}
+{_base_model(recipe.model_name_or_path)}pipeline_tag: {"text2text-generation" if encoder_decoder else "text-generation"}
 tags: [homestretch, {", ".join(s.kind for s in recipe.stages if s.kind in TRAINS_POLICY)}]
 ---
 
@@ -63,6 +67,15 @@ LoRA adapters, where used, lie in `adapter/` beside merged weights.
 """
     # The file may share its bytes with the stage's copy: write_text replaces it rather than writing into it.
     write_text(context.run.model / "README.md", text)
+
+
+def _base_model(name: str) -> str:
+    """The line that names the model on the Hub, none for a folder: a card that names a path is refused there."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return ""
+    return "" if Path(name).exists() else f"base_model: {json.dumps(HUB_NAME if name == NAME else name)}\n"
 
 
 def _on_pairs_alone(context: Context) -> bool:

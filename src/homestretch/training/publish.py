@@ -27,7 +27,7 @@ def publish(model: Path, name: str) -> None:
         repo = api.create_repo(name, exist_ok=True).repo_id
         api.upload_folder(repo_id=repo, folder_path=model, commit_message="Upload model")
     except Exception as error:  # noqa: BLE001 - whatever the network or the Hub raises: the user needs one sentence
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(". ")
+        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise InputError(
             f"The run is done and its model is in {model}, but it could not be uploaded as `{name}` ({said}); {LOG_IN} "
             "if that is the cause, and start the same command again: only the upload is left."

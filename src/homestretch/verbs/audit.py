@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from homestretch.config.base import nearest
+from homestretch.data.columns import columns_of
 from homestretch.data.files import RawRow, parse_json, read_file
 from homestretch.data.records import check_text
 from homestretch.errors import DataError
@@ -45,11 +46,10 @@ def as_json(rates: Rates) -> str:
 
 def _outputs(raw: RawRow) -> list[dict[str, Any]]:
     """A row of `failure_rates` for each output of one raw row."""
-    if raw.problem is not None:
-        raise raw.problem
-    if not isinstance(raw.value, dict):
+    value = columns_of(raw)
+    if not isinstance(value, dict):
         raise DataError(f"{raw.where}: a row must be an object with a column `prediction`; correct the row.")
-    row = {str(k): v for k, v in raw.value.items() if v is not None}
+    row = {str(k): v for k, v in value.items() if v is not None}
     check_text(row, raw.where)
     name = next((n for n in PREDICTION if n in row), None)
     if name is None:

@@ -47,7 +47,7 @@ def fit_features(
     """
     config = features_config(settings, overrides)
     check_writable(Path(out) / FIT)
-    train, validation = pairs_of(data, validation_fraction=config.validation_fraction, on_bad_row=on_bad_row)
+    train, validation = pairs_of(data, shares=(config.validation_fraction, 0), on_bad_row=on_bad_row)
     if not validation:
         raise DataError(f"{data}: there is nothing to measure the reward on; give pairs of three prompts at least.")
 
@@ -124,10 +124,10 @@ def features_config(settings: str | Path | None, overrides: Overrides) -> Featur
 
 
 def pairs_of(
-    data: str | Path, *, validation_fraction: float, on_bad_row: OnBadRow
+    data: str | Path, *, shares: tuple[float, float], on_bad_row: OnBadRow
 ) -> tuple[list[Example], list[Example]]:
-    """Pairs to fit and pairs to measure on, without a prompt in common: the validation split, or that share of the
-    prompts. A smaller share is part of a larger one. Raises DataError, also where no pair says which text is better."""
+    """Pairs to fit and pairs to measure on, without a prompt in common; `shares` are those of `load`. Raises DataError,
+    also where no pair says which text is better."""
     from homestretch.data.sources import load
     from homestretch.training.needs import refuse_equal
 
@@ -139,7 +139,7 @@ def pairs_of(
             refuse_equal(example)
 
     try:
-        splits = load(data, shares=(validation_fraction, 0), check=check, on_bad_row=on_bad_row)
+        splits = load(data, shares=shares, check=check, on_bad_row=on_bad_row)
     except DataError:
         if on_bad_row == "skip" and equal and all(equal):
             raise DataError(

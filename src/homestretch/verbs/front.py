@@ -9,6 +9,7 @@ from homestretch.compared import Compared
 from homestretch.config.front import at_weights, evaluation_of, judged, objectives_of, swept
 from homestretch.config.methods import Source, loaded, named_files
 from homestretch.config.recipe import Recipe
+from homestretch.config.yaml import inline
 from homestretch.errors import RecipeError
 from homestretch.verbs.compare import compare
 from homestretch.verbs.run import Overrides, as_texts
@@ -49,7 +50,7 @@ def front(
         seeds=seeds,
         objectives=metrics,
         families={name: list(family) for name, family in methods.items() if name},
-        overrides=[*evaluation_of(list(families.values())), f"evaluate.metric_for_verdict={metrics[0]}", *ours],
+        overrides=[*evaluation_of(list(families.values())), f"evaluate.metric_for_verdict={inline(metrics[0])}", *ours],
     )
 
 

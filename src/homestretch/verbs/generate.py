@@ -37,9 +37,9 @@ def generate(
     repetition_penalty, num_beams, length_penalty, early_stopping, stop, max_new_tokens, num_samples, and those of
     goals: goal_model, give_up_below, give_up_goal, patience, steer. Rows then say whether they were `given_up`.
     All rows of a file are taken; of anything else the given split. `prompt_suffix` is what stood behind the prompts in
-    training (`dataset.prompt_suffix`). Prompts longer than `max_prompt_length` tokens lose
-    their middle. A row without an answer is fine. At most `max_rows` rows are decoded at a time, whose caches hold at
-    most `max_cache_tokens` tokens. Writes JSONL to `out` where that is given. Raises InputError.
+    training (`dataset.prompt_suffix`). Prompts longer than `max_prompt_length` tokens lose their middle, and it is
+    said how many do. A row without an answer is fine. At most `max_rows` rows are decoded at a time, whose caches hold
+    at most `max_cache_tokens` tokens. Writes JSONL to `out` where that is given. Raises InputError.
     """
     config: DecodingConfig = DecodingConfig.parse(decoding, where="generate")
     if out is not None:
@@ -104,13 +104,16 @@ def _decoded(
 
 def _prompts(examples: list[Example], tokenizer: Any, is_encoder_decoder: bool, longest: int) -> list[list[int]]:
     from homestretch.data.prompts import prompt_ids
+    from homestretch.progress import say
 
-    found = []
-    for e in examples:
-        ids = prompt_ids(e.prompt, tokenizer, is_encoder_decoder=is_encoder_decoder, where=e.where)
-        head = longest // 2  # instructions stand at either end
-        found.append(ids if len(ids) <= longest else [*ids[:head], *ids[len(ids) - (longest - head) :]])
-    return found
+    whole = [prompt_ids(e.prompt, tokenizer, is_encoder_decoder=is_encoder_decoder, where=e.where) for e in examples]
+    if cut := sum(len(ids) > longest for ids in whole):
+        say(
+            f"{cut:,} of {len(whole):,} prompts are longer than {longest:,} tokens and lose their middle; raise "
+            "--max-prompt-length to keep it."
+        )
+    head = longest // 2  # instructions stand at either end
+    return [ids if len(ids) <= longest else [*ids[:head], *ids[len(ids) - (longest - head) :]] for ids in whole]
 
 
 def _row(example: Example, arm: str, text: str, terminated: bool, tokens: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from homestretch.config.distill import DistillConfig
 from homestretch.config.lab import CASES, KEPT, LabOverrides, sft_recipe
 from homestretch.config.recipe import DatasetConfig, Recipe, load_recipe
+from homestretch.config.yaml import inline
 from homestretch.data.records import Example, cued
 from homestretch.data.sources import Splits, load
 from homestretch.errors import DataError, InputError
@@ -76,7 +77,7 @@ class Bench:
 
 def dataset_settings(data: str, shared: Sequence[str], *, scratch: bool) -> DatasetConfig:
     """The data's settings with the user's overrides. Raises RecipeError."""
-    ours = [f"dataset.name={data}", *(SMALL if scratch else [])]
+    ours = [f"dataset.name={inline(data)}", *(SMALL if scratch else [])]
     return load_recipe({"stages": ["sft"]}, [*ours, *shared]).dataset
 
 

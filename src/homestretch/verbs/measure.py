@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -26,11 +27,11 @@ def measure(
 ) -> Results:
     """Every arm of the given generation files or run folders, with intervals and paired tests.
 
+    An arm that several of them have is measured for each, as `SOURCE/ARM`, and these are compared with each other.
     One run folder gets its `results.json` renewed, all else that stands in it kept; otherwise `out` is written where
     it is given. Raises InputError, DataError for a bad row, RecipeError for an unknown metric.
     """
-    sources = [_generations(Path(path)) for path in paths]
-    rows = [row for path in sources for row in read_rows(path)]
+    rows, own = _told_apart(_named([Path(path) for path in paths]))
     run = RunFolder(paths[0]) if len(paths) == 1 and Path(paths[0]).is_dir() else None
     with progress(None, "evaluate", "part") as bar:
         results = evaluate_rows(
@@ -39,7 +40,7 @@ def measure(
             la_rouge=la_rouge,
             seed=seed,
             learned=available_scorers(metrics, bleurt_checkpoint=bleurt_checkpoint),
-            comparisons=_pairs(rows),
+            comparisons=_pairs(own),
             headline_metric=headline_metric,
             progress=lambda what, done, _: bar.advance(done - bar.done, now=what),
         )
@@ -50,6 +51,30 @@ def measure(
     if target is not None:
         results.write(target)
     return results
+
+
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    """Files of generations by the name of their run or file, or by the whole path where two are called alike."""
+    names = [path.resolve().name if path.is_dir() else path.stem for path in paths]
+    files = [_generations(path) for path in paths]
+    twice = next((path for i, path in enumerate(files) if path.resolve() in [p.resolve() for p in files[:i]]), None)
+    if twice is not None:
+        raise InputError(f"{twice} is given twice; name each run or file once.")
+    told_apart = [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
+    return dict(zip(told_apart, files, strict=True))
+
+
+def _told_apart(sources: Mapping[str, Path]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """All rows, and what each arm was called where it came from: two sources' arms of one name are not one arm."""
+    each = {name: read_rows(path) for name, path in sources.items()}
+    count = Counter(arm for rows in each.values() for arm in {row["arm"] for row in rows})
+    found, own = list[dict[str, Any]](), dict[str, str]()
+    for name, rows in each.items():
+        for row in rows:
+            arm = row["arm"] if count[row["arm"]] == 1 else f"{name}/{row['arm']}"
+            own[arm] = row["arm"]
+            found.append(row | {"arm": arm})
+    return found, own
 
 
 def _generations(path: Path) -> Path:
@@ -63,8 +88,9 @@ def _generations(path: Path) -> Path:
     return found
 
 
-def _pairs(rows: list[dict[str, Any]]) -> Sequence[tuple[str, str]]:
-    """The usual comparisons where there are two of the usual arms, else every later arm against every earlier one."""
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    usual = [pair for pair in DEFAULT_COMPARISONS if set(pair) <= set(arms)]
-    return usual or [(b, a) for a, b in combinations(arms, 2)]
+def _pairs(own: Mapping[str, str]) -> Sequence[tuple[str, str]]:
+    """The usual comparisons where there are two of the usual arms, and those of one arm of several sources; without
+    such, every later arm against every earlier one."""
+    usual = [pair for pair in DEFAULT_COMPARISONS if set(pair) <= set(own)]
+    every = [(b, a) for a, b in combinations(own, 2)]
+    return usual + [(b, a) for b, a in every if own[a] == own[b]] or every

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from homestretch.data.columns import columns_of
 from homestretch.data.files import READERS, RawRow, read_file
 from homestretch.data.records import Example, example_from_row
 from homestretch.data.sources import load
@@ -58,6 +59,4 @@ def audit_negatives(data: str | Path, *, seed: int = 0) -> NegativesAudit:
 
 
 def _example(raw: RawRow) -> Example:
-    if raw.problem is not None:
-        raise raw.problem
-    return example_from_row(raw.value, where=raw.where)
+    return example_from_row(columns_of(raw), where=raw.where)

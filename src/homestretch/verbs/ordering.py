@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from homestretch.config.features import FeaturesConfig
 from homestretch.data.records import Example, completion_text, prompt_text, side
+from homestretch.data.sources import SHARES
 from homestretch.errors import InputError
 from homestretch.metrics.agreement import agreement, lead, right_order
 from homestretch.metrics.sentences import counted_words
@@ -24,14 +24,11 @@ from homestretch.writing import check_writable
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from homestretch.config.features import FeaturesConfig
     from homestretch.data.sources import OnBadRow
 
 SHOWN = 12
 """Disagreements that are kept."""
-SHARE = float(FeaturesConfig.model_fields["validation_fraction"].default)
-"""Of the prompts, where the data have no validation split. Reward models leave the first fifth of them out, by the same
-order."""
-
 Sides = tuple[Sequence[float], Sequence[float]]
 """Numbers (N,) of the better and of the worse texts."""
 
@@ -58,8 +55,9 @@ def compare_rewards(
     """How rewards order the data's pairs, beside length, and what those of features look at.
 
     `rewards` are folders of rewards of features, of reward models, or of runs that have one; a mapping gives them
-    names. Measured on the pairs that `reward fit` on the same data does not fit to: the validation split, or a share
-    of the prompts; with `all_pairs` on all of them. `report` is an HTML file to write. Raises InputError.
+    names. Measured on the pairs that `reward fit` on the same data fits none of these rewards to: the validation split,
+    and the prompts that it cuts off where there is no validation split, or for reward models no test split; with
+    `all_pairs` on all pairs but those of a test split. `report` is an HTML file to write. Raises InputError.
     """
     from homestretch.rewards.features import SETTINGS, read_features
     from homestretch.rewards.model import read_description
@@ -69,9 +67,8 @@ def compare_rewards(
     folders = _named([rewards] if isinstance(rewards, str | Path) else rewards)
     nets = {name: read_features(folder) for name, folder in folders.items() if (folder / SETTINGS).is_file()}
     models = {name: read_description(folder) for name, folder in folders.items() if name not in nets}
-    shares = [config.validation_fraction for config, _ in nets.values()] + ([SHARE] if models else [])
-    train, held_out = pairs_of(data, validation_fraction=min(shares), on_bad_row=on_bad_row)
-    pairs = [*train, *held_out] if all_pairs else held_out
+    shares = {(config.validation_fraction, 0.0) for config, _ in nets.values()} | ({SHARES} if models else set())
+    pairs = _pairs(data, set() if all_pairs else shares, on_bad_row)
     if not pairs:
         raise InputError(f"{data}: no pair is held out; give more, or take all of them with --all-pairs.")
     found = {
@@ -121,6 +118,13 @@ def ordered(found: Mapping[str, Scored], pairs: Sequence[Example], *, data: str,
         explanations={name: one.explanation for name, one in found.items() if one.explanation is not None},
         disagreements=_disagreements(next(iter(found.values())), pairs, who),
     )
+
+
+def _pairs(data: str | Path, fits: set[tuple[float, float]], on_bad_row: OnBadRow) -> list[Example]:
+    """The pairs that no fit with one of these shares of validation and test prompts has seen."""
+    train, validation = pairs_of(data, shares=(0, 0), on_bad_row=on_bad_row)
+    fitted = {pair.where for shares in fits for pair in pairs_of(data, shares=shares, on_bad_row=on_bad_row)[0]}
+    return [pair for pair in (*train, *validation) if pair.where not in fitted]
 
 
 def _named(rewards: Sequence[str | Path] | Mapping[str, str | Path]) -> dict[str, Path]:

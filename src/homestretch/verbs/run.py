@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from homestretch.config.recipe import Recipe, load_recipe
 from homestretch.config.shipped import find_recipe
+from homestretch.config.yaml import inline
 from homestretch.results import RunFolder
 
 Overrides = Mapping[str, Any] | Sequence[str]
@@ -61,9 +61,9 @@ def train(
 
 
 def as_texts(overrides: Overrides) -> list[str]:
-    """Overrides as `key=value`; JSON is YAML, so any value can be written that way."""
+    """Overrides as `key=value`."""
     if isinstance(overrides, Mapping):
-        return [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+        return [f"{key}={inline(value)}" for key, value in overrides.items()]
     return list(overrides)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from homestretch.compared import Compared, ComparisonFolder
 from homestretch.config.front import share_of, swept
 from homestretch.config.recipe import Recipe, Stage, load_recipe
 from homestretch.config.soup import SoupConfig
+from homestretch.config.yaml import inline
 from homestretch.errors import InputError
 from homestretch.verbs.compare import compare
 
@@ -37,7 +37,8 @@ def soup(front: str | Path, *, weight: float, of: str | None = None) -> Compared
             f"{trained[high]:g}; choose another."
         )
     share = (weight - trained[low]) / (trained[high] - trained[low])
-    models = {str(folder.path / name / "{seed}" / "model"): part for name, part in ((low, 1 - share), (high, share))}
+    place = folder.path.resolve()  # the soup is part of the front then, from wherever that is extended next
+    models = {str(place / name / "{seed}" / "model"): part for name, part in ((low, 1 - share), (high, share))}
     evaluation = recipes[low].find("evaluate")
     assert evaluation is not None and record.front is not None
     settings = evaluation.model_dump(mode="json")
@@ -48,7 +49,7 @@ def soup(front: str | Path, *, weight: float, of: str | None = None) -> Compared
         seeds=record.seeds,
         objectives=record.front.objectives,
         families={name: family.methods for name, family in record.front.families.items()},
-        overrides=[f"evaluate.{key}={json.dumps(value)}" for key, value in settings.items()],
+        overrides=[f"evaluate.{key}={inline(value)}" for key, value in settings.items()],
     )
 
 
