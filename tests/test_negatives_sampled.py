@@ -55,7 +55,7 @@ def test_a_nearly_right_answer_without_spaces_is_no_failure(reference, answer):
 
 def test_characters_over_and_over_are_repeating():
     loop = Sample("我们训练" * 5, True)
-    document = example("a", "a document", "这是一个全新的数据集，包括许多种不同的句子")
+    document = example("a", "a document", "这是一个全新的数据集、包括许多种不同的句子")
     assert [n.variant for n in mine([document], {"a": [loop]})["a"]] == ["repeating"]
 
 
