@@ -95,6 +95,8 @@ MUTANTS = [
         ("retry_wait * 2 ** (attempt - 1), after", "retry_wait * 2 ** (attempt - 1), 0 * after"),
         ("retry_wait * 2 ** (attempt - 1)", "retry_wait * attempt"),
         ("min(seconds, LONGEST_WAIT)", "seconds"),
+        ("asked is not None or", ""),
+        ("or _has(message, WILL_PASS)", ""),
         ("build_opener(_NoRedirect)", "build_opener()"),
         ('text.replace(self._key, "***") if self._key else text', "text"),
         ("{408, 409, 425, 429, *range(500, 600)}", "{408, 409, 425, 429, 503}"),
