@@ -223,6 +223,15 @@ def test_a_rate_limit_that_speaks_of_billing_passes(reply: Reply, wait: float, m
     assert [seconds for seconds in waits if seconds] == [wait]
 
 
+def test_a_turn_is_waited_for_however_late_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with judge_server(replies(grade(3))) as asked:
+        made = endpoint(asked, requests_per_minute=0.5)
+        waits = waits_of(made, monkeypatch)
+        for _ in range(3):
+            made.ask(MESSAGES, score_of)
+    assert waits == [0, pytest.approx(120, abs=5), pytest.approx(240, abs=5)]
+
+
 def test_stop_ends_a_wait() -> None:
     with judge_server(replies(failed(503))) as asked:
         made = endpoint(asked, retry_wait=30)

@@ -88,7 +88,7 @@ class Endpoint:
         for attempt in range(self.config.max_retries + 1):
             if failure is not None:
                 after = failure.after if isinstance(failure, _Again) else 0.0
-                self._wait(max(self.config.retry_wait * 2 ** (attempt - 1), after))
+                self._wait(min(max(self.config.retry_wait * 2 ** (attempt - 1), after), LONGEST_WAIT))
             self._wait(self._pace.delay())
             try:
                 return read(_content(self._post(messages)))
@@ -104,7 +104,7 @@ class Endpoint:
         return f"The judge `{self.name}` at {self.config.base_url}"
 
     def _wait(self, seconds: float) -> None:
-        if self.stop.wait(min(seconds, LONGEST_WAIT)):
+        if self.stop.wait(seconds):
             raise Stopped
 
     def _post(self, messages: Sequence[Mapping[str, str]]) -> bytes:
