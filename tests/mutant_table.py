@@ -225,7 +225,8 @@ MUTANTS = [
     *of(
         "negatives/facts",
         "test_negatives_guards test_negatives_refusals",
-        ("other and other.casefold() not in evidence and", "other and"),
+        ("other.casefold() in evidence or", ""),
+        ("and ours in theirs", "and False"),
         ("example.source, *example.references)).casefold", "example.source,)).casefold"),
         ("if new in known or", "if"),
         ("> corpus.frequency[new]", "> corpus.frequency[old]"),
