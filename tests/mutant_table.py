@@ -206,6 +206,15 @@ MUTANTS = [
         ("len(ours - known_words(example))", "len(ours)"),
     ),
     *of("negatives/phrases", "test_negatives_guards test_negatives_refusals", ("            right.remove(pair)\n", "")),
+    *of("negatives/phrases", "test_negatives_phrases", ('before or ("" if tight else " ")', '"" if tight else " "')),
+    *of("negatives/mix", "test_negatives_mix", ("completion.replace(completion.strip(), text, 1)", "text")),
+    *of(
+        "negatives/readers",
+        "test_negatives_audit",
+        ('raw.count("\\n")', "0"),
+        ("len(raw) - len(raw.lstrip())", "0"),
+    ),
+    *of("negatives/sampled", "test_negatives_sampled", ("counted_words(sample.text)", "sample.text.split()")),
     *of(
         "negatives/surface",
         "test_negatives_guards test_negatives_refusals",

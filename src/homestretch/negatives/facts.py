@@ -2,7 +2,8 @@
 
 One thing of the reference is exchanged for one that the document does not have: what is left is fluent, of the right
 length, and false. No word must be better known as wrong than as right. For `swapped` a donor is drawn from all
-entities of the references, as often as they occur. `opposite` (English) draws once and not again:
+entities of the references, as often as they occur; a name that contains the one it would replace is none. `opposite`
+(English) draws once and not again:
 
     J(w, w') = f(w) min(1, f(w') / f(w)) = min(f(w), f(w'))            symmetric in w and w'
 

@@ -11,6 +11,8 @@ reading of their prompt. Balance of length:
     3. every (example, class) tosses a coin for a side, longer or shorter than the chosen answer, and takes the first
        of up to `draws` draws that lies there or is of equal length; the first of all where none does.
 
+Negatives keep the line breaks of what they are made of, and stand between the same white space as the chosen answer.
+
 The toss is weighted by where the chosen length lies among all: long answers get shorter negatives a little more
 often, so that rejected lengths keep to the range of the chosen ones and their extremes are not given away either.
 """
