@@ -205,8 +205,12 @@ MUTANTS = [
         ("kind) <= limit", "kind) >= limit"),
         ("len(ours - known_words(example))", "len(ours)"),
     ),
-    *of("negatives/phrases", "test_negatives_guards test_negatives_refusals", ("            right.remove(pair)\n", "")),
-    *of("negatives/phrases", "test_negatives_phrases", ('before or ("" if tight else " ")', '"" if tight else " "')),
+    *of(
+        "negatives/phrases",
+        "test_negatives_phrases",
+        ("            right.remove(pair)\n", ""),
+        ('before or ("" if tight else " ")', '"" if tight else " "'),
+    ),
     *of("negatives/mix", "test_negatives_mix", ("completion.replace(completion.strip(), text, 1)", "text")),
     *of(
         "negatives/readers",
