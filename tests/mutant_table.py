@@ -205,7 +205,20 @@ MUTANTS = [
         ("kind) <= limit", "kind) >= limit"),
         ("len(ours - known_words(example))", "len(ours)"),
     ),
-    *of("negatives/phrases", "test_negatives_guards test_negatives_refusals", ("            right.remove(pair)\n", "")),
+    *of(
+        "negatives/phrases",
+        "test_negatives_phrases",
+        ("            right.remove(pair)\n", ""),
+        ('before or ("" if tight else " ")', '"" if tight else " "'),
+    ),
+    *of("negatives/mix", "test_negatives_mix", ("completion.replace(completion.strip(), text, 1)", "text")),
+    *of(
+        "negatives/readers",
+        "test_negatives_audit",
+        ('raw.count("\\n")', "0"),
+        ("len(raw) - len(raw.lstrip())", "0"),
+    ),
+    *of("negatives/sampled", "test_negatives_sampled", ("counted_words(sample.text)", "sample.text.split()")),
     *of(
         "negatives/surface",
         "test_negatives_guards test_negatives_refusals",
@@ -225,7 +238,8 @@ MUTANTS = [
     *of(
         "negatives/facts",
         "test_negatives_guards test_negatives_refusals",
-        ("other and other.casefold() not in evidence and", "other and"),
+        ("other.casefold() in evidence or", ""),
+        ("and ours in theirs", "and False"),
         ("example.source, *example.references)).casefold", "example.source,)).casefold"),
         ("if new in known or", "if"),
         ("> corpus.frequency[new]", "> corpus.frequency[old]"),

@@ -105,6 +105,7 @@ def test_an_endpoint_that_is_not_there_is_named() -> None:
 ENDS = [
     (failed(402, "pay first"), r"has no credit left \(402 pay first\)"),
     (failed(429, "quota exceeded", "insufficient_quota"), r"has no credit left \(429 quota exceeded insufficient_quo"),
+    (failed(429, f"{'Long and wide. ' * 20}Check your billing details."), r"has no credit left \(429 Long and wide"),
     (failed(401, "who are you"), r"refuses the key in OPENAI_API_KEY \(401 who are you\)"),
     (failed(403), r"refuses the key in OPENAI_API_KEY"),
     (failed(404, "no such model"), r"refuses the request \(404 no such model\); check `model` and `base_url`"),
@@ -200,6 +201,35 @@ def test_waits_double_up_to_a_minute_and_are_no_shorter_than_asked_for(monkeypat
         waits = waits_of(made, monkeypatch)
         made.ask(MESSAGES, score_of)
     assert [seconds for seconds in waits if seconds] == [2, 7.5, 8, 16, 32, 60, 60]
+
+
+QUOTA = "You exceeded your current quota, please check your plan and billing details."
+
+
+@pytest.mark.parametrize(
+    ("reply", "wait"),
+    [
+        (failed(429, f"{QUOTA} {'See the page about limits. ' * 9}Please retry in 20.04s."), 20.04),
+        (failed(429, f"{QUOTA} Try again later."), 2),
+        (failed(429, QUOTA, Retry_After="7"), 7),
+        (failed(429, "Rate limit reached. Please try again in 120ms."), 2),
+    ],
+)
+def test_a_rate_limit_that_speaks_of_billing_passes(reply: Reply, wait: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    with judge_server(replies(reply, grade(3))) as asked:
+        made = endpoint(asked, retry_wait=2)
+        waits = waits_of(made, monkeypatch)
+        assert made.ask(MESSAGES, score_of) == 3
+    assert [seconds for seconds in waits if seconds] == [wait]
+
+
+def test_a_turn_is_waited_for_however_late_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with judge_server(replies(grade(3))) as asked:
+        made = endpoint(asked, requests_per_minute=0.5)
+        waits = waits_of(made, monkeypatch)
+        for _ in range(3):
+            made.ask(MESSAGES, score_of)
+    assert waits == [0, pytest.approx(120, abs=5), pytest.approx(240, abs=5)]
 
 
 def test_stop_ends_a_wait() -> None:

@@ -46,6 +46,14 @@ def test_each_rule_sees_its_failure(rule, text):
     assert rule in broken(text)
 
 
+@pytest.mark.parametrize("marks", ["'\u2019", "\u2019'"])
+def test_how_an_apostrophe_is_set_makes_no_other_name(marks):
+    one, other = marks
+    source = f"Mayor O{other}Hara opened the Smiths{other} bridge; it{other}s red."
+    text = f"The bridge was opened by O{one}Hara, and I{one}m glad that it{one}s O{one}Hara{one}s."
+    assert "unsupported" not in broken(text, source=source, references=["The bridge is red."])
+
+
 def test_copies_and_lengths_are_counted_in_characters_where_no_spaces_are_written():
     source, reference = "委员会五月在镇上开会、决定在莱茵河上建一座新桥。", "镇上将建一座新桥。"
     assert "copy" in broken("委员会五月在镇上开会。", source=source, references=[reference])

@@ -18,7 +18,7 @@ from homestretch.data.sources import Splits
 from homestretch.errors import DataError
 from homestretch.negatives import Negative
 from homestretch.training.needs import row_check
-from homestretch.training.stages.negatives import FILE, HELD_OUT, given_pairs, write_negatives
+from homestretch.training.stages.negatives import FILE, HELD_OUT, given_pairs, tokens_per_word, write_negatives
 from homestretch.training.stages.reward import read_pairs, split_pairs
 from homestretch.writing import write_rows
 
@@ -71,6 +71,16 @@ def test_mined_failures_of_training_prompts_are_none_of_validation_prompts_with_
     made, held_out = ([json.loads(x) for x in (tmp_path / n).read_text().splitlines()] for n in (FILE, HELD_OUT))
     assert [row["prompt"] for row in made if row["failure_mode"] == "mined"] == ["train 1"]
     assert len(held_out) == 3 and {row["failure_mode"] for row in held_out} == {"random"}
+
+
+@pytest.mark.parametrize(("text", "expected"), [("我们训练", 1.0), ("ab cd efg", 3.0), ("用 GPT\n写下", 2.0)])
+def test_tokens_of_a_word_are_of_words_as_negatives_count_them(text: str, expected: float) -> None:
+    rows = [example_from_row({"prompt": f"{i}", "completion": text}, where=f"rows:{i}") for i in range(3)]
+
+    def characters(texts: list[str], **_: bool) -> SimpleNamespace:
+        return SimpleNamespace(input_ids=[list(t) for t in texts])
+
+    assert tokens_per_word(SimpleNamespace(tokenizer=characters), rows) == expected
 
 
 def test_a_given_pair_of_equal_sides_is_refused_before_the_model_is_loaded() -> None:

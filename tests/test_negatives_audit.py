@@ -64,6 +64,14 @@ def test_readers_see_what_they_are_for():
     assert overlap.overlap == 1.0
 
 
+@pytest.mark.parametrize(("chosen", "rejected"), [("{}\n", "{}"), (" {}", "{}"), ("{}\n{}", "{} {}")])
+def test_white_space_that_tells_is_seen(chosen, rejected):
+    rng = random.Random(0)
+    texts = [(words_of(3, rng), words_of(3, rng)) for _ in range(200)]
+    rows = [row(i, chosen.format(*t), rejected.format(*t)) for i, t in enumerate(texts)]
+    assert audit(rows).classes[-1].form == 1.0
+
+
 def test_faulty_rows_are_counted():
     rows = [row(0, "a b", "c d"), row(0, "a b", "c d"), row(1, "a b", "a  b"), row(2, "a b", " ")]
     found = audit(rows)

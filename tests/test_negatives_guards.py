@@ -194,6 +194,16 @@ def test_swapped_keeps_the_type():
     assert texts == {"It is in Bern.", "Ask for Rome."}
 
 
+@pytest.mark.parametrize(
+    ("ours", "others"),
+    [("GAN", ["GANs", "CNN"]), ("Hong Kong", ["British Hong Kong", "Old Bern"]), ("FC", ["AFC", "UN"])],
+)
+def test_a_name_is_not_replaced_by_one_that_contains_it(ours, others):
+    examples = [example(str(i), f"s{i}", f"It is in {name}.") for i, name in enumerate([ours, *others])]
+    texts = {n.text for _, n in made("swapped", examples[:1], Corpus(examples))}
+    assert texts == {f"It is in {others[1]}."}
+
+
 def test_action_contradicts():
     found = made("action")
     assert {n.variant for _, n in found} == {"verb", "object"}

@@ -43,6 +43,33 @@ def test_messages_are_answered_with_a_message():
     assert row["rejected"][0]["content"] != row["chosen"][0]["content"]
 
 
+@pytest.mark.parametrize("edges", ["{}\n", "{} ", " {}\n\n", "\n{}"])
+def test_white_space_around_the_answer_tells_nothing(edges):
+    text = DOCUMENTS[0].references[0]
+    chat = [{"role": "assistant", "content": edges.format(text)}]
+    for completion in (edges.format(text), chat):
+        whole = replace(DOCUMENTS[0], completion=completion, references=(edges.format(text),))
+        for row in make_negatives([whole], MADE, classes_per_example="all"):
+            rejected = row["rejected"] if completion is not chat else row["rejected"][0]["content"]
+            assert rejected == edges.format(rejected.strip())
+
+
+def test_answers_of_several_lines_keep_their_line_breaks():
+    lines = ["Take the old window and close it.", "    Then write to it, and stop.", "Return the first part of it."]
+    examples = [example(str(i), f"text {i}", "\n".join([f"Part {i} of all.", *lines])) for i in range(8)]
+    made = corruptions(["shuffled", "run_on", "repetitive"], Corpus(examples))
+    rows = make_negatives(examples, made, classes_per_example="all")
+    assert {r["failure_mode"] for r in rows} == set(made)
+    for r in rows:
+        breaks, whole = r["rejected"].count("\n"), "\n".join(lines)
+        if r["failure_mode"] == "shuffled":
+            assert 2 <= breaks <= 3  # one is lost where the unit behind it comes first
+        if r["variant"] == "truncated":
+            assert r["chosen"].startswith(r["rejected"])
+        if r["variant"] == "continued":
+            assert whole in r["rejected"]
+
+
 def test_rows_do_not_depend_on_other_classes_or_on_order():
     whole = make_negatives(DOCUMENTS, MADE, classes_per_example="all", seed=3)
     shuffled = random.Random(1).sample(DOCUMENTS, len(DOCUMENTS))

@@ -52,3 +52,16 @@ def test_dressed_hides_where_a_text_was_cut():
 def test_units_lose_nothing_but_space(text):
     assert "".join(units(text)) == "".join(text.split())
     assert units(join(units(text))) == units(text)
+    assert join(units(text)) == text.strip()
+
+
+def test_units_take_their_line_breaks_along():
+    parts = units("First line.\n    Second line.\nThird.")
+    assert join([parts[4], *parts[:2], *parts[2:4]]) == "Third. First line.\n    Second line."
+    assert join(parts[:2] + parts[4:]) == "First line.\nThird."
+    mixed = units("用 GPT 写字")
+    assert join([mixed[1], mixed[0], *mixed[2:]]) == "GPT用 写字"
+
+
+def test_plain_words_are_joined_as_their_script_has_it():
+    assert join(["a", "b", "東", "京", "c"]) == "a b東京c"

@@ -39,6 +39,26 @@ def test_rules(text, terminated, variant):
     assert kept(Sample(text, terminated)) == ({text.strip(): variant} if variant else {})
 
 
+UNSPACED = [
+    ("我们提出一种新的方法来训练语言模型", "我们提出一种新方法来训练语言模型"),
+    ("データを並べ替えて結果を返します", "データを並べ替え結果を返します"),
+    ("ฟังก์ชันนี้คืนค่าผลลัพธ์ของตาราง", "ฟังก์ชันนี้คืนค่าผลลัพธ์ของตารางนี้"),
+]
+
+
+@pytest.mark.parametrize(("reference", "answer"), UNSPACED)
+def test_a_nearly_right_answer_without_spaces_is_no_failure(reference, answer):
+    document = example("a", "a document", reference)
+    found = mine([document], {"a": [Sample(answer, True), Sample(answer, False)]}, per_example=9)
+    assert found == {}
+
+
+def test_characters_over_and_over_are_repeating():
+    loop = Sample("我们训练" * 5, True)
+    document = example("a", "a document", "这是一个全新的数据集、包括许多种不同的句子")
+    assert [n.variant for n in mine([document], {"a": [loop]})["a"]] == ["repeating"]
+
+
 def test_low_overlap_is_relative_to_all_samples():
     texts = ["a b c d e f g h i j", "a b c d e f g h i one", "a b c d e f g h one two"]  # F 0, 0.1, 0.2
     samples = [Sample(t, True) for t in texts]

@@ -68,6 +68,10 @@ def test_vowel_signs_belong_to_their_words():
     assert counted_words("你好 x_y") == ("你", "好", "x_y")
 
 
+def test_an_apostrophe_makes_no_other_word():
+    assert words("It\u2019s O\u2019Hara") == words("it's o'hara") == counted_words("It\u2019s O\u2019Hara")
+
+
 def test_is_finished():
     assert is_finished('He said "yes."') and is_finished("So! ") and is_finished("And so on…")
     assert not is_finished("and then") and not is_finished("") and not is_finished("a, b")

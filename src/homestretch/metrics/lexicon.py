@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
-from homestretch.metrics.sentences import APOSTROPHES, sentences, words
+from homestretch.metrics.sentences import APOSTROPHES, plain, sentences, words
 
 DETERMINERS = frozenset("a an the this these those its their our your my every each".split())
 PREPOSITIONS = frozenset("of in on at by for with from into onto upon between among during against towards via".split())
@@ -75,7 +75,7 @@ def names_and_numbers(text: str) -> frozenset[str]:
     capital or a digit inside. Numbers come without thousands separators.
     """
     found: set[str] = set()
-    for sentence in sentences(text):
+    for sentence in sentences(plain(text)):
         for i, token in enumerate(_TOKEN.findall(sentence)):
             if number := _NUMBER.fullmatch(token.rstrip("stndrh")):
                 found.add(_plain_number(number.group()))

@@ -21,16 +21,21 @@ _SHORT = frozenset(
 )
 
 
+def plain(text: str) -> str:
+    """The text with typewriter apostrophes: how one is set makes no other word."""
+    return text.replace("\u2019", "'")
+
+
 @lru_cache(maxsize=32768)
 def words(text: str) -> tuple[str, ...]:
     """Lower-case words: runs of letters and digits of any script, inner apostrophes and the letters' marks kept."""
-    return tuple(_WORD.findall(text.lower()))
+    return tuple(_WORD.findall(plain(text).lower()))
 
 
 @lru_cache(maxsize=32768)
 def counted_words(text: str) -> tuple[str, ...]:
     """The same where words are counted: each character by itself in scripts that are written without spaces."""
-    return tuple(_COUNTED.findall(text.lower()))
+    return tuple(_COUNTED.findall(plain(text).lower()))
 
 
 def sentences(text: str) -> list[str]:

@@ -24,7 +24,7 @@ from homestretch.metrics.lexicon import AUXILIARIES, content_words
 from homestretch.metrics.sentences import words
 from homestretch.negatives.base import Corruption, Negative, guarded, known_words, reference_of
 from homestretch.negatives.corpus import Corpus
-from homestretch.negatives.phrases import bare, cased, dressed, join, starts_phrase, units
+from homestretch.negatives.phrases import Unit, bare, cased, dressed, join, starts_phrase, units
 from homestretch.negatives.verbs import action_groups, contradict, group_words, third_person
 
 LONGEST_OBJECT = 6
@@ -47,7 +47,7 @@ class Deed:
     """A reference as `lead verb object rest`, in units; the object may be empty."""
 
     lead: tuple[str, ...]
-    verb: str
+    verb: Unit
     object: tuple[str, ...]
     rest: tuple[str, ...]
 
@@ -108,7 +108,8 @@ def _other_verb(
     mentioned = set(words(example.source)).union(*(words(r) for r in example.references))
     if not contradict(action_groups(ours.verb), theirs) or mentioned & group_words(theirs):
         return None
-    text = join([*ours.lead, cased(verb, ours.verb), *ours.object, *ours.rest])
+    other = Unit(cased(verb, ours.verb), ours.verb.before)
+    text = join([*ours.lead, other, *ours.object, *ours.rest])
     return Negative(dressed(text, reference_of(example)), "action", variant="verb")
 
 

@@ -4,7 +4,8 @@ Each reader sees one answer at a time, as a reward model does, learns to tell ch
 is scored on others (area under the ROC curve, 0.5: knows nothing; a prompt is never on both sides):
 
     length     any function of the length: share of rejected among the answers of like length
-    form       first capital, final punctuation, punctuation, capitals and digits, word length, repetition
+    form       first capital, final punctuation, punctuation, capitals and digits, word length, repetition, line breaks
+               and the white space at either edge
     words      logistic regression on words and pairs of neighbours, blind to the prompt
     overlap    share of the answer's words and pairs that stand in the prompt, longest copied share, and the length
 

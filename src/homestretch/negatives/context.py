@@ -15,7 +15,7 @@ from itertools import islice
 
 from homestretch.data.records import Example
 from homestretch.metrics.rouge import rouge_score
-from homestretch.metrics.sentences import words
+from homestretch.metrics.sentences import counted_words
 from homestretch.negatives.base import Corruption, Negative, guarded, invents, overlap_at_most, reference_of
 from homestretch.negatives.corpus import Corpus, Donor
 from homestretch.negatives.phrases import bare, dressed, join, phrase_ends, units
@@ -123,5 +123,6 @@ def _tail(donor: Donor, connector: str, wanted: int) -> tuple[str, ...]:
 
 def _is_news(tail: tuple[str, ...], example: Example) -> bool:
     negative = Negative(join(tail), "spliced")
-    same = max(rouge_score(words(negative.text), words(r), "rouge1").precision for r in example.references)
+    ours = counted_words(negative.text)
+    same = max(rouge_score(ours, counted_words(r), "rouge1").precision for r in example.references)
     return same <= 100 * UNRELATED and invents(2, share=0.5)(example, negative)

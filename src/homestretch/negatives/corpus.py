@@ -16,7 +16,7 @@ from homestretch.errors import InputError
 from homestretch.metrics.sentences import words
 from homestretch.negatives.base import reference_of
 from homestretch.negatives.entities import starts_sentence
-from homestretch.negatives.phrases import units, word_count
+from homestretch.negatives.phrases import join, units, word_count
 from homestretch.seeds import fold
 
 RandomText = Callable[[random.Random, int], str]
@@ -75,7 +75,7 @@ class Corpus:
         n = max(1, round(n_words * self.tokens_per_word))
         if callable(self._vocabulary):
             return self._vocabulary(rng, n)
-        return " ".join(rng.choices(self._vocabulary or self.words, k=n))
+        return join(rng.choices(self._vocabulary or self.words, k=n))
 
     @cached_property
     def words(self) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 One thing of the reference is exchanged for one that the document does not have: what is left is fluent, of the right
 length, and false. No word must be better known as wrong than as right. For `swapped` a donor is drawn from all
-entities of the references, as often as they occur. `opposite` (English) draws once and not again:
+entities of the references, as often as they occur; a name that contains the one it would replace is none. `opposite`
+(English) draws once and not again:
 
     J(w, w') = f(w) min(1, f(w') / f(w)) = min(f(w), f(w'))            symmetric in w and w'
 
@@ -39,7 +40,8 @@ def swapped(corpus: Corpus) -> Corruption:
         changes: dict[str, str] = {}
         for entity in rng.sample(found, min(len(found), rng.randint(1, MAX_CHANGES))):
             other = _replacement(entity, pool, rng)
-            if other and other.casefold() not in evidence and other not in changes.values():
+            known = other.casefold() in evidence or other in changes.values() or _contains(other, entity)
+            if other and not known:
                 changes[entity.text] = other
         if not changes:
             return None
@@ -53,6 +55,12 @@ def _replacement(entity: Entity, pool: dict[str, list[str]], rng: random.Random)
     if entity.type == "number" and rng.random() < 0.5:
         return perturbed(entity.text, rng)
     return rng.choice(pool[entity.type]) if pool.get(entity.type) else ""
+
+
+def _contains(other: str, entity: Entity) -> bool:
+    """True for a name that may still be right: `GANs` for `GAN`, `British Hong Kong` for `Hong Kong`."""
+    ours, theirs = ("".join(filter(str.isalnum, name.casefold())) for name in (entity.text, other))
+    return entity.type != "number" and ours in theirs
 
 
 def opposite(corpus: Corpus) -> Corruption:

@@ -11,6 +11,8 @@ reading of their prompt. Balance of length:
     3. every (example, class) tosses a coin for a side, longer or shorter than the chosen answer, and takes the first
        of up to `draws` draws that lies there or is of equal length; the first of all where none does.
 
+Negatives keep the line breaks of what they are made of, and stand between the same white space as the chosen answer.
+
 The toss is weighted by where the chosen length lies among all: long answers get shorter negatives a little more
 often, so that rejected lengths keep to the range of the chosen ones and their extremes are not given away either.
 """
@@ -52,7 +54,7 @@ def make_negatives(
     absent, 0 to leave one out. `length`: what is balanced; give a tokenizer's count to balance tokens. A row of an
     example and class depends on (seed, epoch, id, class) and on the lengths of the chosen answers, on nothing else.
     """
-    lengths = [length(e.references[0]) for e in examples]
+    lengths = [length(e.references[0].rstrip()) for e in examples]
     ordered = sorted(lengths)
     wanted = len(corruptions) if classes_per_example == "all" else classes_per_example
     rows: list[dict[str, Any]] = []
@@ -119,7 +121,10 @@ def _row(example: Example, negative: Negative) -> dict[str, Any]:
 
 
 def _in_place_of(completion: Text, text: str) -> Text:
-    """The text in the shape of the completion: a message, or text after the same leading white space."""
+    """The text in the shape of the completion: a message or a text, with the same white space around it.
+
+    White space that only chosen answers have at an edge would give every other one away.
+    """
     if not isinstance(completion, str):
-        return [{**completion[0], "content": text}]
-    return completion[: len(completion) - len(completion.lstrip())] + text
+        return [{**completion[0], "content": _in_place_of(completion[0]["content"], text)}]
+    return completion.replace(completion.strip(), text, 1)

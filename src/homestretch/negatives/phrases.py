@@ -1,6 +1,8 @@
 """Cutting and joining text: units, endings, and the places where a phrase ends.
 
-A unit is a run without white space, or one character of a script that is written without spaces.
+A unit is a run without white space, or one character of a script that is written without spaces. It remembers the
+white space that stood before it, so that units go back to the text they come from, and take their line breaks along
+where they are moved.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from itertools import pairwise
 
 from homestretch.metrics.scripts import UNSPACED
 
-_UNIT = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
+_UNIT = re.compile(rf"(\s*)([{UNSPACED}]|[^\s{UNSPACED}]+)")
+_DENSE = re.compile(f"[{UNSPACED}]")
 _ENDING = re.compile(r"(?:\s*[.!?\u2026\u3002\uff01\uff1f]+[\"'\u201d\u2019)\]}»*`]*)\s*$")
 _DANGLING = re.compile(r"[\s,;:(\[{\u2013\u2014-]+$")
 CONNECTORS = frozenset(  # English
@@ -65,10 +68,21 @@ CONNECTORS = frozenset(  # English
 """Words that start a phrase; English."""
 
 
+class Unit(str):
+    """A unit; `before` is the white space in front of it. Units are equal, and hashed, as their text is."""
+
+    __slots__ = ("before",)
+
+    def __new__(cls, text: str, before: str = "") -> Unit:
+        unit = super().__new__(cls, text)
+        unit.before = before
+        return unit
+
+
 @lru_cache(maxsize=65536)
-def units(text: str) -> tuple[str, ...]:
+def units(text: str) -> tuple[Unit, ...]:
     """The units of a text, punctuation left on them."""
-    return tuple(_UNIT.findall(text))
+    return tuple(Unit(unit, before) for before, unit in _UNIT.findall(text))
 
 
 def word_count(text: str) -> int:
@@ -77,12 +91,17 @@ def word_count(text: str) -> int:
 
 
 def join(parts: Sequence[str]) -> str:
-    """Units back to text: a space between two, except beside a character of a script without spaces."""
-    text = ""
-    for part in parts:
-        tight = not text or _is_dense(text[-1]) or _is_dense(part[:1])
-        text += part if tight else f" {part}"
-    return text
+    """Units back to text, without the white space around it: the inverse of `units`.
+
+    Where nothing stood before a unit (it was the first, or is no unit of a text), a space does now, except beside a
+    character of a script without spaces.
+    """
+    made = list(parts[:1])
+    for left, right in pairwise(parts):
+        before = right.before if isinstance(right, Unit) else ""
+        tight = _DENSE.match(left[-1:]) or _DENSE.match(right)
+        made += [before or ("" if tight else " "), right]
+    return "".join(made)
 
 
 def bare(text: str) -> str:
@@ -130,7 +149,3 @@ def surviving_bigrams(before: Sequence[str], after: Sequence[str]) -> float:
             right.remove(pair)
             kept += 1
     return kept / len(left) if left else 0.0
-
-
-def _is_dense(character: str) -> bool:
-    return bool(character) and bool(_UNIT.fullmatch(character)) and bool(re.match(f"[{UNSPACED}]", character))

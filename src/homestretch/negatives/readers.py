@@ -44,7 +44,7 @@ class Answer:
 
 def form_features(answer: Answer) -> list[float]:
     """What can be seen of an answer without reading it."""
-    text = answer.text.strip()
+    raw, text = answer.text, answer.text.strip()
     n = max(1, len(text))
     units = words(text)
     return [
@@ -57,6 +57,9 @@ def form_features(answer: Answer) -> list[float]:
         repeated_share(units),
         len(set(units)) / max(1, len(units)),
         len(re.findall(r"[.!?](?=\s)", text)) / max(1, len(units)),
+        float(np.log1p(raw.count("\n"))),
+        float(len(raw) - len(raw.lstrip())),
+        float(len(raw) - len(raw.rstrip())),
     ]
 
 

@@ -3,7 +3,7 @@
 A sample on a training document is kept if one of these holds, tried in this order, which names its variant:
 
     unended      no end marker before the limit
-    repeating    share of repeated word 4-grams above 0.3
+    repeating    share of repeated word 4-grams above 0.3 (of characters, where a script has no spaces)
     length       words of the sample over words of the reference outside [0.5, 2]
     low_overlap  ROUGE-L F among the lowest 20 % of all samples, and below 0.3
 
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from homestretch.data.records import Example
 from homestretch.metrics.diversity import repeated_share
-from homestretch.metrics.sentences import words
+from homestretch.metrics.sentences import counted_words
 from homestretch.negatives.base import Corruption, Negative, guarded, overlap, reference_of
 from homestretch.negatives.phrases import word_count
 from homestretch.seeds import fold
@@ -77,7 +77,7 @@ def fault(sample: Sample, example: Example, rouge_l: float, *, floor: float, thr
     ratio = word_count(sample.text) / max(1, word_count(reference_of(example)))
     rules = {
         "unended": not sample.terminated,
-        "repeating": repeated_share(words(sample.text)) > thresholds.repeated,
+        "repeating": repeated_share(counted_words(sample.text)) > thresholds.repeated,
         "length": not thresholds.shortest <= ratio <= thresholds.longest,
         "low_overlap": rouge_l <= floor and rouge_l < thresholds.low,
     }

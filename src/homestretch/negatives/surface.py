@@ -40,7 +40,7 @@ def shuffled(corpus: Corpus) -> Corruption:
 
     def draw(example: Example, rng: random.Random) -> Negative | None:
         reference = reference_of(example)
-        before = list(units(bare(reference)))
+        before: list[str] = list(units(bare(reference)))
         if len(before) < MIN_SHUFFLED:
             return None
         if before[0].lower() in corpus.lower:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,8 @@ AGAIN = frozenset({408, 409, 425, 429, *range(500, 600)})
 ONE_REQUEST = frozenset({400, 413, 422})
 LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
 """What most endpoints call the longest answer, and what OpenAI's reasoning models want it called."""
+WILL_PASS = ("retry in", "try again")
+"""What a rate limit says; some of them speak of quota and billing as well."""
 NO_CREDIT = ("insufficient_quota", "insufficient_credit", "insufficient credit", "insufficient balance", "billing")
 FORMATS: Mapping[str, Mapping[str, Any]] = {
     "json_schema": {"response_format": {"type": "json_schema", "json_schema": SCHEMA}},
@@ -85,7 +88,7 @@ class Endpoint:
         for attempt in range(self.config.max_retries + 1):
             if failure is not None:
                 after = failure.after if isinstance(failure, _Again) else 0.0
-                self._wait(max(self.config.retry_wait * 2 ** (attempt - 1), after))
+                self._wait(min(max(self.config.retry_wait * 2 ** (attempt - 1), after), LONGEST_WAIT))
             self._wait(self._pace.delay())
             try:
                 return read(_content(self._post(messages)))
@@ -101,7 +104,7 @@ class Endpoint:
         return f"The judge `{self.name}` at {self.config.base_url}"
 
     def _wait(self, seconds: float) -> None:
-        if self.stop.wait(min(seconds, LONGEST_WAIT)):
+        if self.stop.wait(seconds):
             raise Stopped
 
     def _post(self, messages: Sequence[Mapping[str, str]]) -> bytes:
@@ -149,12 +152,13 @@ class Endpoint:
         return key
 
     def _failed(self, error: HTTPError) -> Exception:
-        said = self._clean(_message(error))
-        status = f"{error.code} {said}".strip()
-        if error.code == 402 or (error.code in (403, 429) and any(sign in said.lower() for sign in NO_CREDIT)):
+        message, asked = _message(error), error.headers.get("Retry-After")
+        status = f"{error.code} {self._clean(message)}".strip()
+        will_pass = error.code == 429 and (asked is not None or _has(message, WILL_PASS))
+        if error.code == 402 or (error.code in (403, 429) and _has(message, NO_CREDIT) and not will_pass):
             return EndpointDown(f"{self._who} has no credit left ({status})")
         if error.code in AGAIN:
-            return _Again(status, _seconds(error.headers.get("Retry-After")))
+            return _Again(status, max(_seconds(asked), _seconds(_said(message))))
         if error.code in (401, 403):
             what = "refuses the key in" if self._key else "wants a key, and there is none in"
             return EndpointDown(f"{self._who} {what} {self.config.api_key_env} ({status})")
@@ -209,6 +213,16 @@ def _message(answer: IO[bytes]) -> str:
         return f"{error['message']} {error.get('code') or ''}" if isinstance(error, dict) else str(error)
     except (ValueError, LookupError, TypeError, RecursionError):
         return body
+
+
+def _has(message: str, signs: Sequence[str]) -> bool:
+    return any(sign in message.lower() for sign in signs)
+
+
+def _said(message: str) -> str | None:
+    """The seconds of `Please retry in 20.04s`."""
+    found = re.search(r"(?:retry|try again) in (\d+(?:\.\d+)?) ?s", message, re.IGNORECASE)
+    return found and found.group(1)
 
 
 def _seconds(header: str | None) -> float:

@@ -23,6 +23,7 @@ from homestretch.generation.schedule import counted
 from homestretch.negatives import MINED, Corpus, Negative, Sample, Thresholds, corruptions, mine
 from homestretch.negatives.audit import audit
 from homestretch.negatives.mix import make_negatives
+from homestretch.negatives.phrases import word_count
 from homestretch.policies.load import end_ids
 from homestretch.progress import progress
 from homestretch.seeds import fold
@@ -111,10 +112,10 @@ def random_text(context: Context) -> Callable[[random.Random, int], str]:
 
 
 def tokens_per_word(context: Context, examples: list[Example]) -> float:
-    """Mean tokens of a reference's word."""
+    """Mean tokens of a reference's word, as the lengths of negatives count words."""
     texts = [e.references[0] for e in examples[:500]]
     tokens = sum(len(ids) for ids in context.tokenizer(texts, add_special_tokens=False).input_ids)
-    return tokens / max(sum(len(t.split()) for t in texts), 1)
+    return tokens / max(sum(word_count(t) for t in texts), 1)
 
 
 def mined_samples(
