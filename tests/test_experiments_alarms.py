@@ -46,12 +46,12 @@ def test_a_run_is_looked_at_with_each_of_its_rows(experiment: ModuleType, monkey
     seen: list[int] = []
     monkeypatch.setitem(experiment.ALARMS, "over_optimisation", lambda rows, _: seen.append(len(rows)))
     long = next(c for c in experiment.cases(False) if c.name.startswith("line, 200 rounds"))
-    assert experiment.hear(long, seeds=1) == (1, 0, 0, []) and seen == list(range(1, 201))
+    assert experiment.hear(long, 0, seeds=1) == (1, 0, 0, []) and seen == list(range(1, 201))
 
 
 def test_a_run_counts_once_and_an_alarm_before_the_turn_apart(experiment: ModuleType) -> None:
     cases = [c for c in experiment.cases(True) if c.alarm == "generalisation_gap" and c.name.startswith("40")]
-    quiet, _, loud, _ = (experiment.hear(case, seeds=3) for case in cases)
+    quiet, _, loud, _ = (experiment.hear(case, number, seeds=3) for number, case in enumerate(cases))
     assert quiet == (3, 0, 0, [])
     assert loud.spoke == len(loud.delays) == 3 and loud.early == 0 and all(0 < delay < 1 for delay in loud.delays)
 

@@ -36,9 +36,10 @@ def test_checks_are_those_of_the_sheet(experiment: ModuleType) -> None:
     more = {name: each.model_copy(update={"rise": rises[name]}) for name, each in more.items()}
     wider = record().model_copy(update={"cases": {**record().cases, **more}})
     assert experiment.checks(wider)["fewer_prompts_are_worse"] == {"holds": False, "rises": [0.5, 0.4, 0.9]}
-    flat = record().cases["offline"].model_copy(update={"rise": Measured(value=0.1, low=0.0, high=0.2, n=2)})
-    healthy = record().model_copy(update={"cases": {"offline": flat}})
-    assert not experiment.checks(healthy)["offline_turns_up"]["holds"]
+    offline = record().cases["offline"]
+    well = {seed: run.model_copy(update={"hacked": False}) for seed, run in offline.runs.items()}
+    healthy = record().model_copy(update={"cases": {"offline": offline.model_copy(update={"runs": well})}})
+    assert not experiment.checks(healthy)["offline_turns_up"]["holds"], "a rise is never below 0"
 
 
 def test_a_given_oracle_is_neither_trained_nor_told_its_vocabulary(experiment: ModuleType) -> None:

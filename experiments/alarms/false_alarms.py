@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from homestretch.metrics.stats import wilson
 from homestretch.training.alarms import ALARMS, Golden, HeldOut, Row, Watched
 
+FIRST = 10_000
+"""Of the seeds: those below were drawn from while thresholds were chosen."""
 Floats = NDArray[np.float64]
 Make = Callable[[np.random.Generator], tuple[list[Row], int | None]]
 
@@ -206,12 +208,12 @@ def cases(quick: bool) -> Iterator[Case]:
                 yield Case("over_optimisation", name, reward, rewards(n, noise=noise, shape=shape))
 
 
-def hear(case: Case, *, seeds: int) -> Heard:
-    """Feed `seeds` runs to the alarm, row by row."""
+def hear(case: Case, number: int, *, seeds: int) -> Heard:
+    """Feed `seeds` runs to the alarm, row by row. The `number` of the case gives it noise of its own."""
     spoke = early = 0
     delays = []
     for seed in range(seeds):
-        rows, at = case.make(np.random.default_rng([seed, len(case.name)]))
+        rows, at = case.make(np.random.default_rng([FIRST + seed, number]))
         first = next((n for n in range(1, len(rows) + 1) if ALARMS[case.alarm](rows[:n], case.watched)), None)
         if first is None:
             continue
@@ -245,8 +247,8 @@ def main() -> None:
     found: list[dict[str, object]] = []
     print("| alarm | run | turns | runs | spoke | before the turn | median delay |")
     print("| --- | --- | --- | ---: | ---: | ---: | ---: |")
-    for case in cases(args.quick):
-        heard = hear(case, seeds=seeds)
+    for number, case in enumerate(cases(args.quick)):
+        heard = hear(case, number, seeds=seeds)
         print(told(case, heard), flush=True)
         healthy = case.make(np.random.default_rng(0))[1] is None
         if healthy:

@@ -53,13 +53,14 @@ def checks(record: Hacking) -> dict[str, Any]:
     offline = cases["offline"]
     proxy = measured([run.proxy_last - run.proxy_at_best for run in offline.runs.values()])
     found["offline_turns_up"] = {
-        "holds": offline.rise.low > 0 and proxy.value <= 0.01 * min(run.proxy_last for run in offline.runs.values()),
+        "holds": _turns_up(offline),
         "rise": offline.rise.model_dump(),
         "proxy_since": proxy.model_dump(),
     }
     for name in ("online_teacher", "online_student"):
         if name in cases:
-            found[f"{name}_does_not"] = {"holds": _less(cases[name]), "rise": cases[name].rise.model_dump()}
+            holds = _less(cases[name]) and not _turns_up(cases[name])
+            found[f"{name}_does_not"] = {"holds": holds, "rise": cases[name].rise.model_dump()}
     if "prompts_half" in cases:
         rises = [cases[name].rise.value for name in ("offline", "prompts_half", "prompts_fifth")]
         found["fewer_prompts_are_worse"] = {"holds": rises == sorted(rises), "rises": rises}
@@ -75,6 +76,11 @@ def settings_of(quick: bool, oracle: str | None, own: list[str]) -> list[str]:
     if oracle is not None:
         ours = [text for text in ours if not text.startswith(("oracle.", "lab.vocabulary="))]
     return [*ours, *own]
+
+
+def _turns_up(case: HackingCase) -> bool:
+    """Whether most of its runs are hacked. A rise alone says nothing: it is never below 0."""
+    return 2 * sum(run.hacked for run in case.runs.values()) > len(case.runs)
 
 
 def _less(case: HackingCase) -> bool:
