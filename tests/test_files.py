@@ -79,12 +79,20 @@ def test_cells_of_a_csv_file_are_what_they_stand_for(tmp_path: Path) -> None:
     columns = {"prompt": "question", "references": "refs"}
     [text], [messages] = (load(tmp_path / f"{n}.csv", columns=columns, shares=(0, 0)).train for n in ("text", "chat"))
     assert (text.id, text.prompt, text.completion, text.references) == (
-        "[7]", "[1, 2]", "[citation needed]", ("[citation needed]", "x", "y")
-    )  # fmt: skip
+        "[7]",
+        "[1, 2]",
+        "[citation needed]",
+        ("[citation needed]", "x", "y"),
+    )
     assert text.columns == {
-        "chosen": "[citation needed]", "rejected": '{"role": 1}', "reward_logits": [1.5, -2],
-        "chosen_rewards": {"truth": 1}, "note": "[see above", "rejected_terminated": False, "correct": True,
-    }  # fmt: skip
+        "chosen": "[citation needed]",
+        "rejected": '{"role": 1}',
+        "reward_logits": [1.5, -2],
+        "chosen_rewards": {"truth": 1},
+        "note": "[see above",
+        "rejected_terminated": False,
+        "correct": True,
+    }
     assert (messages.prompt, messages.completion, messages.columns["rejected"]) == (ask, answer, answer)
 
 

@@ -114,8 +114,11 @@ def test_arms_of_one_name_are_measured_apart(tmp_path: Path) -> None:
     old, new, more = tmp_path / "old", tmp_path / "new", tmp_path / "more.jsonl"
     results = measure([old, new], metrics=["rougeL"])
     assert {name: arm.metrics["rougeL"].value for name, arm in results.arms.items()} == {
-        "old/ml_raw": 0, "old/rl_raw": 0, "new/ml_raw": 0, "new/rl_raw": 100
-    }  # fmt: skip
+        "old/ml_raw": 0,
+        "old/rl_raw": 0,
+        "new/ml_raw": 0,
+        "new/rl_raw": 100,
+    }
     compared = [(c.a, c.b, c.difference) for c in results.comparisons if c.metric == "rougeL"]
     assert compared == [("new/ml_raw", "old/ml_raw", 0), ("new/rl_raw", "old/rl_raw", 100)]
     assert set(measure([old, more], metrics=["rougeL"]).arms) == {"old/ml_raw", "rl_raw", "more/ml_raw", "mine"}
