@@ -107,7 +107,7 @@ CASES = {
     "ift with constant weights": ift(detach_weights=True, embedding="live", lam=0.4),
     "reward classifier": Case(
         "reward",
-        RewardConfig(held_out_fraction=0.25),
+        RewardConfig(),
         lambda c: RewardModelling(c.kind),
         pairs_of,
         ("reward",),

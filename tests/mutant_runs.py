@@ -46,9 +46,17 @@ MUTANTS = [
         ('        if "rejected" in e.columns\n', ""),
     ),
     *of(
-        "training/stages/reward",
+        "training/stages/negatives",
         "test_given_pairs",
-        ("first.setdefault(prompt_text(row), row.id)", "first.setdefault(row.id, row.id)"),
+        ("first.setdefault(prompt_text(e), e.id)", "first.setdefault(e.id, e.id)"),
+        ("[e for e in examples if first[prompt_text(e)] in held]", "examples"),
+        ("pairs(learned, kept) +", "pairs(examples, kept) +"),
+        ("            longest=longest,\n", ""),
+    ),
+    *of(
+        "report/verdict",
+        "test_report_parts",
+        (" or comparison.p_value > CHANCE", ""),
     ),
     *of(
         "training/needs",

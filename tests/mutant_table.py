@@ -242,7 +242,8 @@ MUTANTS = [
         ("and ours in theirs", "and False"),
         ("example.source, *example.references)).casefold", "example.source,)).casefold"),
         ("if new in known or", "if"),
-        ("> corpus.frequency[new]", "> corpus.frequency[old]"),
+        ("corpus.frequency[new] *", "corpus.frequency[old] *"),
+        (" * len(others) / len(opposites()[new])", ""),
     ),
     *of(
         "generation/candidates",

@@ -9,16 +9,24 @@ from typing import Any
 
 import pytest
 import tiny
+from made_documents import documents
 
 from homestretch.config.negatives import NegativesConfig
 from homestretch.config.recipe import load_recipe
-from homestretch.config.reward import RewardConfig
 from homestretch.data.records import Example, example_from_row
 from homestretch.data.sources import Splits
+from homestretch.data.tokenize import tokenize_pairs
 from homestretch.errors import DataError
 from homestretch.negatives import Negative
 from homestretch.training.needs import row_check
-from homestretch.training.stages.negatives import FILE, HELD_OUT, given_pairs, tokens_per_word, write_negatives
+from homestretch.training.stages.negatives import (
+    FILE,
+    HELD_OUT,
+    given_pairs,
+    sides,
+    tokens_per_word,
+    write_negatives,
+)
 from homestretch.training.stages.reward import read_pairs, split_pairs
 from homestretch.writing import write_rows
 
@@ -50,10 +58,50 @@ def test_a_text_with_a_line_end_of_its_own_is_one_row(tmp_path: Path, odd: str) 
 
 def test_pairs_of_one_prompt_are_on_one_side() -> None:
     pairs = [example(i, prompt=f"p{i % 10}", failure_mode="rude") for i in range(40)]
-    train, held = split_pairs(pairs, RewardConfig(held_out_fraction=0.3), None, seed=0)
+    train, held = sides(pairs, NegativesConfig(held_out_fraction=0.3), seed=0)
     assert len({row.prompt for row in held}) == 3
     assert {row.prompt for row in train}.isdisjoint(row.prompt for row in held)
     assert len(train) + len(held) == 40
+    assert len({row.prompt for row in sides(pairs, NegativesConfig(max_held_out=2), seed=0)[1]}) == 2
+    assert sides(pairs[:1], NegativesConfig(), seed=0) == ([], pairs[:1])
+
+
+def written(folder: Path, examples: list[Example], config: NegativesConfig, **dataset: Any) -> list[Example]:
+    """The pairs that the stage makes of examples, without a model."""
+    splits = Splits(train=examples, validation=[], test=[], description="")
+    recipe = load_recipe({"stages": ["negatives", "reward"], "dataset": dataset})
+    write_negatives(SimpleNamespace(splits=splits, tokenizer=tiny.tokenizer(), recipe=recipe), config, folder, None, 0)
+    return read_pairs(folder / FILE)
+
+
+def test_no_text_is_trained_on_as_right_and_measured_as_wrong_or_the_other_way_round(tmp_path: Path) -> None:
+    config = NegativesConfig(classes=["irrelevant"], held_out=None, held_out_fraction=0.4)
+    train, held = split_pairs(written(tmp_path, documents(), config), None)
+    assert len(held) > 10 and len(train) > 10
+    for ours, theirs in ((train, held), (held, train)):
+        right = {row.columns["chosen"].strip() for row in theirs}
+        assert right.isdisjoint(row.columns["rejected"].strip() for row in ours)
+
+
+def test_the_held_out_class_is_only_measured_and_few_pairs_are_refused(tmp_path: Path) -> None:
+    config = NegativesConfig(classes=["shuffled", "copy"], held_out="copy", classes_per_example="all")
+    pairs = written(tmp_path, documents(), config)
+    train, held = split_pairs(pairs, "copy")
+    assert {row.columns["failure_mode"] for row in train} == {"shuffled"}
+    assert {row.columns["failure_mode"] for row in held} == {"shuffled", "copy"}
+    for few in (train, held):
+        with pytest.raises(DataError, match="pairs are too few to train a reward model on and to measure it"):
+            split_pairs(few, "copy")
+
+
+def test_a_failure_that_will_be_cut_does_not_say_that_it_ends(tmp_path: Path) -> None:
+    config = NegativesConfig(classes=["copy", "shuffled"], held_out=None, classes_per_example="all")
+    tokenizer, limit = tiny.tokenizer(), 40
+    pairs = written(tmp_path, documents(), config, max_completion_length=limit)
+    rows = tokenize_pairs(pairs, tokenizer, is_encoder_decoder=False, max_completion_length=limit, truncate=True)
+    said = [pair.columns["rejected_terminated"] for pair in pairs]
+    assert said == [row.rejected.terminated for row in rows]
+    assert {True, False} == set(said)
 
 
 def test_mined_failures_of_training_prompts_are_none_of_validation_prompts_with_the_same_ids(tmp_path: Path) -> None:
@@ -64,7 +112,8 @@ def test_mined_failures_of_training_prompts_are_none_of_validation_prompts_with_
         ]
 
     splits = Splits(train=rows("train"), validation=rows("validation"), test=[], description="")
-    context = SimpleNamespace(splits=splits, tokenizer=tiny.tokenizer())
+    recipe = load_recipe({"stages": ["negatives"]})
+    context = SimpleNamespace(splits=splits, tokenizer=tiny.tokenizer(), recipe=recipe)
     kept = {"1": [Negative("green", "mined")]}
     config = NegativesConfig(classes=["random", "mined"], classes_per_example="all", held_out="random")
     write_negatives(context, config, tmp_path, kept, seed=0)

@@ -265,5 +265,10 @@ def test_opposite_is_one_word_and_symmetric_in_frequency():
     to_first = sum("first" in n.text for _, n in found)
     assert to_first == 20 * len(SEEDS)  # min(80, 20) of each kind is turned
     assert to_last == pytest.approx(20 * len(SEEDS), rel=0.25)
+    one_of_two = [example(f"a{i}", f"text {i}", f"Close the lower door {i}.") for i in range(40)]
+    other_way = [example(f"b{i}", f"text {i}", f"Close the upper door {i}.") for i in range(40)]
+    found = made("opposite", [*one_of_two, *other_way], Corpus([*one_of_two, *other_way]))
+    to_upper = sum("upper" in n.text for _, n in found)
+    assert sum("lower" in n.text for _, n in found) == pytest.approx(to_upper, rel=0.25)  # `lower` has two opposites
     both = [example("c", "the first and the last", "Take the first item.")]
     assert made("opposite", both, Corpus([*both, *often, *seldom])) == []

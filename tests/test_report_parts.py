@@ -35,6 +35,14 @@ def test_the_verdict_says_what_the_interval_allows(gain: float, outcome: str, sa
     assert said.details[0].startswith("Sampled at temperature 1, la-ROUGE-L")
 
 
+def test_an_interval_that_the_test_of_chance_contradicts_is_no_verdict() -> None:
+    results = make_results(gain=2.3)
+    doubted = [c.model_copy(update={"p_value": 0.25}) for c in results.comparisons]
+    said = verdict(results.model_copy(update={"comparisons": doubted}))
+    assert said.outcome == "unclear"
+    assert said.sentence.startswith("This run does not show a difference") and "p = 0.25" in said.sentence
+
+
 @pytest.mark.parametrize(
     ("stages", "rl", "ml"),
     [({"ml": "ift", "rl": "dpo"}, "dpo", "ift"), ({"rl": "soup"}, "soup", "ml"), ({}, "rl", "ml")],

@@ -57,6 +57,11 @@ class NegativesConfig(Config):
     held_out: FailureMode | None = "spliced"
     """A class of `classes` kept out of the reward model's training and only measured: does it know a failure that it
     was never shown? `spliced` because it is one of content and has kin among the others. None trains on all."""
+    held_out_fraction: float = Field(0.15, gt=0, lt=1)
+    """Share of the training prompts whose pairs only measure the reward model. Their failures are made of one another:
+    a wrong answer that was trained on as somebody's right one would be measured as a mistake. Origin: ours."""
+    max_held_out: PositiveInt = 200
+    """At most this many prompts are held out. Origin: ours, a matter of time."""
     weights: dict[FailureMode, float] = Field(default_factory=dict)
     """Chance of a class against the others where several apply, 1 where not given. Origin: uniform, sheet 2.2."""
     classes_per_example: PositiveInt | Literal["all"] = 1

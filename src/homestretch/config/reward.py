@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from homestretch.config.contrast import ContrastConfig
 from homestretch.config.training import TrainingConfig
@@ -26,10 +26,6 @@ class RewardConfig(TrainingConfig):
     """Passes over the pairs; for other failures of the same pairs raise negatives.classes_per_example."""
     metric_for_best_model: str = "auroc"
     """Held-out area under the ROC curve, averaged over the trained failure modes."""
-    held_out_fraction: float = Field(0.15, gt=0, lt=1)
-    """Share of the training prompts whose pairs only measure the reward model."""
-    max_held_out: PositiveInt = 200
-    """At most this many prompts are held out."""
     contrast: ContrastConfig | None = None
     """Settings of a contrastive term, `{}` for its defaults: the model then also says at every token how near the text
     is to a good ending. None trains without."""

@@ -5,9 +5,11 @@ length, and false. No word must be better known as wrong than as right. For `swa
 entities of the references, as often as they occur; a name that contains the one it would replace is none. `opposite`
 (English) draws once and not again:
 
-    J(w, w') = f(w) min(1, f(w') / f(w)) = min(f(w), f(w'))            symmetric in w and w'
+    J(w, w') = f(w) / n(w) min(1, f(w') n(w) / (f(w) n(w')))
+             = min(f(w) / n(w), f(w') / n(w'))                         symmetric in w and w'
 
-with f the number of references that have the word: what is replaced has the distribution of what replaces it.
+with f the number of references that have the word and n its number of opposites, of which one is drawn: what is
+replaced has the distribution of what replaces it.
 """
 
 from __future__ import annotations
@@ -74,8 +76,10 @@ def opposite(corpus: Corpus) -> Corruption:
             return None
         place = rng.choice(places)
         old = place.group().lower()
-        new = rng.choice(opposites()[old])
-        if new in known or rng.random() * max(1, corpus.frequency[old]) > corpus.frequency[new]:
+        others = opposites()[old]
+        new = rng.choice(others)
+        often = corpus.frequency[new] * len(others) / len(opposites()[new])
+        if new in known or rng.random() * max(1, corpus.frequency[old]) > often:
             return None
         return Negative(text[: place.start()] + cased(new, place.group()) + text[place.end() :], "opposite")
 

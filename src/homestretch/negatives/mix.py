@@ -47,12 +47,14 @@ def make_negatives(
     seed: int = 0,
     epoch: int = 0,
     length: Callable[[str], int] = word_count,
+    longest: int | None = None,
 ) -> list[dict[str, Any]]:
     """Preference rows: prompt, chosen, rejected, failure_mode, variant, rejected_terminated, id.
 
     `classes_per_example`: how many classes of those that apply each example gets. `weights`: of classes, 1 where
-    absent, 0 to leave one out. `length`: what is balanced; give a tokenizer's count to balance tokens. A row of an
-    example and class depends on (seed, epoch, id, class) and on the lengths of the chosen answers, on nothing else.
+    absent, 0 to leave one out. `length`: what is balanced; give a tokenizer's count to balance tokens. `longest`: a
+    negative that is longer will be cut, and so is not terminated. A row of an example and class depends on (seed,
+    epoch, id, class) and on the lengths of the chosen answers, on nothing else.
     """
     lengths = [length(e.references[0].rstrip()) for e in examples]
     ordered = sorted(lengths)
@@ -68,7 +70,9 @@ def make_negatives(
             side = 1 if random.Random(fold(seed, epoch, example.id, name, "side")).random() < longer else -1
             negative = _first_on_side(tries, side, chosen, length)
             if negative is not None and negative.text not in made:
-                rows.append(_row(example, negative))
+                row = _row(example, negative)
+                cut = longest is not None and length(_text(row["rejected"])) > longest
+                rows.append(row if not cut else {**row, "rejected_terminated": False})
                 made.add(negative.text)
     return rows
 
@@ -118,6 +122,10 @@ def _row(example: Example, negative: Negative) -> dict[str, Any]:
         "rejected_terminated": negative.terminated,
         "id": example.id,
     }
+
+
+def _text(answer: Text) -> str:
+    return answer if isinstance(answer, str) else answer[0]["content"]
 
 
 def _in_place_of(completion: Text, text: str) -> Text:

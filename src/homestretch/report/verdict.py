@@ -19,6 +19,8 @@ from homestretch.report.names import (
 from homestretch.results import Comparison, Results
 
 Outcome = Literal["better", "unclear", "worse", "none"]
+CHANCE = 0.05
+"""Largest p-value that is not called chance: that of the 95 % intervals."""
 TITLES: dict[Outcome, str] = {
     "better": "Better",
     "unclear": "No clear difference",
@@ -53,8 +55,9 @@ def find(results: Results, a: str, b: str, metric: str) -> Comparison | None:
 
 
 def outcome(comparison: Comparison) -> Outcome:
-    """Better or worse only where the whole interval lies on one side of zero, and one side is the better one."""
-    if comparison.higher_is_better is None:
+    """Better or worse only where the whole interval lies on one side of zero, the sign-flip test agrees, and one side
+    is the better one. With few prompts the interval alone, which resamples them, is too narrow."""
+    if comparison.higher_is_better is None or comparison.p_value > CHANCE:
         return "unclear"
     sign = 1 if comparison.higher_is_better else -1
     low, high = sorted((sign * comparison.low, sign * comparison.high))

@@ -1,6 +1,7 @@
 """Stage `negatives`: typed failure modes of the training pairs, made by rules and mined from the current model.
 
-A row that comes with a worse response (`rejected`) keeps it, and none is made of it.
+A row that comes with a worse response (`rejected`) keeps it, and none is made of it. Pairs that train a reward model
+and pairs that measure it are made apart: borrowed text is then known from one of them alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from homestretch import ranks
 from homestretch.config.negatives import NegativesConfig
-from homestretch.data.records import Example
+from homestretch.data.records import Example, prompt_text
 from homestretch.data.samplers import epoch_order
 from homestretch.data.tokenize import UNNAMED
 from homestretch.generation.engine import generate
@@ -31,6 +32,8 @@ from homestretch.training.context import Context
 from homestretch.writing import write_rows, write_text
 
 FILE, HELD_OUT, AUDIT = "negatives.jsonl", "validation.jsonl", "audit.json"
+MEASURES = "held_out_prompt"
+"""Column that is true in rows whose prompt only measures a reward model."""
 MOST_HELD_OUT = 512
 """Rows of the validation split of which pairs are made: more than a held-out loss needs."""
 
@@ -60,8 +63,11 @@ def write_negatives(
         "tokens_per_word": tokens_per_word(context, examples),
         "max_words": config.max_words,
     }
+    longest = context.recipe.dataset.max_completion_length - 1  # an end mark is a token
 
     def pairs(some: Sequence[Example], mined: dict[str, list[Negative]] | None) -> list[dict[str, Any]]:
+        if not some:
+            return []
         made = make_negatives(
             [e for e in some if "rejected" not in e.columns],
             corruptions(config.classes, Corpus(some, **how), kept=mined),
@@ -69,18 +75,34 @@ def write_negatives(
             weights=config.weights,
             seed=seed,
             length=length,
+            longest=longest,
         )
         return given_pairs(some) + made
 
-    rows = pairs(examples, kept)
+    learned, measured = sides(examples, config, seed=context.recipe.seed)
+    rows = pairs(learned, kept) + [{**row, MEASURES: True} for row in pairs(measured, kept)]
     found = audit(rows, length=length)
     classes = [dataclasses.asdict(c) for c in found.classes]
     summary = {"held_out": config.held_out, "verdict": found.verdict(), "classes": classes}
     write_text(folder / AUDIT, json.dumps(summary, indent=1))
     validation = context.splits.validation[:MOST_HELD_OUT]
     # An id of the validation split may be one of the training split too, and what was mined is that one's.
-    write_rows(folder / HELD_OUT, pairs(validation, None) if validation else [])
+    write_rows(folder / HELD_OUT, pairs(validation, None))
     write_rows(folder / FILE, rows)
+
+
+def sides(examples: Sequence[Example], config: NegativesConfig, *, seed: int) -> tuple[list[Example], list[Example]]:
+    """Examples whose pairs train a reward model, none where there is one prompt, and those whose pairs measure it.
+
+    Disjoint by prompt: a user's pairs may share one.
+    """
+    first: dict[str, str] = {}  # id of the first row of each prompt
+    for e in examples:
+        first.setdefault(prompt_text(e), e.id)
+    ids = sorted(set(first.values()), key=lambda i: fold("reward_split", seed, i))
+    held = set(ids[: min(max(round(len(ids) * config.held_out_fraction), 1), config.max_held_out)])
+    learned = [e for e in examples if first[prompt_text(e)] not in held]
+    return learned, [e for e in examples if first[prompt_text(e)] in held]
 
 
 def given_pairs(examples: Sequence[Example]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from homestretch.config.contrast import ContrastConfig
 from homestretch.config.decoding import SUCCESS
 from homestretch.config.reward import RewardConfig
 from homestretch.data.collate import collate_pairs
-from homestretch.data.records import Example, example_from_row, prompt_text
+from homestretch.data.records import Example, example_from_row
 from homestretch.data.samplers import epoch_batch
 from homestretch.data.tokenize import TokenizedPair
 from homestretch.errors import DataError, RecipeError
@@ -31,6 +31,7 @@ from homestretch.seeds import fold
 from homestretch.training.context import Context
 from homestretch.training.doctor import watcher
 from homestretch.training.loop import Plan, Progress, fit
+from homestretch.training.stages.negatives import MEASURES
 from homestretch.writing import write_text
 
 MODES = "reward_model.json"
@@ -46,7 +47,7 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
     source = context.folders["negatives"]
     held_out_mode = json.loads((source / "audit.json").read_text())["held_out"]
     pairs = read_pairs(source / "negatives.jsonl")
-    train, held = split_pairs(pairs, config, held_out_mode, seed=context.recipe.seed)
+    train, held = split_pairs(pairs, held_out_mode)
     learner = context.learner(config, "reward", ADAPTER)
     learner.trunk.add_head("reward", zero=False)
     train_rows, held_rows = (
@@ -122,26 +123,13 @@ def rows_of(file: Path) -> list[Example]:
     return [example_from_row(json.loads(line), where=f"{file}:{n}") for n, line in enumerate(lines, start=1)]
 
 
-def split_pairs(
-    pairs: list[Example], config: RewardConfig, held_out_mode: str | None, *, seed: int
-) -> tuple[list[Example], list[Example]]:
-    """Pairs to train on and pairs to measure on, disjoint by prompt; the held-out mode is only measured.
+def split_pairs(pairs: list[Example], held_out_mode: str | None) -> tuple[list[Example], list[Example]]:
+    """Pairs to train on and pairs to measure on, as they were made; the held-out mode is only measured.
 
     Raises DataError where there are too few for both.
     """
-    first: dict[str, str] = {}  # id of the first row of each prompt: a user's pairs may share one
-    for row in pairs:
-        first.setdefault(prompt_text(row), row.id)
-    ids = sorted(set(first.values()), key=lambda i: fold("reward_split", seed, i))
-    count = min(max(round(len(ids) * config.held_out_fraction), 1), config.max_held_out)
-    held = set(ids[:count])
-    is_held = [first[prompt_text(row)] in held for row in pairs]
-    measured = [row for row, there in zip(pairs, is_held, strict=True) if there]
-    train = [
-        row
-        for row, there in zip(pairs, is_held, strict=True)
-        if not there and row.columns["failure_mode"] != held_out_mode
-    ]
+    measured = [row for row in pairs if row.columns.get(MEASURES)]
+    train = [row for row in pairs if not row.columns.get(MEASURES) and row.columns["failure_mode"] != held_out_mode]
     if not train or all(row.columns["failure_mode"] == held_out_mode for row in measured):
         raise DataError(
             f"{len(pairs)} pairs are too few to train a reward model on and to measure it: give more training pairs, "
