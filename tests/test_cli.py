@@ -203,7 +203,7 @@ def test_a_request_to_end_says_how_to_go_on(tmp_path: Path) -> None:
 def test_what_stdout_cannot_say_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"arm": "é", "prediction": "a."}\n')
     done = homestretch("audit", "rows.jsonl", cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
-    assert (done.returncode, done.stderr) == (0, "") and "\\xe9 (n = 1)" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "") and "\\xe9 (1 prompt)" in done.stdout
 
 
 @pytest.fixture
@@ -280,10 +280,10 @@ def test_audit_of_outputs_that_exist(tmp_path: Path) -> None:
     found = json.loads(homestretch("audit", path, "--json").stdout)
     assert {arm: rates["repetitive"]["value"] for arm, rates in found.items()} == {"a": 1.0, "b": 0.0}
     assert found["b"]["empty"]["value"] == 0.5
-    assert found["b"]["no_end"]["n"] == 2
+    assert found["b"]["no_end"]["n"] == 1
     assert "no_end" not in found["a"]
     table = homestretch("audit", path).stdout
-    assert "a (n = 1)" in table
+    assert "a (1 prompt)" in table
     assert "repetitive" in table
     path.write_text('{"prompt": "x", "predction": "y"}\n', encoding="utf-8")
     assert f"{path}:1: there is no column `prediction`; did you mean `predction`?" in refused("audit", path)

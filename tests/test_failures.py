@@ -153,6 +153,14 @@ def test_rates():
     assert failure_rates([]) == {}
 
 
+def test_several_outputs_of_a_prompt_are_one_that_fails_in_part():
+    rows = [{"text": text, "prompt": prompt} for prompt in "abcd" for text in ("", "A bridge.")]
+    rates = failure_rates(rows)
+    assert (rates["empty"].value, rates["empty"].n) == (0.5, 4)
+    alone = failure_rates([{"text": row["text"]} for row in rows])
+    assert alone["empty"].n == 8 and rates["empty"].low < alone["empty"].low
+
+
 def test_human_references_seldom_fail_and_spoiled_ones_often_do(shared_data):
     lines = (shared_data / "scitldr" / "validation.jsonl").read_text(encoding="utf-8").splitlines()[:150]
     rows = [json.loads(line) for line in lines]

@@ -35,7 +35,8 @@ def _table(rates: Rates) -> str:
     from homestretch.metrics.failures import RULES
     from homestretch.report.names import mode_label
 
-    rows = [["failure mode", *(f"{arm} (n = {max(m.n for m in found.values())})" for arm, found in rates.items())]]
+    sizes = {arm: max(m.n for m in found.values()) for arm, found in rates.items()}
+    rows = [["failure mode", *(f"{arm} ({n} {'prompt' if n == 1 else 'prompts'})" for arm, n in sizes.items())]]
     asked = [mode for mode in (*RULES, "any") if any(mode in found for found in rates.values())]
     rows += [[mode_label(mode), *(_cell(found.get(mode)) for found in rates.values())] for mode in asked]
     silent = [mode_label(mode) for mode in RULES if mode not in asked]

@@ -17,7 +17,7 @@ from homestretch.metrics.diversity import repeated_share
 from homestretch.metrics.lexicon import content_words, misplaced_words, names_and_numbers, supports
 from homestretch.metrics.rouge import lcs_length
 from homestretch.metrics.sentences import counted_words, is_finished, words
-from homestretch.metrics.stats import wilson
+from homestretch.metrics.stats import cluster_means, wilson
 from homestretch.results import Measured
 
 REPEATED_SHARE = 0.3
@@ -138,15 +138,18 @@ def failures(text: str, *, source: str, references: Sequence[str], terminated: b
 def failure_rates(rows: Iterable[Mapping[str, Any]], *, level: float = 0.95) -> dict[str, Measured]:
     """Rate of each failure with Wilson's interval, over the rows to which the rule applies; `any`: at least one.
 
-    A row has `text` and may have `source`, `references` and `terminated`, as in `generations.jsonl`.
+    A row has `text` and may have `source`, `references` and `terminated`, as in `generations.jsonl`. Rows of the same
+    `prompt`, where they have one, are one output that fails in part: they are not independent. `n` counts them once.
     """
-    answers = [judge_row(row) for row in rows]
+    answers = [(row.get("prompt", number), judge_row(row)) for number, row in enumerate(rows)]
     rates: dict[str, Measured] = {}
     for name in (*RULES, "any"):
-        asked = [a[name] for a in answers if name in a]
+        asked = [(prompt, a[name]) for prompt, a in answers if name in a]
         if asked:
-            value, low, high = wilson(sum(asked), len(asked), level=level)
-            rates[name] = Measured(value=value, low=low, high=high, n=len(asked), higher_is_better=False)
+            prompts, fails = zip(*asked, strict=True)
+            parts = cluster_means(fails, prompts)
+            value, low, high = wilson(float(parts.sum()), len(parts), level=level)
+            rates[name] = Measured(value=value, low=low, high=high, n=len(parts), higher_is_better=False)
     return rates
 
 

@@ -29,7 +29,7 @@ Rates = dict[str, dict[str, Measured]]
 def audit(path: str | Path) -> Rates:
     """Rate of each failure mode for each `arm` of the file (all rows together where there is no such column).
 
-    Rates are shares of outputs, 0 to 1, with 95 % intervals. Raises DataError with `file:line` for the first bad row.
+    Rates are shares of outputs, 0 to 1, with 95 % intervals over prompts. Raises DataError with `file:line` for the first bad row.
     """
     arms: dict[str, list[dict[str, Any]]] = {}
     for raw in read_file(Path(path)):
@@ -56,6 +56,7 @@ def _outputs(raw: RawRow) -> list[dict[str, Any]]:
         raise DataError(f"{raw.where}: there is no column `prediction`; {_hint(row)}")
     shared = {
         "arm": str(row.get("arm", ONLY)),
+        "prompt": _source(row) or raw.where,
         "source": _source(row),
         "references": _references(row, raw.where),
         "terminated": _terminated(row, raw.where),
