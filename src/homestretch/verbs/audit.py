@@ -29,7 +29,8 @@ Rates = dict[str, dict[str, Measured]]
 def audit(path: str | Path) -> Rates:
     """Rate of each failure mode for each `arm` of the file (all rows together where there is no such column).
 
-    Rates are shares of outputs, 0 to 1, with 95 % intervals over prompts. Raises DataError with `file:line` for the first bad row.
+    Rates are shares of outputs, 0 to 1, with 95 % intervals over prompts. Raises DataError with `file:line` for the
+    first bad row.
     """
     arms: dict[str, list[dict[str, Any]]] = {}
     for raw in read_file(Path(path)):
