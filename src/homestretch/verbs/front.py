@@ -61,6 +61,8 @@ def families_of(
     apart, else that of the file. Raises RecipeError."""
     if isinstance(recipes, str | Path | Recipe) or (isinstance(recipes, Mapping) and "stages" in recipes):
         return loaded({"": recipes}, overrides)
+    if not recipes:
+        raise RecipeError("A front needs a recipe at least; see `homestretch recipes ls`.")
     if isinstance(recipes, Mapping):
         return loaded(recipes, overrides)
     if len(recipes) == 1:
