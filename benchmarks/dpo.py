@@ -3,9 +3,9 @@
     python benchmarks/dpo.py --data ../shared/data/scitldr
 
 Batches of 8 pairs, SmolLM2-135M, LoRA of rank 16 on all linear layers. The pairs are made here and are the same for
-both: the reference of an abstract is better than that of the next one. homestretch scores the reference model once,
-before its first step; that time is not counted, and TRL scores it in every step, as both do by default. Time runs from
-the end of the first step to the end of the last. Float32 is compared with float32; `bf16` is both under mixed
+both: the reference of an abstract is better than that of the next one. Both score the reference model once, before
+their first step (TRL by `precompute_ref_log_probs`); that time is not counted. Time runs from the end of the first step
+to the end of the last. Float32 is compared with float32; `bf16` is both under mixed
 precision. Each round of a way is a process of its own.
 """
 

@@ -14,8 +14,10 @@ import json
 import os
 import platform
 import random
+import shlex
 import statistics
 import subprocess
+import sys
 import venv
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -76,7 +78,8 @@ def result(
 
 def finish(name: str, cases: list[dict[str, Any]], *, save: Path | None = None) -> None:
     """The last line: the first case, which is the one with a goal, and all of them. It is kept in `save` as well."""
-    found = {"name": name, **cases[0], "machine": machine(), "cases": cases}
+    command = shlex.join([f"benchmarks/{name}.py", *sys.argv[1:]])
+    found = {"name": name, "command": command, **cases[0], "machine": machine(), "cases": cases}
     if save:
         save.parent.mkdir(exist_ok=True)
         save.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

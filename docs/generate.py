@@ -1,7 +1,7 @@
 """Write the pages that repeat what the code says: help of every command, equations of every metric, the plan.
 
-    python docs/generate.py    writes docs/commands/*.md, docs/metrics/outputs.md, the tables of docs/scaling.md and
-                               docs/which-method.md, and the counts of docs/reliability.md
+    python docs/generate.py    writes docs/commands/*.md, docs/metrics/outputs.md, the tables of docs/scaling.md,
+                               docs/which-method.md and README.md, and the counts of docs/reliability.md
 
 A test compares these files with `pages()`, so that a stale one is refused.
 """
@@ -16,6 +16,7 @@ import os
 import re
 from itertools import groupby
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
@@ -33,6 +34,7 @@ def pages() -> dict[str, str]:
         "scaling.md": scaling_page(),
         "reliability.md": reliability_page(),
         "which-method.md": methods_page(),
+        "../README.md": readme_page(),
     }
 
 
@@ -115,7 +117,17 @@ def scaling_page() -> str:
     saved = BENCHMARKS / "results" / "scaling.json"
     found = json.loads(saved.read_text(encoding="utf-8")) if saved.is_file() else None
     text = (DOCS / "scaling.md").read_text(encoding="utf-8")
-    return filled(filled(text, "plan", _plan()), "measured", measured_tables(found))
+    return filled(
+        filled(text, "plan", _module(BENCHMARKS / "scaling_plan.py").default_plan()), "measured", measured_tables(found)
+    )
+
+
+def readme_page() -> str:
+    """README as it is, with its tables as they are measured now."""
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    for name, table in _module(DOCS / "readme.py").tables().items():
+        text = filled(text, name, table)
+    return text
 
 
 def reliability_page() -> str:
@@ -163,13 +175,13 @@ def filled(text: str, name: str, table: str) -> str:
     return f"{before}{mark}\n{table}\n\n{end}{after}".replace("\n\n\n", "\n\n")
 
 
-def _plan() -> str:
-    spec = importlib.util.spec_from_file_location("scaling_plan", BENCHMARKS / "scaling_plan.py")
+def _module(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return str(module.default_plan())
+    return module
 
 
 def measured_tables(found: dict[str, Any] | None) -> str:

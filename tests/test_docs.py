@@ -67,6 +67,38 @@ def test_tables_of_the_page_on_scale_are_those_of_the_results() -> None:
     assert made.count("0.98 (0.90 to 1.04)") == 3
 
 
+def test_the_table_of_speeds_has_the_cases_that_were_measured(tmp_path: Path) -> None:
+    readme = module_of("readme.py")
+    case = {"case": "lora, float32", "ratio": 2.246, "low": 2.1, "high": 2.31, "rounds": 2}
+    record = {
+        "name": "sft",
+        "command": "benchmarks/sft.py --rounds 2",
+        "cases": [case | {"peak_bytes": {"a": 3, "b": 12}}],
+    }
+    (tmp_path / "epyc-avx2.jsonl").write_text(json.dumps(record) + "\n")
+    other = {"name": "decode_ragged", "command": "benchmarks/decode_ragged.py", "cases": [case | {"rounds": 1}]}
+    other["cases"][0]["case"] = next(name for bench, name in readme.SPEEDS if bench == "decode_ragged")
+    (tmp_path / "xeon-amx.jsonl").write_text(json.dumps(other) + "\n")
+    assert readme.speeds(tmp_path).splitlines()[2:] == [
+        "| fine-tuning, LoRA, float32 | 2.25 times (2.10 to 2.31) | 0.25 | EPYC, AVX2 "
+        "| `benchmarks/sft.py --rounds 2` |",
+        "| decoding, rows that end at different times, against the same | 2.25 times (one round) |  | Xeon, AMX "
+        "| `benchmarks/decode_ragged.py` |",
+    ]
+    (tmp_path / "epyc-avx512.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(ValueError, match="is in another file too"):
+        readme.speeds(tmp_path)
+
+
+def test_every_measured_machine_and_quoted_case_has_a_name() -> None:
+    readme = module_of("readme.py")
+    files = sorted(readme.RESULTS.glob("*.jsonl"))
+    assert {file.stem for file in files} <= set(readme.MACHINES)
+    known = {json.loads(line)["name"] for file in files for line in file.read_text().splitlines()}
+    quoted = {key for key in readme.SPEEDS if key[0] in known}
+    assert quoted <= set(readme.measured(readme.RESULTS)), "a case was renamed"
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in [*DOCS.rglob("*.md"), ROOT / "README.md"]:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):

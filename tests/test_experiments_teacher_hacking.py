@@ -9,11 +9,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import tiny
+import torch
 from offline_runs import data
 from scripts import loaded
 from test_lab_page import case, record
 
 from homestretch.config.lab import LabOverrides
+from homestretch.policies.load import load_whole
 from homestretch.results import Measured
 
 FILE = Path(__file__).resolve().parent.parent / "experiments" / "teacher_hacking" / "run.py"
@@ -48,6 +51,19 @@ def test_a_given_oracle_is_neither_trained_nor_told_its_vocabulary(experiment: M
         left_out = [text for text in small if text not in given]
         assert left_out and all(text.startswith(("oracle.", "lab.vocabulary=")) for text in left_out)
         assert given[-1] == "lab.epochs=7" and LabOverrides.of(given).oracle == [] != LabOverrides.of(small).oracle
+
+
+def test_a_shorter_model_has_layers_of_the_longer_one_and_speaks(tmp_path: Path) -> None:
+    shorter = loaded("shorter", "teacher_hacking/shorter.py")
+    assert shorter.kept(30, 10) == [0, 3, 6, 10, 13, 16, 19, 23, 26, 29]
+    with pytest.raises(ValueError, match="5 layers cannot be taken of 4; give --layers between 2 and 4"):
+        shorter.kept(4, 5)
+    tiny.llama(layers=4).save_pretrained(tmp_path / "long")
+    tiny.tokenizer().save_pretrained(tmp_path / "long")
+    assert shorter.shorten(str(tmp_path / "long"), 2, tmp_path / "short") == [0, 3]
+    long, short = (load_whole(str(tmp_path / name)).lm for name in ("long", "short"))
+    assert torch.equal(short.model.layers[1].mlp.up_proj.weight, long.model.layers[3].mlp.up_proj.weight)
+    assert short.generate(torch.tensor([[5, 6]]), max_new_tokens=3, do_sample=False).shape[1] > 2
 
 
 def test_absent_data_are_said_in_one_sentence(tmp_path: Path) -> None:

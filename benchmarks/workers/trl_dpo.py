@@ -36,6 +36,7 @@ def main() -> None:
                 max_length=512,
                 bf16=args.bf16,
                 gradient_checkpointing=False,
+                precompute_ref_log_probs=True,
                 disable_tqdm=True,
                 use_cpu=not torch.cuda.is_available(),
                 model_init_kwargs={"dtype": "float32"},

@@ -1,14 +1,15 @@
 """Teacher hacking at small scale: does offline distillation lead a student away from the oracle, and what helps?
 
-    python experiments/teacher_hacking/run.py [--quick] [--data FOLDER] [--out FOLDER] [--oracle MODEL] [KEY=VALUE ...]
+    python experiments/teacher_hacking/run.py [--quick] [--data FOLDER] [--out FOLDER] [KEY=VALUE ...]
+        [--oracle MODEL [--teacher MODEL --student MODEL]]
 
 Three small models from nothing, an oracle trained on WebNLG, a teacher and a student on its samples; then the student
 learns from the teacher: offline, online from either, on fewer prompts at equal size, on more texts of each, with other
 losses. `--oracle builtin/smollm2-135m`, or a model fine-tuned on WebNLG, is the oracle instead, as it is; teacher and
-student still start from nothing, with its tokens. Settings are those of `homestretch lab teacher-hacking`, e.g.
-lab.epochs=100. Started again it goes on where it stopped. Prints the cases, the checks of the method sheet's section 6,
-and as its last line one JSON object. About 90 minutes on a CPU core; `--quick`, which shows that everything works and
-no more, takes under two.
+student start from nothing, with its tokens, unless they are given too. Settings are those of `homestretch lab
+teacher-hacking`, e.g. lab.epochs=100. Started again it goes on where it stopped. Prints the cases, the checks of the
+method sheet's section 6, and as its last line one JSON object. About 90 minutes on a CPU core; `--quick`, which shows
+that everything works and no more, takes under two.
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with webnlg/")
     parser.add_argument("--out", type=Path, default=Path("runs/teacher_hacking"), help="folder of the lab")
     parser.add_argument("--oracle", default=None, metavar="MODEL", help="the truth, instead of a model from nothing")
+    parser.add_argument("--teacher", default=None, metavar="MODEL", help="instead of one from nothing; wants a student")
+    parser.add_argument("--student", default=None, metavar="MODEL", help="instead of one from nothing")
     parser.add_argument("--seeds", default=None, metavar="N,N,...", help="seeds of each case")
     parser.add_argument("--sweep", default=None, metavar="S,S,...", help=f"of {', '.join(SWEEPS)}")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of the lab")
@@ -114,6 +117,8 @@ def main() -> None:
         data,
         out=out,
         oracle=args.oracle,
+        teacher=args.teacher,
+        student=args.student,
         sweeps=args.sweep.replace(",", " ").split() if args.sweep else ["sources"] if args.quick else SWEEPS,
         seeds=numbers(args.seeds or ("0" if args.quick else "0,1,2")),
         overrides=settings_of(args.quick, args.oracle, args.settings),
