@@ -78,6 +78,16 @@ MUTANTS = [
         ("and {config.without_order}", "and"),
     ),
     *of(
+        "verbs/front",
+        "test_soup",
+        (" | soups_in(out)", ""),
+    ),
+    *of(
+        "metrics/failures",
+        "test_failures",
+        ('row.get("prompt", number)', "number"),
+    ),
+    *of(
         "verbs/soup",
         "test_soup",
         ("(weight - trained[low]) /", "(trained[high] - weight) /"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,9 +69,8 @@ def test_a_soup_joins_the_front_it_is_made_of(
     stages = [SFT, {"modpo": {**SMALL, "learning_rate": 1e-2, "metric_for_best_model": "none"}}]
     file, out = tmp_path / "recipe.yaml", tmp_path / "out"
     file.write_text(dump(recipe(tmp_path, "llama", stages, rejected=rejected)))
-    before = homestretch.front(
-        file, out=out, weights=[0.2, 0.6, 0.8], seeds=[0, 1], overrides=["evaluate.metrics=[la_rougeL, kl]"]
-    )
+    command = partial(homestretch.front, file, out=out, weights=[0.2, 0.6, 0.8], seeds=[0, 1])
+    before = command(overrides=["evaluate.metrics=[la_rougeL, kl]"])
     monkeypatch.chdir(tmp_path)
     assert run_command(["soup", "out", "--weight", "0.35"]) == 0
     assert "soup0.35" in capsys.readouterr().out
@@ -91,5 +91,6 @@ def test_a_soup_joins_the_front_it_is_made_of(
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = homestretch.soup("../out", weight=0.5)
     assert {"soup0.35", "soup0.5"} <= set(again.arms)
+    assert command(overrides=["evaluate.metrics=[la_rougeL, kl]"]) == again, "soups stay in the front"
     with pytest.raises(InputError, match=r"The weight 0.9 is not between those of the outermost models, 0.2 and 0.8"):
         homestretch.soup(out, weight=0.9)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from homestretch.compared import Compared
+from homestretch.compared import Compared, ComparisonFolder
 from homestretch.config.front import at_weights, evaluation_of, judged, objectives_of, swept
 from homestretch.config.methods import Source, loaded, named_files
-from homestretch.config.recipe import Recipe
+from homestretch.config.recipe import Recipe, load_recipe
 from homestretch.config.yaml import inline
 from homestretch.errors import RecipeError
 from homestretch.verbs.compare import compare
@@ -34,7 +34,7 @@ def front(
     `modpo` 0.01 to 1). `objectives`: metrics that stand for the objectives; by default the reward model's score (or
     la-ROUGE-L) and the other rewards. What the models have in common is computed once a seed. The folder is a
     comparison of methods `w0.1`, `w0.3`, ..., of several recipes `modpo-w0.1`, ...; the model of a weight and seed is
-    `OUT/w0.1/0/model`. Raises RecipeError and InputError.
+    `OUT/w0.1/0/model`. Soups that have been added to the folder stay in it. Raises RecipeError and InputError.
     """
     texts = as_texts(overrides)
     ours = [text for text in texts if text.partition("=")[0].split(".")[0].strip() == "evaluate"]
@@ -45,13 +45,23 @@ def front(
         for name, recipe in families.items()
     }
     return compare(
-        {method: recipe for family in methods.values() for method, recipe in family.items()},
+        {method: recipe for family in methods.values() for method, recipe in family.items()} | soups_in(out),
         out=out,
         seeds=seeds,
         objectives=metrics,
         families={name: list(family) for name, family in methods.items() if name},
         overrides=[*evaluation_of(list(families.values())), f"evaluate.metric_for_verdict={inline(metrics[0])}", *ours],
     )
+
+
+def soups_in(folder: str | Path) -> dict[str, Recipe]:
+    """The soups that a front in this folder has, by name; none where there is no front yet."""
+    place = ComparisonFolder(folder)
+    if not place.record.is_file():
+        return {}
+    record = Compared.read(place.record)
+    soups = record.front.soups if record.front is not None else {}
+    return {name: load_recipe(place.run(name, record.seeds[0]).recipe) for name in soups}
 
 
 def families_of(
