@@ -6,8 +6,8 @@ SmolLM2-135M learns from itself after two steps of fine-tuning: forward divergen
 16, batches of 8 texts. TRL's trainer knows no texts but those that the student writes; for the cases `given texts` it
 is handed references in their place, the same that homestretch learns on. In `the student's own texts` both sample, and
 that time counts. Tokens are real ones, prompts included, by each trainer's own count, from the end of the first step to
-the end of the last. Float32 is compared with float32; `bf16` is both under mixed precision. Goals: 1.5 times the tokens
-a second, 0.6 of the peak memory.
+the end of the last. Float32 is compared with float32; `bf16` is both under mixed precision, where the machine has it.
+Goals: 1.5 times the tokens a second, 0.6 of the peak memory.
 
 The last cases are our own passes over texts that do not change, with the 64 most probable tokens of the teacher kept:
 the second pass against the first, in which the teacher says what it thinks of each token, and in the last case writes
@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness import Worker, against_trl, arguments, environment, finish, interleaved, result
+from harness import Worker, against_trl, arguments, environment, finish, interleaved, precisions, result
 
 from homestretch.policies.builtin import smollm2
 
@@ -84,8 +84,8 @@ def settings(rows: Path, teacher: Path, new: int, source: str, *more: str) -> li
 def against(rows: Path, teacher: Path, *, steps: int, rounds: int, new: int, quick: bool) -> list[dict[str, Any]]:
     """The cases with a peer."""
     trl, student, cases = environment("trl"), str(smollm2()), []
-    kinds = [("data", "float32"), ("data", "bf16"), ("online_student", "float32")]
-    for source, precision in kinds[::2] if quick else kinds:
+    kinds = [*(("data", precision) for precision in precisions()), ("online_student", "float32")]
+    for source, precision in [kinds[0], kinds[-1]] if quick else kinds:
         more = [f"distill.max_steps={steps}", f"distill.bf16={precision == 'bf16'}"]
         mine = settings(rows, teacher, new, source, *more)
         ours = Worker(sys.executable, "ours.py", "distill", "num_tokens", str(RECIPE), *mine)

@@ -5,8 +5,8 @@
 Batches of 8 pairs, SmolLM2-135M, LoRA of rank 16 on all linear layers. The pairs are made here and are the same for
 both: the reference of an abstract is better than that of the next one. Both score the reference model once, before
 their first step (TRL by `precompute_ref_log_probs`); that time is not counted. Time runs from the end of the first step
-to the end of the last. Float32 is compared with float32; `bf16` is both under mixed
-precision. Each round of a way is a process of its own.
+to the end of the last. Float32 is compared with float32; `bf16` is both under mixed precision, where the machine has
+it. Each round of a way is a process of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-from harness import Worker, against_trl, arguments, environment, finish
+from harness import Worker, against_trl, arguments, environment, finish, precisions
 
 from homestretch.policies.builtin import smollm2
 
@@ -57,7 +57,7 @@ def main() -> None:
     args = parser.parse_args()
     rounds, steps = (1, 3) if args.quick else (args.rounds, args.steps)
     trl, pairs, cases = environment("trl"), write_pairs(args.data), []
-    for precision in ("float32", "bf16"):
+    for precision in precisions():
         mine = ours(pairs, steps, precision)
         switches = ["--bf16"] if precision == "bf16" else []
         sizes = ["--steps", str(steps), "--batch", str(BATCH)]

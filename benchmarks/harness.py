@@ -25,6 +25,9 @@ from typing import Any
 
 import torch
 
+from homestretch.policies.load import choose_device
+from homestretch.policies.precision import bf16_pays
+
 Ways = Mapping[str, Callable[[], float]]
 RESAMPLES = 2000
 WORKERS = Path(__file__).parent / "workers"
@@ -84,6 +87,11 @@ def finish(name: str, cases: list[dict[str, Any]], *, save: Path | None = None) 
         save.parent.mkdir(exist_ok=True)
         save.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print("\n" + json.dumps(found))
+
+
+def precisions() -> list[str]:
+    """What is compared here: `bf16`, mixed precision, only where the machine has products of bfloat16."""
+    return ["float32", *(["bf16"] if bf16_pays(choose_device()) else [])]
 
 
 def machine() -> str:

@@ -4,7 +4,8 @@
 
 Batches of 8 rows, SmolLM2-135M, LoRA of rank 16 on all linear layers and full fine-tuning. Tokens are real ones,
 prompts included, by each trainer's own count, from the end of the first step to the end of the last. Float32 is
-compared with float32; `bf16` is both under mixed precision. Each round of a way is a process of its own.
+compared with float32; `bf16` is both under mixed precision, where the machine has it. Each round of a way is a process
+of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from harness import Worker, against_trl, arguments, environment, finish
+from harness import Worker, against_trl, arguments, environment, finish, precisions
 
 from homestretch.policies.builtin import smollm2
 
@@ -27,7 +28,7 @@ def main() -> None:
     args = parser.parse_args()
     rounds, steps = (1, 3) if args.quick else (args.rounds, args.steps)
     trl, model, cases = environment("trl"), smollm2(), []
-    for kind, precision in (("lora", "float32"), ("full", "float32"), ("lora", "bf16")):
+    for kind, precision in [("lora", "float32"), ("full", "float32"), *(("lora", p) for p in precisions()[1:])]:
         ours = Worker(
             sys.executable, "ours.py", "sft", "num_tokens", str(HERE / "recipes" / "sft.yaml"),
             f"dataset.name={args.data}", f"sft.max_steps={steps}", f"sft.use_peft={kind == 'lora'}",
