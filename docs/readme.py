@@ -98,4 +98,4 @@ def last_mile(page: Path = LAST_MILE / "RESULTS.md") -> str:
 
 def tables() -> dict[str, str]:
     """Each table by the name of its place."""
-    return {"last mile": last_mile(), "speeds": speeds()}
+    return {"quickstart": quickstart(), "last mile": last_mile(), "speeds": speeds()}
