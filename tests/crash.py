@@ -63,7 +63,8 @@ def events(options: argparse.Namespace, folder: Path, tell: Callable[[str], None
 
     found = campaign(options.seed, folder, tell)
     wrong = [f"{event.name}: {event.said}" for event in found if event.verdict == "FAILED"]
-    return {"events": [vars(event) for event in found], "wrong": wrong}
+    said = [{**vars(event), "said": event.said.replace(f"{folder}/", "")} for event in found]
+    return {"events": said, "wrong": wrong}
 
 
 def table(counts: dict[str, Any]) -> str:
