@@ -21,7 +21,9 @@ from homestretch.policies.builtin import smollm2
 
 HERE = Path(__file__).parent
 PAIRS = HERE.parent / ".bench" / "dpo-pairs.jsonl"
-BATCH, ROWS = 8, 80
+BATCH = 8
+SPARE = 1.5
+"""Rows for each pair that is learnt from: some are split off, and both score all of them before the clock starts."""
 
 
 def paired(rows: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -34,9 +36,9 @@ def paired(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     ]
 
 
-def write_pairs(data: Path) -> Path:
-    """The pairs of the first rows of `data`, as JSONL."""
-    lines = (data / "train.jsonl").read_text(encoding="utf-8").splitlines()[:ROWS]
+def write_pairs(data: Path, count: int) -> Path:
+    """The pairs of the first `count` rows of `data`, as JSONL."""
+    lines = (data / "train.jsonl").read_text(encoding="utf-8").splitlines()[:count]
     PAIRS.parent.mkdir(exist_ok=True)
     PAIRS.write_text("".join(json.dumps(row) + "\n" for row in paired([json.loads(line) for line in lines])))
     return PAIRS
@@ -56,7 +58,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="optimiser steps of a round, the first not counted")
     args = parser.parse_args()
     rounds, steps = (1, 3) if args.quick else (args.rounds, args.steps)
-    trl, pairs, cases = environment("trl"), write_pairs(args.data), []
+    trl, pairs, cases = environment("trl"), write_pairs(args.data, int(SPARE * BATCH * steps)), []
     for precision in precisions():
         mine = ours(pairs, steps, precision)
         switches = ["--bf16"] if precision == "bf16" else []

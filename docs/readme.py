@@ -31,8 +31,12 @@ SPEEDS = {
     ("distill", "given texts, float32"): "distillation, LoRA, float32, given texts",
     ("distill", "given texts, bf16"): "distillation, LoRA, bfloat16, given texts",
     ("distill", "the student's own texts, float32"): "distillation, LoRA, float32, the student's own texts",
-    ("distill", "given texts, kept laws"): "the second pass over given texts, against the first",
-    ("distill", "the teacher's texts, kept laws"): "the second pass over the teacher's texts, against the first",
+    ("distill", "given texts, kept laws"): "distillation, the second pass over given texts, against the first",
+    (
+        "distill",
+        "given texts, kept laws, a smaller student",
+    ): "the same, a student of ten layers and its teacher of thirty",
+    ("distill", "the teacher's texts, kept laws"): "distillation, the second pass over the teacher's texts, against the first",
     (
         "decode",
         "batch 32, prompts of 64, 64 new tokens",

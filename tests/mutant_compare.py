@@ -83,6 +83,13 @@ MUTANTS = [
         (" | soups_in(out)", ""),
     ),
     *of(
+        "verbs/compare",
+        "test_soup",
+        ("for m in methods if m.name not in done}", "for m in methods}"),
+        ("Compared.read(folder.record) if folder.record.is_file() else Compared()", "Compared()"),
+        ("records = failed | {", "records = {"),
+    ),
+    *of(
         "metrics/failures",
         "test_failures",
         ('row.get("prompt", number)', "number"),

@@ -270,6 +270,8 @@ MUTANTS = [
         ("    activate(trunk.model, trunk.active)\n", ""),
         ("if not (folder / HEAD).is_file():", "if False:"),
         ("Policy(trunk, adapter, budget=budget,", "Policy(trunk, None, budget=budget,"),
+        ("os.path.relpath(place, folder) if", "base if"),
+        ("else str(place)", "else base"),
     ),
     *of(
         "training/doctor",

@@ -23,7 +23,7 @@ from homestretch.ops.reduce import aggregate, denominator
 from homestretch.policies.load import load_trunk
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
-from homestretch.rewards.model import DESCRIPTION, HEAD, RewardModel, load_reward, save_reward
+from homestretch.rewards.model import DESCRIPTION, HEAD, RewardModel, load_reward, read_description, save_reward
 from homestretch.rewards.named import load_rewards
 
 WORSE = [[30, 31], [32, 33, 34, 35, 1], [36]]
@@ -111,6 +111,26 @@ def test_saved_and_loaded_it_gives_the_same_bits(tmp_path, name, lora):
     assert torch.equal(loaded.score_ids(batch_of()), ours.score_ids(batch_of()))
     assert loaded(*TEXTS) == ours(*TEXTS)
     assert load_reward(str(folder), bf16=False, budget=5)(*TEXTS) == pytest.approx(ours(*TEXTS), abs=1e-4)
+
+
+@pytest.mark.parametrize("place", ["run/stages/01-sft", "elsewhere"], ids=["of the same run", "of another"])
+def test_the_base_is_found_from_anywhere_and_moves_with_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = tiny.save(Path(place) / "model", "llama", std=0.3)
+    assert not Path(base).is_absolute()
+    trunk = load_trunk(base)
+    trunk.add_adapter("reward", TrainingConfig(lora_r=4))
+    trunk.add_head("reward", zero=False)
+    folder = Path("run/stages/02-reward/model")
+    save_reward(changed(trunk), tiny.tokenizer(), folder, base=base, kind="classifier")
+    expected = load_reward(folder, bf16=False)(*TEXTS)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    monkeypatch.chdir("/")
+    found = tmp_path / "moved" / Path(*folder.parts[1:])
+    assert load_reward(found, bf16=False)(*TEXTS) == expected
+    assert Path(read_description(found)["base"]).is_relative_to(tmp_path / ("moved" if place != "elsewhere" else place))
 
 
 @pytest.mark.parametrize("name", ["llama", "t5"])

@@ -62,6 +62,10 @@ def test_the_stage_averages_weights_by_their_shares(tmp_path: Path, name: str) -
         run_recipe(recipe(tmp_path, name, [{"soup": {"models": strange}}]), tmp_path / "bad")
 
 
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.slow
 def test_a_soup_joins_the_front_it_is_made_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -72,9 +76,20 @@ def test_a_soup_joins_the_front_it_is_made_of(
     command = partial(homestretch.front, file, out=out, weights=[0.2, 0.6, 0.8], seeds=[0, 1])
     before = command(overrides=["evaluate.metrics=[la_rougeL, kl]"])
     monkeypatch.chdir(tmp_path)
+    folder = ComparisonFolder(out)
+    fell = before.methods["w0.6"].model_copy(update={"status": "failed", "error": "no reason given"})
+    before.model_copy(update={"methods": before.methods | {"w0.4": fell}}).write(folder.record)
+    (out / "w0.4").mkdir()
+    with monkeypatch.context() as while_training:
+        while_training.setattr("homestretch.verbs.compare._train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            homestretch.soup(out, weight=0.35)
+    left = Compared.read(folder.record)
+    assert left.front == before.front and left.methods["soup0.35"].status == "running", "killed, it has lost nothing"
     assert run_command(["soup", "out", "--weight", "0.35"]) == 0
     assert "soup0.35" in capsys.readouterr().out
-    record, folder = Compared.read(ComparisonFolder(out).record), ComparisonFolder(out)
+    record = Compared.read(folder.record)
+    assert record.methods["w0.4"] == fell, "what failed stays on record"
     assert set(record.arms) - set(before.arms) == {"soup0.35", "soup0.35@t1"}
     assert {name: record.arms[name] for name in before.arms} == before.arms, "the others are as they were"
     assert record.front and before.front and before.front.soups == {} and list(record.front.soups) == ["soup0.35"]
@@ -91,6 +106,6 @@ def test_a_soup_joins_the_front_it_is_made_of(
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = homestretch.soup("../out", weight=0.5)
     assert {"soup0.35", "soup0.5"} <= set(again.arms)
-    assert command(overrides=["evaluate.metrics=[la_rougeL, kl]"]) == again, "soups stay in the front"
+    assert command(overrides=["evaluate.metrics=[la_rougeL, kl]"]) == again, "soups and failures stay in the front"
     with pytest.raises(InputError, match=r"The weight 0.9 is not between those of the outermost models, 0.2 and 0.8"):
         homestretch.soup(out, weight=0.9)

@@ -11,6 +11,7 @@ model/
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,17 @@ def save_reward(trunk: Trunk, tokenizer: PreTrainedTokenizerBase, folder: Path, 
         trunk.lm.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     save_file({k: v.detach().cpu() for k, v in trunk.heads["reward"].state_dict().items()}, folder / HEAD)
-    description = {"kind": kind, "base": base if with_adapter else None, "adapter": with_adapter}
+    description = {"kind": kind, "base": _from(folder, base) if with_adapter else None, "adapter": with_adapter}
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
+
+
+def _from(folder: Path, base: str) -> str:
+    """A base as `reward.json` names it, so that it is found from any working folder: one of the same run by its way
+    from there, which moves with the run, another folder by its absolute path, and what is no folder by its name."""
+    if not Path(base).is_dir():
+        return base
+    folder, place = folder.resolve(), Path(base).resolve()
+    return os.path.relpath(place, folder) if place.is_relative_to(folder.parent.parent) else str(place)
 
 
 def load_reward(
@@ -114,7 +124,8 @@ def load_reward(
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What `reward.json` says. Raises InputError when the folder is not a whole reward model."""
+    """What `reward.json` says, with `base` as a name to load. Raises InputError when the folder is not a whole reward
+    model."""
     if not (folder / DESCRIPTION).is_file():
         raise InputError(
             f"{folder} is not a reward model (no {DESCRIPTION}); "
@@ -124,7 +135,9 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{folder} has no {HEAD}: a reward model without its head scores at random; train or copy it again."
         )
-    return json.loads((folder / DESCRIPTION).read_text())
+    description = json.loads((folder / DESCRIPTION).read_text())
+    base = description["base"]
+    return description | {"base": os.path.normpath(folder / base) if base and base.startswith(os.pardir) else base}
 
 
 def add_saved_adapter(trunk: Trunk, folder: Path, name: str) -> None:

@@ -265,7 +265,7 @@ def same_model(a: str | None, b: str) -> bool:
     """Whether two models are one: by their path, or as what stages with the same inputs made."""
     records = [Path(model).parent / "stage.json" for model in (a, b) if model]
     if a is None or a == b or not all(record.is_file() for record in records):
-        return a == b
+        return a is not None and Path(a).resolve() == Path(b).resolve()
     first, second = (StageRecord.read(record) for record in records)
     return first.inputs == second.inputs
 

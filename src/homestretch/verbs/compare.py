@@ -49,7 +49,8 @@ def compare(
     `objectives`: two or more metrics, `rewards/NAME` or `failures/NAME`, whose front is computed and drawn; `families`:
     names for groups of methods, whose hypervolumes are compared.
     Stages that recipes share run once a seed. A method that fails is recorded as failed and the others go on; called
-    again with the same arguments, what has finished is kept and what failed is tried again.
+    again with the same arguments, what has finished is kept and what failed is tried again. One that failed stays on
+    record when it is not named again, as long as its folder is there.
 
     Raises InputError: recipes that cannot be compared, objectives that they are not measured by, a folder of something
     else or in which another process is at work, or no method that finished.
@@ -62,12 +63,8 @@ def compare(
         raise InputError("A comparison needs a seed at least, as in `--seeds 0`.")
     _refuse_other(folder, methods, seeds)
     with alone_in(folder.path):
-        record = Compared(
-            headline_metric=evaluation.metric_for_verdict,
-            seeds=seeds,
-            budget=parse_budget(budget),
-            methods={m.name: record_of(m, [], status="running") for m in methods},
-        )
+        begun = {"headline_metric": evaluation.metric_for_verdict, "seeds": seeds, "budget": parse_budget(budget)}
+        record = _before(folder, methods).model_copy(update=begun)
         record.write(folder.record)
         errors = _train(folder, methods, seeds)
         record = _measured(record, folder, methods, evaluation, errors, objectives, families or {})
@@ -116,6 +113,15 @@ def _refuse_other(folder: ComparisonFolder, methods: Sequence[Method], seeds: Se
         check_models(method.of_seed(seed), folder.path)
 
 
+def _before(folder: ComparisonFolder, methods: Sequence[Method]) -> Compared:
+    """The record before anything is trained. What an earlier call has left stays in it, so that a later one that is
+    killed loses nothing."""
+    record = Compared.read(folder.record) if folder.record.is_file() else Compared()
+    done = {name for name, method in record.methods.items() if method.status == "done"}
+    begun = {m.name: record_of(m, [], status="running") for m in methods if m.name not in done}
+    return record.model_copy(update={"methods": record.methods | begun})
+
+
 def _runs(methods: Sequence[Method], seeds: Sequence[int]) -> Iterator[tuple[Method, int]]:
     return ((method, seed) for seed in seeds for method in methods)
 
@@ -161,7 +167,8 @@ def _measured(
     """The record with everything that the finished runs say."""
     finished = {m.name: [folder.run(m.name, seed) for seed in record.seeds] for m in methods if m.name not in errors}
     rows = [row | {"arm": _arm(name, row["arm"])} for name, runs in finished.items() for row in _raw_rows(runs)]
-    records = {
+    failed = {name: m for name, m in record.methods.items() if m.status == "failed" and (folder.path / name).is_dir()}
+    records = failed | {
         m.name: record_of(m, [], status="failed", error=errors[m.name])
         if m.name in errors
         else record_of(m, finished[m.name], status="done", seeds=record.seeds, metric=record.headline_metric)
