@@ -25,6 +25,7 @@ SPEEDS = {
     ("sft", "full, float32"): "fine-tuning, all weights, float32",
     ("sft", "lora, bf16"): "fine-tuning, LoRA, bfloat16",
     ("dpo", "lora, float32"): "DPO, LoRA, float32",
+    ("dpo", "lora, bf16"): "DPO, LoRA, bfloat16",
     ("rloo", "four samples a prompt"): "RLOO, LoRA, float32, four samples a prompt",
     ("ppo", "one sample a prompt"): "PPO, LoRA, float32, one sample a prompt, against TRL 1.12",
     ("ppo", "eight samples a prompt"): "the same, eight samples of each prompt, as it does by default",
@@ -36,7 +37,10 @@ SPEEDS = {
         "distill",
         "given texts, kept laws, a smaller student",
     ): "the same, a student of ten layers and its teacher of thirty",
-    ("distill", "the teacher's texts, kept laws"): "distillation, the second pass over the teacher's texts, against the first",
+    (
+        "distill",
+        "the teacher's texts, kept laws",
+    ): "distillation, the second pass over the teacher's texts, against the first",
     (
         "decode",
         "batch 32, prompts of 64, 64 new tokens",

@@ -177,7 +177,7 @@ MUTANTS = [
         "training/context",
         "test_compare",
         ("return first.inputs == second.inputs", "return True"),
-        ("return a == b\n", "return False\n"),
+        ("return a is not None and Path(a).resolve() == Path(b).resolve()\n", "return False\n"),
     ),
     *of(
         "training/pipeline",
