@@ -81,6 +81,7 @@ MUTANTS = [
         "verbs/front",
         "test_soup",
         (" | soups_in(out)", ""),
+        (" if file.is_file()}", "}"),
     ),
     *of(
         "verbs/compare",
@@ -100,6 +101,7 @@ MUTANTS = [
         ("(weight - trained[low]) /", "(trained[high] - weight) /"),
         ("if not trained[low] < weight < trained[high]", "if False"),
         ("folder.path.resolve()", "folder.path"),
+        (" if file.is_file()}", "}"),
     ),
     *of(
         "training/stages/soup",

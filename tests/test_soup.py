@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from homestretch.config.recipe import dump
 from homestretch.config.soup import SoupConfig
 from homestretch.errors import InputError, RecipeError
 from homestretch.training.pipeline import run_recipe
+from homestretch.verbs.front import soups_in
 
 
 @pytest.mark.parametrize(
@@ -107,5 +109,8 @@ def test_a_soup_joins_the_front_it_is_made_of(
     again = homestretch.soup("../out", weight=0.5)
     assert {"soup0.35", "soup0.5"} <= set(again.arms)
     assert command(overrides=["evaluate.metrics=[la_rougeL, kl]"]) == again, "soups and failures stay in the front"
+    shutil.rmtree(out / "soup0.5")
+    assert list(soups_in(out)) == ["soup0.35"], "what was deleted is out"
+    assert "soup0.5" not in homestretch.soup(out, weight=0.3).arms
     with pytest.raises(InputError, match=r"The weight 0.9 is not between those of the outermost models, 0.2 and 0.8"):
         homestretch.soup(out, weight=0.9)

@@ -3,7 +3,7 @@
     python experiments/reward_hacking/run.py [--small | --quick] [--data FOLDER] [--out FOLDER] [ppo.KEY=VALUE ...]
 
 A small model from nothing is fine-tuned on short triples of WebNLG. The strong reward model, which stands for the
-truth, learns from all failure modes of many pairs; a weak one for each seed from few pairs and one failure mode. PPO
+truth, learns from all failure modes of many pairs; a weak one for each seed from few pairs and the mode `--weak`. PPO
 has the score of the weak one: `free` without a penalty, with fixed KL coefficients, and stopped by the run doctor, once
 with the strong model among its golden signals and once `blind`, with what any run has. The checkpoint with the best
 validation metric is kept in all. A run without stop is hacked where the strong score falls at its end while the reward
@@ -47,6 +47,7 @@ LONGEST = {"max_prompt_length": 56, "max_completion_length": 36}
 COMMON = {"use_peft": False, "bf16": False}
 CONTENT = ("irrelevant", "near_miss", "swapped", "spliced", "mined")
 """Failure modes that are harder to tell, of which the strong reward model has more."""
+WEAK = "shuffled"
 ARMS: dict[str, dict[str, Any]] = {
     "free": {"kl": "off"},
     "kl_0.05": {"kl_coef": 0.05},
@@ -117,9 +118,9 @@ def start(model: Path, data: Path, budget: Budget) -> Recipe:
     return recipe(model, data, [{"sft": sft}, {"negatives": negatives}, judging(budget["strong"])])
 
 
-def weak(model: Path, data: Path, budget: Budget, seed: int) -> Recipe:
-    """A reward model of few pairs that knows one failure mode: words in disorder."""
-    negatives = {"classes": ["shuffled"], "held_out": None}
+def weak(model: Path, data: Path, budget: Budget, seed: int, classes: Sequence[str]) -> Recipe:
+    """A reward model of few pairs that knows these failure modes."""
+    negatives = {"classes": list(classes), "held_out": None}
     return recipe(model, data, [{"negatives": negatives}, judging(40)], seed=seed, pairs=budget["weak"])
 
 
@@ -149,11 +150,18 @@ def samples(model: Path, data: Path, judges: Judges, file: Path) -> dict[str, fl
 
 
 def one_seed(
-    seed: int, begun: RunFolder, data: Path, out: Path, budget: Budget, overrides: Sequence[str]
+    seed: int,
+    begun: RunFolder,
+    data: Path,
+    out: Path,
+    budget: Budget,
+    *,
+    classes: Sequence[str],
+    overrides: Sequence[str],
 ) -> dict[str, Row]:
     """Course, kept round, samples and alarms of each way, and samples of the start."""
     model, strong = (stage.model for stage in (begun.stage(1, "sft"), begun.stage(3, "reward")))
-    judged = run_recipe(weak(model, data, budget, seed), out / "weak" / str(seed))
+    judged = run_recipe(weak(model, data, budget, seed, classes), out / "weak" / str(seed))
     judges = {"weak": judged.stage(2, "reward").model, "strong": strong}
     found: dict[str, Row] = {START: {"samples": samples(model, data, judges, judged.path / "start.jsonl")}}
     logs: dict[str, list[Row]] = {}
@@ -187,6 +195,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with webnlg/")
     parser.add_argument("--out", type=Path, default=Path("runs/reward_hacking"))
     parser.add_argument("--seeds", default=None, metavar="N,N,...", help="seeds of weak reward models and of PPO")
+    parser.add_argument("--weak", default=WEAK, metavar="MODE,MODE,...", help=f"what weak models know ({WEAK})")
     parser.add_argument("settings", nargs="*", metavar="ppo.KEY=VALUE", help="settings of every way of running PPO")
     args = parser.parse_args()
     source, name = args.data / "webnlg", "quick" if args.quick else "small" if args.small else ""
@@ -195,13 +204,13 @@ def main() -> None:
     budget, out = BUDGETS[name], args.out / name
     data, model = prepared(source, out, budget)
     begun = run_recipe(start(model, data, budget), out / "start")
-    numbered = numbers(args.seeds or ("0" if args.quick else "0,1,2"))
-    seeds = [one_seed(seed, begun, data, out, budget, args.settings) for seed in numbered]
+    numbered, known = numbers(args.seeds or ("0" if args.quick else "0,1,2")), {"classes": args.weak.split(",")}
+    seeds = [one_seed(seed, begun, data, out, budget, **known, overrides=args.settings) for seed in numbered]
     alarms, gains = alarm_table(seeds), against(seeds)
     print(*tables(seeds, alarms, gains), sep="\n\n")
     judges = {"strong": begun.stage(3, "reward")}
     judges |= {f"weak, seed {seed}": RunFolder(out / "weak" / str(seed)).stage(2, "reward") for seed in numbered}
-    line = {"name": "reward_hacking", "budget": name, "seeds": numbered}
+    line = {"name": "reward_hacking", "budget": name, "seeds": numbered, "weak": known["classes"]}
     line["auroc"] = {of: modes(stage.path / "reward_model.json") for of, stage in judges.items()}
     print(json.dumps(line | {"runs": seeds, "alarms": alarms, "stop_against": gains}))
 

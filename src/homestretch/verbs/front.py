@@ -55,13 +55,15 @@ def front(
 
 
 def soups_in(folder: str | Path) -> dict[str, Recipe]:
-    """The soups that a front in this folder has, by name; none where there is no front yet."""
+    """The soups that a front in this folder has, by name; none where there is no front yet. One whose folder has been
+    deleted has left it."""
     place = ComparisonFolder(folder)
     if not place.record.is_file():
         return {}
     record = Compared.read(place.record)
     soups = record.front.soups if record.front is not None else {}
-    return {name: load_recipe(place.run(name, record.seeds[0]).recipe) for name in soups}
+    files = {name: place.run(name, record.seeds[0]).recipe for name in soups}
+    return {name: load_recipe(file) for name, file in files.items() if file.is_file()}
 
 
 def families_of(
