@@ -182,12 +182,13 @@ def cases(quick: bool) -> Iterator[Case]:
                     name = f"{n} rounds, noise {noise:g}, floor {floor:g}"
                     yield Case("power_law", name, curve, law(n, floor=floor, noise=noise, turn=turn))
     for turn in (None, 0.5):
-        for n in (5, 10, 20):
+        for n in (5, 10, 20, 60):
             name = f"failures at {n} validations"
             yield Case("golden_signal", name, rates, signals(n, noise=0.0, turn=turn, validations=True))
-        for n in (20, 60):
-            name = f"judge on {n} rollouts"
-            yield Case("golden_signal", name, judge, signals(n, noise=0.1, turn=turn, validations=False))
+        for n in (20, 60, 200):
+            for noise in (0.1, 0.3):
+                name = f"judge on {n} rollouts, noise {noise:g}"
+                yield Case("golden_signal", name, judge, signals(n, noise=noise, turn=turn, validations=False))
         for n in (10, 26, 60):
             for noise in (0.002, 0.005):
                 name = f"distances at {n} evaluations, wandering by {noise:g}"

@@ -48,6 +48,9 @@ ENOUGH = 10
 """Evaluations from which on their own scatter says what chance does."""
 SCATTERS = 4.0
 """A running minimum of noise lies two to three standard deviations low, so that fewer than four are no news."""
+PARTS = 12
+"""The best of many noisy evaluations is lower than that of few, however many scatters are allowed: means of parts, at
+least so many and fewer than twice as many, are not, and they know smaller changes (`experiments/alarms`)."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +147,14 @@ def golden_signal(rows: list[Row], seen: Watched) -> Said:
         elif len(golden) < ENOUGH and not least(keys[1]):
             continue  # nothing says yet what chance does
         else:
-            noise = max(chance(golden), least(keys[1]))
-            found = diverged(proxy, golden, noise_proxy=chance(proxy), noise_golden=noise)
+            size = max(len(golden) // PARTS, 1)
+            steps = steps[len(steps) % size :][size - 1 :: size]
+            found = diverged(
+                means(proxy, size),
+                means(golden, size),
+                noise_proxy=chance(proxy) / size**0.5,
+                noise_golden=max(chance(golden) / size**0.5, least(keys[1])),
+            )
         if found:
             best, last = falling(keys[1], [found.smallest, found.last])
             said[pair.golden] = (
@@ -216,6 +225,12 @@ def falling(key: str, values: list[float]) -> list[float]:
 def chance(values: list[float]) -> float:
     """How far evaluations may be from their best by chance, in their unit; 0 while there are too few to tell."""
     return SCATTERS * scatter(values) if len(values) >= ENOUGH else 0.0
+
+
+def means(values: list[float], size: int) -> list[float]:
+    """Means of so many values each, the last of them up to the end; what does not fill one is left out at the start."""
+    first = len(values) % size
+    return [sum(values[i : i + size]) / size for i in range(first, len(values), size)]
 
 
 def evaluations(rows: list[Row], proxy: str, golden: str) -> tuple[list[int], list[float], list[float]]:
