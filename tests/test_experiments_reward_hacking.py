@@ -114,7 +114,8 @@ def test_ways_of_running_ppo_differ_in_penalty_and_doctor_alone(script: ModuleTy
     looks = {arm for arm, recipe in made.items() if recipe.find("ppo").golden}
     assert looks == set(script.ARMS) - {"stopped_blind"}
     assert script.start(Path("m"), Path("d"), budget).find("negatives").held_out is None
-    weak = script.weak(Path("m"), Path("d"), budget, 5)
+    weak = script.weak(Path("m"), Path("d"), budget, 5, ["shuffled", "copy"])
+    assert weak.find("negatives").classes == ["shuffled", "copy"]
     assert weak.dataset.max_train == budget["weak"] < budget["train"] and weak.seed == 5
 
 

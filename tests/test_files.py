@@ -21,7 +21,7 @@ GOOD = {"prompt": "a", "completion": "b"}
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("[" * 5000, "nested too deeply"),
+        ("[" * 100_000, "nested too deeply"),
         ("[" * 101 + "]" * 101, "nested too deeply"),
         ('{"a": ' * 50 + "[" * 51 + "]" * 51 + "}" * 50, "nested too deeply"),
         ("9" * 5000, "a number has too many digits"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_a_cache_that_cannot_be_used_is_one_sentence(folder: Path) -> None:
 def test_an_entry_that_is_damaged_is_asked_for_again(folder: Path, column: str) -> None:
     scored_once("m", ["a", "b", "c"], Asked())
     damaged = {"reward": 7.5, "text": "c2", "digest": "0" * 32}[column]
-    with sqlite3.connect(folder / FILE) as table:
+    with closing(sqlite3.connect(folder / FILE)) as table, table:
         table.execute(f"UPDATE checked_rewards SET {column} = ? WHERE text = 'b'", (damaged,))
     again = Asked()
     assert scored_once("m", ["a", "b", "c", "c2"], again) == [0.0, 10.1, 20.2, None]
@@ -107,7 +108,7 @@ def test_several_connections_may_write(folder: Path) -> None:
         return [1.0]
 
     assert scored_once("m", ["outer"], asks_inside) == [1.0]
-    with sqlite3.connect(folder / FILE) as table:
+    with closing(sqlite3.connect(folder / FILE)) as table, table:
         assert table.execute("SELECT count(*) FROM checked_rewards").fetchone() == (2,)
 
 

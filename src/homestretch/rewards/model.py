@@ -136,7 +136,7 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"{folder} has no {HEAD}: a reward model without its head scores at random; train or copy it again."
         )
     description = json.loads((folder / DESCRIPTION).read_text())
-    base = description["base"]
+    base = description.get("base")
     return description | {"base": os.path.normpath(folder / base) if base and base.startswith(os.pardir) else base}
 
 
