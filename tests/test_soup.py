@@ -16,7 +16,7 @@ from test_modpo_stage import rejected
 import homestretch
 from homestretch.cli.main import run_command
 from homestretch.compared import Compared, ComparisonFolder
-from homestretch.config.recipe import dump
+from homestretch.config.recipe import dump, load_recipe
 from homestretch.config.soup import SoupConfig
 from homestretch.errors import InputError, RecipeError
 from homestretch.training.pipeline import run_recipe
@@ -109,6 +109,13 @@ def test_a_soup_joins_the_front_it_is_made_of(
     again = homestretch.soup("../out", weight=0.5)
     assert {"soup0.35", "soup0.5"} <= set(again.arms)
     assert command(overrides=["evaluate.metrics=[la_rougeL, kl]"]) == again, "soups and failures stay in the front"
+    both = {name: load_recipe(folder.run(name, 0).recipe) for name in ("w0.2", "w0.8")}
+    settings = ["evaluate.metrics=[la_rougeL, kl]"]
+    assert homestretch.compare(both, out=tmp_path / "copy", seeds=[0], overrides=settings).front is None
+    again.write(ComparisonFolder(tmp_path / "copy").record)
+    assert homestretch.compare(both, out=tmp_path / "copy", seeds=[0], overrides=settings).front is None, (
+        "not asked for"
+    )
     shutil.rmtree(out / "soup0.5")
     assert list(soups_in(out)) == ["soup0.35"], "what was deleted is out"
     assert "soup0.5" not in homestretch.soup(out, weight=0.3).arms

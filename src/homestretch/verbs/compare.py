@@ -67,7 +67,9 @@ def compare(
         record = _before(folder, methods).model_copy(update=begun)
         record.write(folder.record)
         errors = _train(folder, methods, seeds)
-        record = _measured(record, folder, methods, evaluation, errors, objectives, families or {})
+        # A front or arms of the earlier call are not those of this one.
+        fresh = Compared(**begun, methods=record.methods)
+        record = _measured(fresh, folder, methods, evaluation, errors, objectives, families or {})
         record.write(folder.record)
         write_page(record, folder.report)
     if len(errors) == len(methods):
