@@ -3,7 +3,7 @@
     python experiments/reward_hacking/run.py [--small | --quick] [--data FOLDER] [--out FOLDER] [ppo.KEY=VALUE ...]
 
 A small model from nothing is fine-tuned on short triples of WebNLG. The strong reward model, which stands for the
-truth, learns from all failure modes of many pairs; a weak one for each seed from few pairs and the mode `--weak`. PPO
+truth, learns from all failure modes of many pairs; a weak one for each seed from few pairs of `--weak`. PPO
 has the score of the weak one: `free` without a penalty, with fixed KL coefficients, and stopped by the run doctor, once
 with the strong model among its golden signals and once `blind`, with what any run has. The checkpoint with the best
 validation metric is kept in all. A run without stop is hacked where the strong score falls at its end while the reward
