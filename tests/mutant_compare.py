@@ -78,10 +78,14 @@ MUTANTS = [
         ("and {config.without_order}", "and"),
     ),
     *of(
+        "compared",
+        "test_soup",
+        (" if file.is_file()}", "}"),
+    ),
+    *of(
         "verbs/front",
         "test_soup",
         (" | soups_in(out)", ""),
-        (" if file.is_file()}", "}"),
     ),
     *of(
         "verbs/compare",
@@ -101,7 +105,6 @@ MUTANTS = [
         ("(weight - trained[low]) /", "(trained[high] - weight) /"),
         ("if not trained[low] < weight < trained[high]", "if False"),
         ("folder.path.resolve()", "folder.path"),
-        (" if file.is_file()}", "}"),
     ),
     *of(
         "training/stages/soup",

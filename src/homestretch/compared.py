@@ -8,6 +8,7 @@ comparison/
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import Field
@@ -146,3 +147,8 @@ class ComparisonFolder:
     def run(self, method: str, seed: int) -> RunFolder:
         """The run of one method and seed."""
         return RunFolder(self.path / method / str(seed))
+
+    def recipes(self, methods: Iterable[str], seed: int) -> dict[str, Path]:
+        """The recipe files of those of these methods that have one here: a method whose folder was deleted has left."""
+        files = {name: self.run(name, seed).recipe for name in methods}
+        return {name: file for name, file in files.items() if file.is_file()}

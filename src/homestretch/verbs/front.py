@@ -62,8 +62,7 @@ def soups_in(folder: str | Path) -> dict[str, Recipe]:
         return {}
     record = Compared.read(place.record)
     soups = record.front.soups if record.front is not None else {}
-    files = {name: place.run(name, record.seeds[0]).recipe for name in soups}
-    return {name: load_recipe(file) for name, file in files.items() if file.is_file()}
+    return {name: load_recipe(file) for name, file in place.recipes(soups, record.seeds[0]).items()}
 
 
 def families_of(

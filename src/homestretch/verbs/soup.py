@@ -25,8 +25,7 @@ def soup(front: str | Path, *, weight: float, of: str | None = None) -> Compared
     record = Compared.read(folder.record)
     seed = record.seeds[0] if record.seeds else 0
     done = [name for name, method in record.methods.items() if method.status == "done" and not method.baseline]
-    files = {name: folder.run(name, seed).recipe for name in done}
-    recipes = {name: load_recipe(file) for name, file in files.items() if file.is_file()}
+    recipes = {name: load_recipe(file) for name, file in folder.recipes(done, seed).items()}
     trained = _trained(record, recipes, folder, of)
     low, high = min(trained, key=trained.__getitem__), max(trained, key=trained.__getitem__)
     if not trained[low] < weight < trained[high]:
