@@ -62,6 +62,7 @@ def test_a_shorter_model_has_layers_of_the_longer_one_and_speaks(tmp_path: Path)
     tiny.tokenizer().save_pretrained(tmp_path / "long")
     assert shorter.shorten(str(tmp_path / "long"), 2, tmp_path / "short") == [0, 3]
     long, short = (load_whole(str(tmp_path / name)).lm for name in ("long", "short"))
+    assert len(short.model.layers) == 2
     assert torch.equal(short.model.layers[1].mlp.up_proj.weight, long.model.layers[3].mlp.up_proj.weight)
     assert short.generate(torch.tensor([[5, 6]]), max_new_tokens=3, do_sample=False).shape[1] > 2
 

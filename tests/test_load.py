@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,16 @@ def test_a_stage_does_not_answer_for_a_model_that_is_not_there(tmp_path: Path) -
     StageRecord(name="sft", status="done").write(tmp_path / "stage.json")
     with pytest.raises(InputError, match="there is no such folder: check the name"):
         load_lm(str(tmp_path / "modell"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "named"),
+    [("num_hidden_layers", 4, "model.layers.2.input_layernorm.weight"), ("intermediate_size", 80, "mlp.down_proj")],
+)
+def test_weights_that_would_be_random_are_refused(tmp_path: Path, setting: str, value: int, named: str) -> None:
+    save(tmp_path, "llama")
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config[setting] != value
+    (tmp_path / "config.json").write_text(json.dumps(config | {setting: value}))
+    with pytest.raises(InputError, match=f"has no .*{named}.* and would start with random weights there"):
+        load_lm(str(tmp_path))

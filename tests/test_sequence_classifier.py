@@ -98,3 +98,13 @@ def test_a_language_model_is_no_classifier(tmp_path: Path) -> None:
         load_sequence_classifier(tiny.save(tmp_path), label=0)
     with pytest.raises(InputError, match=r"nowhere"):
         load_sequence_classifier(str(tmp_path / "nowhere"), label=0)
+
+
+@torch.no_grad()
+def test_of_a_pair_the_prompt_stands_first(tmp_path: Path) -> None:
+    folder = save(tmp_path, labels=1)
+    pair = load_sequence_classifier(folder, reads="pair")
+    pair.precision = nullcontext  # bfloat16 where the processor has it
+    read = pair.tokenizer("xyz", "abc", return_tensors="pt")
+    assert pair(["xyz"], ["abc"]) == pytest.approx([pair.model(**read).logits.item()])
+    assert pair(["abc"], ["xyz"]) != pytest.approx(pair(["xyz"], ["abc"]), abs=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,8 @@ from homestretch.policies.trunk import Trunk
 from homestretch.results import StageFolder
 
 HEAD_TOLERANCE = 1e-3
+WITH_FINDINGS = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+"""For `from_pretrained`: it says which weights it did not find, those of another shape among them."""
 PATIENCE = timedelta(hours=6)
 """How long processes wait for each other: the first one evaluates and writes while the others have nothing to do."""
 OTHERS_LOOPS = {
@@ -96,22 +99,33 @@ def load_lm(
 ) -> PreTrainedModel:
     """A causal or encoder-decoder language model.
 
-    Raises InputError when it cannot be found or its head works in a way that `policies.heads` does not know, and where
-    Liger's kernels are asked for and cannot be had.
+    Raises InputError when it cannot be found, has not all weights that its configuration speaks of, or its head works
+    in a way that `policies.heads` does not know, and where Liger's kernels are asked for and cannot be had.
     """
     path = resolve(name_or_path)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = load_config(name_or_path, **options)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        lm = kind.from_pretrained(path, dtype=dtype, **options)
+        lm, found = kind.from_pretrained(path, dtype=dtype, **WITH_FINDINGS, **options)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(_no_model(name_or_path, error)) from None
+    if (name := left_random(found)) is not None:
+        raise InputError(
+            f"The model `{name_or_path}` has no `{name}` of the shape that its config.json asks for, and would start "
+            "with random weights there; give a language model that was saved whole."
+        )
     check_lm_head(lm)
     lm = lm.to(device).eval()
     if use_liger_kernel:
         fuse(lm)
     return lm
+
+
+def left_random(found: Mapping[str, Any]) -> str | None:
+    """The first weight by name that a loaded checkpoint did not fill: absent, or of another shape. None: there is none.
+    `found` is what `from_pretrained` says about it with `WITH_FINDINGS`."""
+    return min([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])], default=None)
 
 
 def load_tokenizer(

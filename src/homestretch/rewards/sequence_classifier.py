@@ -16,7 +16,7 @@ from homestretch.config.training import MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_C
 from homestretch.data.records import Text
 from homestretch.errors import InputError, RecipeError
 from homestretch.ops.micro_batches import token_budget_batches
-from homestretch.policies.load import load_tokenizer, resolve
+from homestretch.policies.load import WITH_FINDINGS, left_random, load_tokenizer, resolve
 from homestretch.policies.memory import within_memory
 from homestretch.policies.precision import autocast
 
@@ -113,14 +113,14 @@ def load_sequence_classifier(
     tokenizer.truncation_side = "left"
     try:
         model, found = AutoModelForSequenceClassification.from_pretrained(
-            resolve(name), dtype=torch.float32, trust_remote_code=trust_remote_code, output_loading_info=True
+            resolve(name), dtype=torch.float32, trust_remote_code=trust_remote_code, **WITH_FINDINGS
         )
     except (OSError, ValueError, KeyError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"The classifier `{name}` cannot be loaded ({first}); check the name.") from None
-    if found["missing_keys"]:
+    if (weight := left_random(found)) is not None:
         raise InputError(
-            f"`{name}` is no classifier: it has no weights for {sorted(found['missing_keys'])[0]}, which would be "
+            f"`{name}` is no classifier: it has no weights for {weight}, which would be "
             "random; give a model that was trained to classify."
         )
     if model.config.get_text_config().pad_token_id is None:
