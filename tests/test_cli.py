@@ -264,7 +264,7 @@ def test_recipes_can_be_listed_shown_copied_and_checked(tmp_path: Path) -> None:
     assert homestretch("recipes", "cp", name, copy).stdout == f"{copy}\n"
     assert homestretch("recipes", "cat", name).stdout == copy.read_text(encoding="utf-8")
     assert "exists already" in refused("recipes", "cp", name, copy)
-    assert homestretch("recipes", "check", copy, "seed=3").stdout.startswith(f"{copy}: fine; ")
+    assert homestretch("recipes", "check", copy, "seed=3").stdout.startswith(f"{copy}: the settings are fine; ")
     resolved = tmp_path / "resolved.yaml"
     resolved.write_text(homestretch("recipes", "check", copy, "seed=3", "--resolved").stdout, encoding="utf-8")
     assert load_recipe(resolved) == load_recipe(copy, ["seed=3"])

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import tiny
@@ -47,7 +47,19 @@ def test_generated_pages_are_current(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2]
     named = set(re.findall(r"[\w/-]+\.md", navigation))
-    assert named == {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    measured = {f"experiments/{path.parent.name}.md" for path in ROOT.glob("experiments/*/RESULTS.md")}
+    assert named == measured | {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+
+
+def test_pages_of_the_site_link_to_the_results_that_they_name() -> None:
+    hook = module_of("experiments.py")
+    text = "Tables are in `experiments/ift/RESULTS.md`, not in `experiments/ift/run.py`."
+    for here, link in (("log.md", "experiments/ift.md"), ("methods/ift.md", "../experiments/ift.md")):
+        page = SimpleNamespace(file=SimpleNamespace(src_uri=here))
+        linked = f"Tables are in [`experiments/ift/RESULTS.md`]({link}), not in `experiments/ift/run.py`."
+        assert hook.on_page_markdown(text, page=page) == linked
+    for name in hook.NAMED.findall("".join(path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md"))):
+        assert (ROOT / "experiments" / name / "RESULTS.md").is_file()
 
 
 def test_tables_of_the_page_on_scale_are_those_of_the_results() -> None:

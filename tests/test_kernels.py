@@ -27,7 +27,7 @@ def test_a_model_on_a_cpu_is_refused(tmp_path: Path) -> None:
 
 def test_without_liger_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "liger_kernel", None)
-    with pytest.raises(InputError, match=r"pip install 'homestretch\[liger\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[liger\]' in the repository"):
         fuse(lm())
 
 

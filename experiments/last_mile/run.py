@@ -37,6 +37,7 @@ VARIANTS: dict[str, list[str]] = {
     "no_kl": ["ppo.kl=off"],
     "r2": ["ppo.lookahead_k=4"],
     "no_overlap": ["ppo.rewards.overlap=0"],
+    "no_model": ["ppo.rewards.model=0"],
     "pairwise": ["reward.kind=pairwise"],
     **{f"without_{name}": [] for name in CLASSES},
 }

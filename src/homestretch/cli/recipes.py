@@ -69,4 +69,4 @@ def check(
         print(dump(loaded), end="")
     else:
         stages = ", ".join(stage.name for stage in loaded.stages)
-        print(f"{path}: fine; {loaded.model_name_or_path} on {loaded.dataset.name}: {stages}")
+        print(f"{path}: the settings are fine; {loaded.model_name_or_path} on {loaded.dataset.name}: {stages}")

@@ -33,7 +33,7 @@ class VLLMEngine:
 
     def __init__(self, model: str | Path, policy: Policy, *, max_length: int, memory_share: float) -> None:
         if importlib.util.find_spec("vllm") is None:
-            raise InputError("`use_vllm` needs vLLM: pip install 'homestretch[vllm]', or leave it out.")
+            raise InputError("`use_vllm` needs vLLM: pip install -e '.[vllm]' in the repository, or leave it out.")
         if policy.trunk.is_encoder_decoder:
             raise InputError("vLLM has no encoder-decoder models: leave `use_vllm` out.")
         if ranks.count() > 1:

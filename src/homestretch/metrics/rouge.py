@@ -14,7 +14,7 @@ Letters of other scripts, which the package leaves out, are words too: their run
 scripts that are written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar).
 No stemming unless asked for: the unstemmed form is the stricter one, and its lengths are those of the text.
 Several references: the one that gives the best F (for la-ROUGE the best adjusted F) counts.
-The definition of la-ROUGE in the paper is not public; all four forms are readings, `a` is the default.
+All four forms of la-ROUGE are readings, `a` is the default: we know the paper by its abstract and by summaries.
 
 Deviation  `rouge-score` fills a table of |y| |ref| cells for the LCS; here its rows are bits of one integer
 (Hyyrö, 2004), with the same result.

@@ -21,7 +21,9 @@ def fuse(lm: PreTrainedModel) -> None:
     try:
         from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN as known
     except ImportError:
-        raise InputError("`use_liger_kernel` needs Liger: pip install 'homestretch[liger]', or leave it out.") from None
+        raise InputError(
+            "`use_liger_kernel` needs Liger: pip install -e '.[liger]' in the repository, or leave it out."
+        ) from None
     if lm.config.model_type not in known:
         raise InputError(
             f"Liger has no kernels for models of the type `{lm.config.model_type}`: leave `use_liger_kernel` out."
