@@ -135,7 +135,8 @@ def test_budgets_are_read() -> None:
     assert parse_budget("tokens=200_000") == {"tokens": 200_000}
     for text, says in {
         "token=5": "did you mean `tokens`",
-        "tokens": "Write for example `tokens=200000`",
+        "tokens": "`tokens` has no number; write `tokens=200000`",
+        " seconds = ": "`seconds` has no number; write `seconds=200000`",
         "hours=3": "known are `samples`, `seconds`, `tokens`",
         "seconds=0": "'0' is no whole number above 0",
         "tokens=1.5": "no whole number",

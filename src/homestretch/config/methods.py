@@ -50,13 +50,16 @@ def parse_budget(text: str | None) -> Budget:
     """`tokens=200000` as {"tokens": 200000}; None is no budget. Raises RecipeError."""
     if text is None:
         return {}
-    unit, equals, count = text.partition("=")
-    if not equals or unit.strip() not in UNITS:
-        raise RecipeError(f"budget `{text}`: {nearest(unit.strip(), list(UNITS))} Write for example `tokens=200000`.")
+    unit, _, count = text.partition("=")
+    unit = unit.strip()
+    if unit not in UNITS:
+        raise RecipeError(f"budget `{text}`: {nearest(unit, list(UNITS))} Write for example `tokens=200000`.")
     number = count.strip().replace("_", "")
+    if not number:
+        raise RecipeError(f"budget `{text}`: `{unit}` has no number; write `{unit}=200000`.")
     if not number.isdecimal() or int(number) == 0:
         raise RecipeError(f"budget `{text}`: {count.strip()!r} is no whole number above 0; write `{unit}=200000`.")
-    return {unit.strip(): int(number)}
+    return {unit: int(number)}
 
 
 def load_methods(
