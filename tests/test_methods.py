@@ -100,6 +100,7 @@ def test_settings_go_where_they_belong() -> None:
         ({"a": recipe("sft"), "b": recipe("ift")}, ["ppo.kl_coef=1"], "the recipe has no stage `ppo`"),
         ({"a": recipe("sft"), "b": recipe("ift")}, ["seed=1"], "are those of `--seeds`"),
         ({"a": recipe("sft"), "b": recipe("ift")}, ["evaluate.sampeld=true"], "did you mean `sampled`"),
+        ({"a": recipe("sft"), "b": recipe("ift")}, ["evaluate.baseline=true"], "is a method of its own; leave it out"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_refused(recipes: dict[str, Any], overrides: list[str], says: str) -> None:

@@ -68,7 +68,8 @@ def load_methods(
     """The methods, the baseline first, and how they are evaluated.
 
     Settings of a stage go to the recipes that have it, `evaluate.key=value` to the evaluation of all. Raises
-    RecipeError: fewer than two recipes, two of one name, other data or another model, or an override that fits none.
+    RecipeError: fewer than two recipes, two of one name, other data or another model, an override that fits none, or
+    an evaluation of the baseline with each.
     """
     named = dict(sources) if isinstance(sources, Mapping) else named_files(sources)
     if len(named) < 2:
@@ -192,6 +193,8 @@ def _evaluation(overrides: Sequence[str]) -> EvaluateConfig:
     document = apply(start, list(overrides), known=[])
     [stage] = parse_stages(document.values["stages"], where=lambda path: document.where(("stages", *path)))
     assert isinstance(stage.config, EvaluateConfig)
+    if stage.config.baseline:
+        raise RecipeError("`evaluate.baseline`: the baseline of a comparison is a method of its own; leave it out.")
     return stage.config
 
 
