@@ -34,6 +34,8 @@ MUTANTS = [
         ("int(number) == 0", "int(number) < 0"),
         ("if len(named) < 2", "if len(named) < 1"),
         ("limited=stage.name", "limited=None"),
+        ("    if stage.config.baseline:", "    if False:"),
+        ("    if not number:", "    if False:"),
     ),
     *of(
         "metrics/front",
@@ -62,7 +64,7 @@ MUTANTS = [
     *of(
         "metrics/compare",
         "test_front_metric",
-        ("signs = [1 if better(key) else -1 for key in keys]", "signs = [1 for key in keys]"),
+        ("signs = [1 if up else -1 for up in ups]", "signs = [1 for up in ups]"),
     ),
     *of(
         "config/front",
@@ -148,7 +150,7 @@ MUTANTS = [
         "metrics/compare",
         "test_ranking",
         ("if all(id_ in other for other in places)", "if id_ in places[-1]"),
-        ("signs = [1 if better(key) else -1 for key in keys]", "signs = [1 for key in keys]"),
+        ("signs = [1 if up else -1 for up in ups]", "signs = [1 for up in ups]"),
         ("if not any(np.isnan(t.columns[key].rows_NK[i, 0]) for key in keys)", "if True"),
     ),
     *of(
@@ -204,6 +206,30 @@ MUTANTS = [
         "verbs/compare",
         "test_soup",
         ('== "soup"]', '!= "soup"]'),
+    ),
+    *of(
+        "verbs/compare",
+        "test_verdict_metric",
+        ("    _check_verdict(evaluation)\n", ""),
+        (", *(evaluation.metrics or ())} & LEARNED", "} & LEARNED"),
+        ("better(key, falling(evaluation.rewards)) is False", "better(key) is False"),
+        ("for row in rows})) > 1:", "for row in rows})) > 2:"),
+    ),
+    *of(
+        "config/measured",
+        "test_verdict_metric",
+        ("if metrics is not None and verdict not in metrics:", "if metrics and verdict not in metrics:"),
+        ("    if verdict in missing:", "    if False:"),
+        ('if key == "bleurt" and key in missing:', "if False:"),
+    ),
+    *of("config/front", "test_verdict_metric", ("shares.items() if weight < 0)", "shares.items() if False)")),
+    *of("config/rewards", "test_verdict_metric", ("if term.weight < 0]", "if term.weight]")),
+    *of("metrics/__init__", "test_verdict_metric", (" and key.removeprefix(REWARDS) not in lower", "")),
+    *of("metrics/compare", "test_verdict_metric", ("if len(said) == 1 else None", "")),
+    *of(
+        "verbs/measure",
+        "test_verdict_metric",
+        ("VERDICT if not metrics or VERDICT in metrics else metrics[0]", "VERDICT"),
     ),
     *of("verbs/compare", "test_front_metric", ("{soup: [*trained, soup] for", "{soup: trained for")),
 ]

@@ -23,7 +23,14 @@ from homestretch.training.best_of import sample_at, samples_of, stored, tell_sca
 from homestretch.training.pipeline import run_recipe
 from homestretch.training.stages import best_of
 
-EVALUATE = {"evaluate": {"metrics": ["rougeL", "kl"], "score_kl": True, "rewards": {"concise": 1.0}}}
+EVALUATE = {
+    "evaluate": {
+        "metrics": ["rougeL", "kl"],
+        "metric_for_verdict": "rougeL",
+        "score_kl": True,
+        "rewards": {"concise": 1.0},
+    }
+}
 
 
 @pytest.mark.parametrize(

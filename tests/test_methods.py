@@ -100,6 +100,7 @@ def test_settings_go_where_they_belong() -> None:
         ({"a": recipe("sft"), "b": recipe("ift")}, ["ppo.kl_coef=1"], "the recipe has no stage `ppo`"),
         ({"a": recipe("sft"), "b": recipe("ift")}, ["seed=1"], "are those of `--seeds`"),
         ({"a": recipe("sft"), "b": recipe("ift")}, ["evaluate.sampeld=true"], "did you mean `sampled`"),
+        ({"a": recipe("sft"), "b": recipe("ift")}, ["evaluate.baseline=true"], "is a method of its own; leave it out"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_refused(recipes: dict[str, Any], overrides: list[str], says: str) -> None:
@@ -135,7 +136,8 @@ def test_budgets_are_read() -> None:
     assert parse_budget("tokens=200_000") == {"tokens": 200_000}
     for text, says in {
         "token=5": "did you mean `tokens`",
-        "tokens": "Write for example `tokens=200000`",
+        "tokens": "`tokens` has no number; write `tokens=200000`",
+        " seconds = ": "`seconds` has no number; write `seconds=200000`",
         "hours=3": "known are `samples`, `seconds`, `tokens`",
         "seconds=0": "'0' is no whole number above 0",
         "tokens=1.5": "no whole number",

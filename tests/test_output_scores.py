@@ -30,9 +30,10 @@ def vowels(prompts, completions, **columns):
 @pytest.mark.slow
 def test_outputs_have_the_rewards_of_the_recipe_and_their_distance_from_the_start(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FUNCTION)
-    terms = {"concise": 0.5, "vowels": {"function": f"{tmp_path}/mine.py:vowels", "weight": 2.0, "sigmoid": True}}
+    terms = {"concise": 0.5, "vowels": {"function": f"{tmp_path}/mine.py:vowels", "weight": -2.0, "sigmoid": True}}
     dpo = {**SMALL, "learning_rate": 1e-2, "metric_for_best_model": "none"}
-    stages = [SFT, {"dpo": dpo}, {"evaluate": {"rewards": terms, "score_kl": True, "metrics": ["rougeL", "kl"]}}]
+    settings = {"score_kl": True, "metrics": ["rougeL", "kl"], "metric_for_verdict": "rougeL"}
+    stages = [SFT, {"dpo": dpo}, {"evaluate": {"rewards": terms, **settings}}]
     run = run_recipe(recipe(tmp_path, "llama", stages, rejected=rejected), tmp_path / "run")
     rows = [row for row in read_rows(run.generations) if "_raw" in row["arm"]]
     assert {row["arm"] for row in rows} == {"ml_raw", "rl_raw", "ml_raw@t1", "rl_raw@t1"}
@@ -40,12 +41,14 @@ def test_outputs_have_the_rewards_of_the_recipe_and_their_distance_from_the_star
         assert row["rewards"]["concise"] == -len(words(row["text"]))
         vowels = sum(c in "aeiou" for c in row["text"])
         assert row["rewards"]["vowels"] == (pytest.approx(1 / (1 + math.exp(-vowels))) if row["text"] else None)
-        total = 0.5 * row["rewards"]["concise"] + 2 * (row["rewards"]["vowels"] or 0)
+        total = 0.5 * row["rewards"]["concise"] - 2 * (row["rewards"]["vowels"] or 0)
         assert row["reward"] == pytest.approx(total)
+        assert row["lower_is_better"] == ["vowels"]
         assert (row["kl"] is None) == ("@t1" not in row["arm"])
         assert row["arm"] != "ml_raw@t1" or row["kl"] == 0
     arms = Results.read(run.results).arms
     assert arms["rl_raw"].metrics["rewards/concise"].higher_is_better is True
+    assert arms["rl_raw"].metrics["rewards/vowels"].higher_is_better is False
     assert "reward" not in arms["rl_raw"].metrics, "it was not asked for"
     assert arms["ml_raw@t1"].metrics["kl"].value == 0 and "kl" not in arms["rl_raw"].metrics
     assert arms["rl_raw@t1"].metrics["kl"].value != 0 and arms["rl_raw@t1"].metrics["kl"].higher_is_better is None

@@ -102,7 +102,9 @@ def test_no_verdict_says_why() -> None:
     assert "no arm `rl_raw`" in verdict(Results(arms={"ml_raw": arm})).sentence
     assert "no arm `ml_raw` (the model of `sft` or `ift`)" in verdict(Results(arms={"rl_raw": arm})).sentence
     assert "neither" in verdict(Results(arms={"base": arm})).sentence
-    assert "not compared" in verdict(Results(arms={"ml_raw": arm, "rl_raw": arm})).sentence
+    assert "not measured" in verdict(Results(arms={"ml_raw": arm, "rl_raw": arm})).sentence
+    compared = Results(headline_metric="rougeL", arms={"ml_raw": arm, "rl_raw": arm})
+    assert "not compared" in verdict(compared).sentence
 
 
 def test_an_interval_that_excludes_zero_is_never_written_with_a_zero_end() -> None:

@@ -1,7 +1,7 @@
 """Generations in, results out: metrics with intervals for each arm, paired tests between arms.
 
     generations.jsonl   {"id", "arm", "prompt", "references", "source", "text", "terminated", "tokens", "reward",
-                         "rewards", "kl"}
+                         "rewards", "lower_is_better", "kl"}
     results.json        `Results`: arms -> metrics, failure modes, length; comparisons a - b for each metric
 
 Intervals are percentiles of a bootstrap over prompts, p-values come from random sign flips of paired differences
@@ -24,9 +24,9 @@ from homestretch.config.base import nearest
 from homestretch.data.files import parse_json
 from homestretch.data.records import check_text
 from homestretch.errors import DataError, InputError, RecipeError
-from homestretch.metrics import FAILURES, METRICS, REWARDS, better
+from homestretch.metrics import FAILURES, METRICS, REWARDS
 from homestretch.metrics.base import Column, Floats, Outputs
-from homestretch.metrics.compare import Table, compare, front, measure, rank
+from homestretch.metrics.compare import Table, compare, direction, front, measure, rank
 from homestretch.metrics.failures import RULES, judge_row
 from homestretch.metrics.front import Covered
 from homestretch.metrics.ranking import Ranking
@@ -39,6 +39,8 @@ from homestretch.results import Arm, Comparison, Length, Results
 Row = Mapping[str, Any]
 STORED = ("reward", "kl")
 """Metrics that stand in the rows already."""
+LOWER = "lower_is_better"
+"""The column that names the rewards of which less is better."""
 Progress = Callable[[str, int, int], None]
 """Told the name of what is done next, how many parts are done, and how many there are."""
 
@@ -84,7 +86,10 @@ def evaluate_rows(
     for done, (a, b) in enumerate(pairs, start=len(arms)):
         tell(f"{a} - {b}", done, total)
         compared += [
-            _comparison(a, b, key, *values) for key, values in compare(tables[a], tables[b], seed=seed).items()
+            Comparison(
+                a=a, b=b, metric=key, **values._asdict(), higher_is_better=direction((tables[a], tables[b]), key)
+            )
+            for key, values in compare(tables[a], tables[b], seed=seed).items()
         ]
     tell("done", total, total)
     return Results(headline_metric=headline_metric, arms=measured, comparisons=compared)
@@ -185,7 +190,10 @@ def _is_number(value: Any) -> bool:
 
 
 FITS: dict[str, Callable[[Any], bool]] = {
-    "references": lambda value: isinstance(value, list) and all(isinstance(r, str) for r in value),
+    **dict.fromkeys(
+        ("references", "lower_is_better"),
+        lambda value: isinstance(value, list) and all(isinstance(r, str) for r in value),
+    ),
     "source": lambda value: isinstance(value, str),
     "terminated": lambda value: isinstance(value, bool),
     "rewards": lambda value: (
@@ -234,7 +242,8 @@ def _table(rows: Sequence[Row], names: Sequence[str], form: Form, seed: int, lea
     for name in (*RULES, "any"):
         columns[FAILURES + name] = Column.of_scores([float(a.get(name, np.nan)) for a in answers])
     ordered = {key: columns[key] for key in (*METRICS, *columns) if key in columns}
-    return Table.of([str(r["id"]) for r in rows], ordered, [prompt_of(r) for r in rows])
+    lower = {name for r in rows for name in r.get(LOWER) or ()}
+    return Table.of([str(r["id"]) for r in rows], ordered, [prompt_of(r) for r in rows], lower)
 
 
 def prompt_of(row: Row) -> tuple[str, str]:
@@ -281,10 +290,4 @@ def _length(rows: Sequence[Row]) -> Length | None:
         median=float(median),
         p90=float(p90),
         reference_mean=float(np.mean(wanted)) if wanted else None,
-    )
-
-
-def _comparison(a: str, b: str, key: str, difference: float, low: float, high: float, p: float, n: int) -> Comparison:
-    return Comparison(
-        a=a, b=b, metric=key, difference=difference, low=low, high=high, p_value=p, n=n, higher_is_better=better(key)
     )

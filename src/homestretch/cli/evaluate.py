@@ -17,7 +17,9 @@ def evaluate(
     metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric to compute; may be repeated.")] = None,
     la_rouge: Annotated[Literal["a", "b", "c", "d"], typer.Option(help="Form of the length-adjusted ROUGE.")] = "a",
     bleurt: Annotated[str | None, typer.Option("--bleurt", help="BLEURT checkpoint in Hugging Face format.")] = None,
-    headline: Annotated[str, typer.Option(help="Metric of the verdict.")] = "la_rougeL",
+    headline: Annotated[
+        str | None, typer.Option(help="Metric of the verdict; la_rougeL, or else the first --metric, unless given.")
+    ] = None,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file; a run's own results.json unless given.")] = None,
 ) -> None:

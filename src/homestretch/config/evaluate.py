@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from homestretch.config.base import Config
+from homestretch.config.measured import VERDICT, check_metrics
 from homestretch.config.rewards import OutputRewards
 
 PostStep = Literal["end_marker", "tail", "dedupe"]
@@ -32,14 +33,29 @@ class EvaluateConfig(Config):
     """Path or Hub name of a BLEURT checkpoint in Hugging Face format."""
     rewards: OutputRewards = {}
     """Rewards of the raw outputs (see rewards), each a metric `rewards/NAME` in its own unit, and their weighted sum
-    `reward`; `model` is the run's reward model."""
+    `reward`; `model` is the run's reward model. Less is better of one whose weight is negative."""
     score_kl: bool = False
     """Also measure how far sampled arms are from the model of `ml`, or from the recipe's where there is none (metric
     `kl`): two more passes."""
-    metric_for_verdict: str = "la_rougeL"
-    """Metric of the verdict in the report."""
+    metric_for_verdict: str = VERDICT
+    """Metric of the verdict in the report: one of `metrics`, `rewards/NAME` of a reward, or `failures/NAME`."""
     seed: int = Field(0, ge=0)
     """Seed of sampling and of the resampling statistics."""
+
+    @model_validator(mode="after")
+    def _measured(self) -> Self:
+        missing = {
+            "bleurt": "" if self.bleurt_checkpoint else "a `bleurt_checkpoint`",
+            "reward": "" if self.rewards else "`rewards`",
+            "kl": "" if self.score_kl and self.sampled else "`score_kl` and `sampled`",
+        }
+        check_metrics(
+            self.metrics,
+            self.metric_for_verdict,
+            rewards=self.rewards,
+            missing={key: need for key, need in missing.items() if need},
+        )
+        return self
 
 
 class ReportConfig(Config):

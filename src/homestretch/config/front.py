@@ -40,6 +40,11 @@ def at_weights(recipe: Recipe, weights: Sequence[float]) -> dict[str, Recipe]:
     stage = swept(recipe)
     (first, share), *others = stage.config.shares.items()
     rest = sum(weight for _, weight in others)
+    if negative := next((name for name, weight in stage.config.shares.items() if weight < 0), None):
+        raise RecipeError(
+            f"The weight of `{negative}` is negative, and shares are 0 to 1; turn the reward round, by another `label` "
+            "of a classifier say, and give it a positive weight."
+        )
     if rest <= 0:
         raise RecipeError(f"The stage `{stage.name}` names no other objective with a share; give one a weight.")
     if len(set(weights)) < 2:

@@ -50,13 +50,16 @@ def parse_budget(text: str | None) -> Budget:
     """`tokens=200000` as {"tokens": 200000}; None is no budget. Raises RecipeError."""
     if text is None:
         return {}
-    unit, equals, count = text.partition("=")
-    if not equals or unit.strip() not in UNITS:
-        raise RecipeError(f"budget `{text}`: {nearest(unit.strip(), list(UNITS))} Write for example `tokens=200000`.")
+    unit, _, count = text.partition("=")
+    unit = unit.strip()
+    if unit not in UNITS:
+        raise RecipeError(f"budget `{text}`: {nearest(unit, list(UNITS))} Write for example `tokens=200000`.")
     number = count.strip().replace("_", "")
+    if not number:
+        raise RecipeError(f"budget `{text}`: `{unit}` has no number; write `{unit}=200000`.")
     if not number.isdecimal() or int(number) == 0:
         raise RecipeError(f"budget `{text}`: {count.strip()!r} is no whole number above 0; write `{unit}=200000`.")
-    return {unit.strip(): int(number)}
+    return {unit: int(number)}
 
 
 def load_methods(
@@ -65,7 +68,8 @@ def load_methods(
     """The methods, the baseline first, and how they are evaluated.
 
     Settings of a stage go to the recipes that have it, `evaluate.key=value` to the evaluation of all. Raises
-    RecipeError: fewer than two recipes, two of one name, other data or another model, or an override that fits none.
+    RecipeError: fewer than two recipes, two of one name, other data or another model, an override that fits none, or
+    an evaluation of the baseline with each.
     """
     named = dict(sources) if isinstance(sources, Mapping) else named_files(sources)
     if len(named) < 2:
@@ -189,6 +193,8 @@ def _evaluation(overrides: Sequence[str]) -> EvaluateConfig:
     document = apply(start, list(overrides), known=[])
     [stage] = parse_stages(document.values["stages"], where=lambda path: document.where(("stages", *path)))
     assert isinstance(stage.config, EvaluateConfig)
+    if stage.config.baseline:
+        raise RecipeError("`evaluate.baseline`: the baseline of a comparison is a method of its own; leave it out.")
     return stage.config
 
 

@@ -136,6 +136,11 @@ def weights_of(terms: Mapping[str, RewardTerm]) -> dict[str, float]:
     return {name: term.weight for name, term in terms.items()}
 
 
+def falling(terms: Mapping[str, RewardTerm]) -> list[str]:
+    """The names of those of which less is better: their weight is negative."""
+    return [name for name, term in terms.items() if term.weight < 0]
+
+
 def with_weights(terms: Mapping[str, Term], weights: Mapping[str, float]) -> dict[str, Term]:
     """The terms with other weights."""
     return {name: term.model_copy(update={"weight": weights[name]}) for name, term in terms.items()}

@@ -3,6 +3,9 @@
 Importing this package loads neither torch nor a metric's own library.
 """
 
+from collections.abc import Collection
+
+from homestretch.config.measured import FAILURES, REWARDS
 from homestretch.metrics.base import Metric
 
 _OUTPUT = "y output, ref reference; several references: the best one"
@@ -45,13 +48,15 @@ METRICS: dict[str, Metric] = {
     )
 }  # fmt: skip
 
-REWARDS, FAILURES = "rewards/", "failures/"
-"""What keys of single rewards and of failure modes begin with."""
 
+def better(key: str, lower: Collection[str] = ()) -> bool | None:
+    """Whether more of a metric, of a reward or of a failure mode is better; None where neither direction is.
 
-def better(key: str) -> bool | None:
-    """Whether more of a metric, of a reward or of a failure mode is better; None where neither direction is."""
-    return METRICS[key].higher_is_better if key in METRICS else key.startswith(REWARDS)
+    `lower`: names of the rewards of which less is better, because their weight is negative.
+    """
+    if key in METRICS:
+        return METRICS[key].higher_is_better
+    return key.startswith(REWARDS) and key.removeprefix(REWARDS) not in lower
 
 
 __all__ = ["FAILURES", "METRICS", "REWARDS", "Metric", "better"]

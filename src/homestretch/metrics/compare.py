@@ -5,7 +5,7 @@ What is resampled are prompts: rows that answer the same one are no independent 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -43,9 +43,17 @@ class Table:
     ids: tuple[str, ...]
     prompts: tuple[Hashable, ...]
     columns: dict[str, Column]
+    lower: frozenset[str] = frozenset()
+    """Names of the rewards of which less is better."""
 
     @classmethod
-    def of(cls, ids: Sequence[str], columns: dict[str, Column], prompts: Sequence[Hashable] | None = None) -> Table:
+    def of(
+        cls,
+        ids: Sequence[str],
+        columns: dict[str, Column],
+        prompts: Sequence[Hashable] | None = None,
+        lower: Iterable[str] = (),
+    ) -> Table:
         """Average rows of the same id, leaving out those to which a metric does not apply. Without `prompts` each id is
         one."""
         first: dict[str, Hashable] = {}
@@ -53,7 +61,14 @@ class Table:
             first.setdefault(id_, prompt)
         if len(first) < len(ids):
             columns = {key: Column(_averaged(c.rows_NK, ids), c.finish) for key, c in columns.items()}
-        return cls(tuple(first), tuple(first.values()), columns)
+        return cls(tuple(first), tuple(first.values()), columns, frozenset(lower))
+
+
+def direction(tables: Iterable[Table], key: str) -> bool | None:
+    """Whether more of a metric is better in all of these arms; None where neither direction is, or where they differ
+    in it."""
+    said = {better(key, table.lower) for table in tables}
+    return said.pop() if len(said) == 1 else None
 
 
 def measure(table: Table, *, seed: int, resamples: int = RESAMPLES) -> dict[str, Measured]:
@@ -67,7 +82,8 @@ def measure(table: Table, *, seed: int, resamples: int = RESAMPLES) -> dict[str,
             finish = table.columns[key].finish
             low, high = percentile_interval(finish(draws[:, part], n))
             value = float(finish(block[:, part].mean(0), n))
-            found[key] = Measured(value=value, low=float(low), high=float(high), n=n, higher_is_better=better(key))
+            up = direction([table], key)
+            found[key] = Measured(value=value, low=float(low), high=float(high), n=n, higher_is_better=up)
     return {key: found[key] for key in table.columns if key in found}
 
 
@@ -134,10 +150,10 @@ def _over_common_rows(
     common = [id_ for id_ in places[0] if all(id_ in other for other in places)]
     if not common:
         raise ValueError(f"{' and '.join(f'`{key}`' for key in keys)} applies to no row that all arms have.")
-    for key in keys:
-        if better(key) is None:
-            raise ValueError(f"neither direction of `{key}` is better.")
-    signs = [1 if better(key) else -1 for key in keys]
+    ups = [direction(tables.values(), key) for key in keys]
+    if None in ups:
+        raise ValueError(f"neither direction of `{keys[ups.index(None)]}` is better.")
+    signs = [1 if up else -1 for up in ups]
     cells = [
         (table.columns[key], [place[id_] for id_ in common])
         for table, place in zip(tables.values(), places, strict=True)

@@ -19,6 +19,7 @@ Scorer = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
 """Outputs and the references of each to one score each."""
 
 OF_ENCODER = ("bertscore", "similarity")
+LEARNED = {*OF_ENCODER, "bleurt"}
 
 
 def available_scorers(

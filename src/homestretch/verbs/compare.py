@@ -14,14 +14,15 @@ from homestretch.compared import Compared, ComparisonFolder, Family, Front, Plac
 from homestretch.config.base import nearest
 from homestretch.config.evaluate import EvaluateConfig
 from homestretch.config.methods import Method, Source, load_methods, parse_budget
+from homestretch.config.rewards import falling
 from homestretch.config.stages import stage_kind
 from homestretch.errors import HomestretchError, InputError, PeerLost, RecipeError
-from homestretch.evaluate import evaluate_rows, front_rows, prompt_of, rank_rows, read_rows
+from homestretch.evaluate import LOWER, evaluate_rows, front_rows, prompt_of, rank_rows, read_rows
 from homestretch.locking import alone_in, is_free
 from homestretch.metrics import FAILURES, REWARDS, better
 from homestretch.metrics.failures import RULES
 from homestretch.metrics.front import Covered, Volume
-from homestretch.metrics.scorers import available_scorers
+from homestretch.metrics.scorers import LEARNED, available_scorers
 from homestretch.metrics.text import TEXT_METRICS
 from homestretch.progress import progress
 from homestretch.report.advice import advice
@@ -52,12 +53,14 @@ def compare(
     again with the same arguments, what has finished is kept and what failed is tried again. One that failed stays on
     record when it is not named again, as long as its folder is there.
 
-    Raises InputError: recipes that cannot be compared, objectives that they are not measured by, a folder of something
-    else or in which another process is at work, or no method that finished.
+    Raises InputError: recipes that cannot be compared, a metric of the verdict or objectives that they are not measured
+    by or that have no better direction, a folder of something else or in which another process is at work, or no method
+    that finished.
     """
     methods, evaluation = load_methods(recipes, as_texts(overrides), parse_budget(budget))
     if objectives:
         check_objectives(objectives, evaluation)
+    _check_verdict(evaluation)
     folder, seeds = ComparisonFolder(out), list(dict.fromkeys(seeds))
     if not seeds:
         raise InputError("A comparison needs a seed at least, as in `--seeds 0`.")
@@ -98,6 +101,19 @@ def check_objectives(objectives: Sequence[str], evaluation: EvaluateConfig) -> N
                 f"`{key}` can be no objective: it is not measured here, or neither direction is better; "
                 f"{nearest(key, known)}"
             )
+
+
+def _check_verdict(evaluation: EvaluateConfig) -> None:
+    """Raise RecipeError for a metric of the verdict that has no better direction, InputError for a learned one that
+    cannot be had here."""
+    metric = evaluation.metric_for_verdict
+    if better(metric) is None:
+        raise RecipeError(
+            f"`{metric}` ranks no methods: neither direction is better; choose another with "
+            "`evaluate.metric_for_verdict=la_rougeL`."
+        )
+    if learned := {metric, *(evaluation.metrics or ())} & LEARNED:
+        available_scorers(learned, bleurt_checkpoint=evaluation.bleurt_checkpoint)
 
 
 def _refuse_other(folder: ComparisonFolder, methods: Sequence[Method], seeds: Sequence[int]) -> None:
@@ -168,7 +184,10 @@ def _measured(
 ) -> Compared:
     """The record with everything that the finished runs say."""
     finished = {m.name: [folder.run(m.name, seed) for seed in record.seeds] for m in methods if m.name not in errors}
-    rows = [row | {"arm": _arm(name, row["arm"])} for name, runs in finished.items() for row in _raw_rows(runs)]
+    lower = falling(evaluation.rewards)
+    rows = [
+        row | {"arm": _arm(name, row["arm"]), LOWER: lower} for name, runs in finished.items() for row in raw_rows(runs)
+    ]
     failed = {name: m for name, m in record.methods.items() if m.status == "failed" and (folder.path / name).is_dir()}
     records = failed | {
         m.name: record_of(m, [], status="failed", error=errors[m.name])
@@ -229,7 +248,7 @@ def front_of(
 
     groups = {name: there for name, there in families.items() if there}
     names, made = found(groups)
-    signs = [-1 if better(key) is False else 1 for key in objectives]
+    signs = [-1 if better(key, falling(evaluation.rewards)) is False else 1 for key in objectives]
     trained = [name for name in names if name not in soups]
     # In a call of their own, so that no family has to share its name with them.
     beside = {soup: [*trained, soup] for soup in soups} if trained else {}
@@ -251,9 +270,16 @@ def front_of(
     )
 
 
-def _raw_rows(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
-    """Outputs as the model wrote them, those of all seeds."""
-    return [row for run in runs for row in read_rows(run.generations) if row["arm"].split("@")[0].endswith("_raw")]
+def raw_rows(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """A method's outputs as its model wrote them, those of all seeds. Raises InputError where they are of two models,
+    which would be averaged."""
+    rows = [row for run in runs for row in read_rows(run.generations) if row["arm"].split("@")[0].endswith("_raw")]
+    if len(arms := sorted({row["arm"].split("@")[0] for row in rows})) > 1:
+        raise InputError(
+            f"{runs[0].path}: there are outputs of {' and '.join(f'`{arm}`' for arm in arms)}, and a method has "
+            "those of one model; choose another folder with --out."
+        )
+    return rows
 
 
 def _arm(method: str, arm: str) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-from homestretch.errors import InputError
-from homestretch.evaluate import DEFAULT_COMPARISONS, evaluate_rows, read_rows
-from homestretch.metrics.scorers import available_scorers
+from homestretch.config.measured import VERDICT, check_metrics
+from homestretch.errors import InputError, RecipeError
+from homestretch.evaluate import DEFAULT_COMPARISONS, STORED, evaluate_rows, read_rows
+from homestretch.metrics.base import MINILM_PACKAGE
+from homestretch.metrics.scorers import OF_ENCODER, available_scorers
 from homestretch.progress import progress
 from homestretch.results import Results, RunFolder
 
@@ -21,7 +23,7 @@ def measure(
     metrics: Sequence[str] | None = None,
     la_rouge: Literal["a", "b", "c", "d"] = "a",
     bleurt_checkpoint: str | Path | None = None,
-    headline_metric: str = "la_rougeL",
+    headline_metric: str | None = None,
     seed: int = 0,
     out: str | Path | None = None,
 ) -> Results:
@@ -29,9 +31,15 @@ def measure(
 
     An arm that several of them have is measured for each, as `SOURCE/ARM`, and these are compared with each other.
     One run folder gets its `results.json` renewed, all else that stands in it kept; otherwise `out` is written where
-    it is given. Raises InputError, DataError for a bad row, RecipeError for an unknown metric.
+    it is given. `headline_metric`: that of the verdict; None is la-ROUGE-L, or the first of `metrics` where it is not
+    among them. Raises InputError, DataError for a bad row, RecipeError for an unknown metric or one that cannot be
+    had here.
     """
     rows, own = _told_apart(_named([Path(path) for path in paths]))
+    if headline_metric is None:
+        headline_metric = VERDICT if not metrics or VERDICT in metrics else metrics[0]
+    scorers = available_scorers(metrics, bleurt_checkpoint=bleurt_checkpoint)
+    _check(rows, metrics, headline_metric, scorers)
     run = RunFolder(paths[0]) if len(paths) == 1 and Path(paths[0]).is_dir() else None
     with progress(None, "evaluate", "part") as bar:
         results = evaluate_rows(
@@ -39,7 +47,7 @@ def measure(
             metrics=metrics,
             la_rouge=la_rouge,
             seed=seed,
-            learned=available_scorers(metrics, bleurt_checkpoint=bleurt_checkpoint),
+            learned=scorers,
             comparisons=_pairs(own),
             headline_metric=headline_metric,
             progress=lambda what, done, _: bar.advance(done - bar.done, now=what),
@@ -51,6 +59,20 @@ def measure(
     if target is not None:
         results.write(target)
     return results
+
+
+def _check(
+    rows: Sequence[Mapping[str, Any]], metrics: Sequence[str] | None, headline: str, there: Collection[str]
+) -> None:
+    """Raise RecipeError for names of metrics that do not exist, or that these outputs cannot be measured by."""
+    rewards = dict.fromkeys(name for row in rows for name in row["rewards"] or ())
+    needs = {key: "outputs that have it" for key in STORED if all(row[key] is None for row in rows)}
+    needs |= dict.fromkeys(OF_ENCODER, f"the package `{MINILM_PACKAGE}`") | {"bleurt": "a checkpoint"}
+    missing = {key: need for key, need in needs.items() if key not in there}
+    try:
+        check_metrics(metrics, headline, rewards=rewards, missing=missing)
+    except ValueError as error:
+        raise RecipeError(f"evaluate: {error}.") from None
 
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:

@@ -10,11 +10,12 @@ from typing import Any
 from homestretch import ranks
 from homestretch.config.best_of import BestOfConfig
 from homestretch.config.evaluate import EvaluateConfig
+from homestretch.config.rewards import falling
 from homestretch.config.stages import LIKELIHOOD, TRAINS_POLICY, stage_kind
 from homestretch.data.collate import collate
 from homestretch.data.records import Example, prompt_text
 from homestretch.data.tokenize import TokenizedExample
-from homestretch.evaluate import evaluate_rows
+from homestretch.evaluate import LOWER, evaluate_rows
 from homestretch.generation.engine import Sample, generate
 from homestretch.generation.rollout import with_responses
 from homestretch.generation.sampling import SamplingConfig
@@ -136,6 +137,7 @@ def arm_rows(
                 "tokens": len(sample.ids),
                 "reward": weighted_sum(config.rewards, {name: values[i] for name, values in rewards.items()}),
                 "rewards": {name: values[i] for name, values in rewards.items()} or None,
+                LOWER: falling(config.rewards) or None,
                 "kl": None if kl is None else kl[i],
             }
             rows += [raw, postprocess_row(raw, arm=f"{short}_post{suffix}", steps=config.postprocess)]
