@@ -8,6 +8,13 @@ MUTANTS = [
     *of("training/gradients", "test_devices", ("batch.select(part).to(device)", "batch.select(part)")),
     *of("data/files", "test_sources", ('(".yaml", ".yml")', '(".yml",)'), ('(".yaml", ".yml")', '(".yaml",)')),
     *of(
+        "policies/adapters",
+        "test_export",
+        ("nn.Parameter(base.weight.detach().clone(), requires", "nn.Parameter(base.weight.detach(), requires"),
+        ("        _say_tied(lm, False)\n", "        pass\n"),
+        ("        _say_tied(lm, True)\n", "        pass\n"),
+    ),
+    *of(
         "data/samplers",
         "test_samplers",
         ("rows.setdefault(group, [])", "rows.setdefault(i, [])"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,56 @@ def test_the_model_of_a_run_is_the_one_that_was_trained(tmp_path):
         if kind == "adapter":  # or the same adapter would be other bytes in each process
             modules = json.loads((run / "model" / "adapter" / "adapter_config.json").read_text())["target_modules"]
             assert modules == sorted(modules) and len(modules) >= 6
+
+
+TIED = [
+    ("llama", "lm_head"),
+    ("llama", "embed_tokens"),
+    ("llama", "lm_head embed_tokens"),
+    ("gemma3", "lm_head embed_tokens"),
+    ("gpt2", "lm_head"),
+    ("gpt2", "wte"),
+    ("t5", "lm_head"),
+    ("bart", "lm_head"),
+    ("bart", "decoder.embed_tokens"),
+]
+
+
+@pytest.mark.parametrize(("name", "targets"), TIED)
+def test_an_adapter_on_a_layer_of_tied_weights_changes_that_layer_alone(tmp_path, name, targets):
+    built = tiny.build(name)
+    if name == "llama":
+        built = type(built)(built.config.__class__(**built.config.to_dict() | {"tie_word_embeddings": True}))
+    assert built.get_output_embeddings().weight is built.get_input_embeddings().weight
+    trunk = Trunk(built.eval())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft's of tied weights
+        attention = {"gpt2": "c_attn", "t5": "q"}.get(name, "q_proj")
+        trunk.add_adapter("policy", TrainingConfig(lora_r=4, lora_target_modules=[attention, *targets.split()]))
+    torch.manual_seed(1)
+    layers = 0
+    with torch.no_grad():
+        for parameter_name, parameter in trunk.named_parameters():
+            if "lora_B" in parameter_name or "lora_embedding_A" in parameter_name:
+                parameter.normal_(std=0.3)
+                layers += any(target in parameter_name for target in targets.split())
+    assert layers == len(targets.split())
+    trained = logits_of(trunk, "policy").log_softmax(-1)
+    assert (trained - logits_of(trunk, None).log_softmax(-1)).abs().max() > 0.1
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Setting `save_embedding_layers`")  # of the adapter beside it
+        save_model(trunk, "policy", tiny.tokenizer(chat=True), tmp_path / "model")
+    read = load_trunk(str(tmp_path / "model"))
+    torch.testing.assert_close(logits_of(read, None).log_softmax(-1), trained, atol=1e-4, rtol=0)
+    assert built.config.is_encoder_decoder or not read.lm.config.tie_word_embeddings
+
+
+def test_tied_weights_stay_tied_where_no_adapter_is_on_them(tmp_path):
+    trunk = Trunk(tiny.build("gpt2"))
+    trunk.add_adapter("policy", TrainingConfig(lora_r=4))
+    save_model(trunk, "policy", tiny.tokenizer(chat=True), tmp_path / "model")
+    assert load_trunk(str(tmp_path / "model")).lm.config.tie_word_embeddings
+    assert "lm_head.weight" not in load_file(tmp_path / "model" / "model.safetensors")
 
 
 def test_tokenizer_chat_template_and_end_marker_come_along(tmp_path):

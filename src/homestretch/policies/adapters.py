@@ -13,6 +13,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
+from transformers import PreTrainedModel
 
 
 @contextmanager
@@ -64,6 +65,37 @@ def save_adapter(model: PeftModel, folder: Path, name: str) -> None:
     for file in (folder / name).iterdir():
         file.replace(folder / file.name)
     (folder / name).rmdir()
+
+
+def merge(model: PeftModel, adapter: str) -> PreTrainedModel:
+    """The model with the adapter added to its weights for good; the adapters are gone.
+
+    An adapter of a layer changes that layer alone. So one that shares its weight with another, as an output layer does
+    with the input embedding, gets a weight of its own first, and the configuration says that they are not tied.
+    """
+    lm = model.get_base_model()
+    bases = [m.get_base_layer() for m in lm.modules() if isinstance(m, LoraLayer) and adapter in m.scaling]
+    shared = [base for base in bases if sum(getattr(m, "weight", None) is base.weight for m in _held(lm)) > 1]
+    for base in shared:
+        base.weight = nn.Parameter(base.weight.detach().clone(), requires_grad=False)
+    if shared:
+        _say_tied(lm, False)
+    model.set_adapter(adapter)
+    lm = model.merge_and_unload(adapter_names=[adapter])
+    if shared and lm.config.is_encoder_decoder:
+        # Its other embeddings are one still, and T5 scales by this word; on loading, what differs is not tied.
+        _say_tied(lm, True)
+    return lm
+
+
+def _held(lm: nn.Module) -> Iterator[nn.Module]:
+    """Modules but for wrappers, which have the weight of the layer inside."""
+    return (m for m in lm.modules() if not isinstance(m, BaseTunerLayer))
+
+
+def _say_tied(lm: PreTrainedModel, tied: bool) -> None:
+    for config in (lm.config, lm.config.get_text_config(decoder=True)):
+        config.tie_word_embeddings = tied
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from homestretch import ranks
-from homestretch.policies.adapters import save_adapter
+from homestretch.policies.adapters import merge, save_adapter
 from homestretch.policies.sharding import make_whole
 from homestretch.policies.trunk import Trunk
 
@@ -32,8 +32,7 @@ def save_model(trunk: Trunk, adapter: str | None, tokenizer: PreTrainedTokenizer
     lm = trunk.lm
     if adapter is not None and isinstance(trunk.model, PeftModel):
         save_adapter(trunk.model, beside / "adapter", adapter)
-        trunk.model.set_adapter(adapter)
-        lm = trunk.model.merge_and_unload(adapter_names=[adapter])
+        lm = merge(trunk.model, adapter)
     with torch.no_grad():
         lm.generation_config = _plain_generation(lm, tokenizer)
         lm.save_pretrained(beside)
