@@ -5,6 +5,10 @@ from __future__ import annotations
 from mutant import of
 
 MUTANTS = [
+    *of("training/loop", "test_devices", ("        if ranks.count() == 1:\n            return\n", "")),
+    *of(
+        "policies/load", "test_devices", ('"cuda" if present["cuda"] else "cpu"', '"mps" if present["mps"] else "cpu"')
+    ),
     *of("training/gradients", "test_devices", ("batch.select(part).to(device)", "batch.select(part)")),
     *of("data/files", "test_sources", ('(".yaml", ".yml")', '(".yml",)'), ('(".yaml", ".yml")', '(".yaml",)')),
     *of(

@@ -3,21 +3,46 @@ here: it has shapes and types, and refuses to be mixed with the CPU as an accele
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from toy import batch_of, pairs_of, prompts_of
+from toy import accelerator, batch_of, pairs_of, plan, prompts_of, trunk_of
 
-from homestretch.algorithms.sft import nll_loss
+from homestretch.algorithms.base import Models
+from homestretch.algorithms.sft import SFT, nll_loss
 from homestretch.batch import Batch, LossTerms, PairBatch
 from homestretch.config.rloo import RLOOConfig
-from homestretch.training import online_stage
+from homestretch.config.training import TrainingConfig
+from homestretch.policies.load import choose_device
+from homestretch.policies.policy import Policy
+from homestretch.training import checkpoint, online_stage
 from homestretch.training.ahead import Ahead
 from homestretch.training.gradients import gradients
+from homestretch.training.loop import fit
 
 ELSEWHERE = torch.device("meta")
+
+
+@pytest.mark.parametrize("cuda", [True, False])
+def test_mps_must_be_asked_for(monkeypatch: pytest.MonkeyPatch, cuda: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device().type == ("cuda" if cuda else "cpu")
+    assert choose_device("mps").type == "mps"
+
+
+def test_one_process_compares_its_weights_with_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def unknown(_: torch.Tensor) -> torch.Tensor:
+        raise TypeError("MPS has no float64")
+
+    trunk = trunk_of()
+    made = plan(tmp_path, trunk, TrainingConfig(metric_for_best_model="none"), rounds=1, batch_of=batch_of)
+    monkeypatch.setattr(torch.Tensor, "double", unknown)
+    fit(SFT(), Models(policy=Policy(trunk, None, budget=4096)), made, accelerator())
+    assert checkpoint.latest(tmp_path / "checkpoints") is not None
 
 
 class Seen(Exception):

@@ -78,7 +78,7 @@ class Recipe(Config):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type of the weights; `auto` is float32, with bfloat16 products where a stage's `bf16` says so."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute; `auto` takes the best there is."""
+    """Where to compute; `auto` takes CUDA where there is any, else the CPU. Nobody has run `mps` yet."""
     use_liger_kernel: bool = False
     """Liger's fused kernels in the models that are trained (the extra `liger`, CUDA only); not yet
     tested on a GPU."""

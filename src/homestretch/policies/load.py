@@ -55,6 +55,7 @@ def resolve(name_or_path: str) -> str:
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda", "mps"] = "auto") -> torch.device:
     """The device to run on, this process's own where a machine has several; the first call joins the other processes.
+    `auto` is CUDA where there is any, else the CPU: nobody has run MPS yet, so it must be asked for.
 
     Raises InputError when CUDA or MPS is asked for and absent, or the processes were launched in a way that is not
     supported.
@@ -62,7 +63,7 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda", "mps"] = "auto") -> tor
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted != "auto" and not present[wanted]:
         raise InputError(f"The device `{wanted}` is not available here; leave `device` at auto, or set device=cpu.")
-    kind = wanted if wanted != "auto" else next(name for name in ("cuda", "mps", "cpu") if present[name])
+    kind = wanted if wanted != "auto" else "cuda" if present["cuda"] else "cpu"
     return _joined(kind) if ranks.count() > 1 else torch.device(kind)
 
 

@@ -118,7 +118,7 @@ def goal_state(policy: Policy, rows: Sequence[TokenizedExample], *, tokens: Toke
         if tokens == "random":
             place_B1 = places(torch.rand(len(batch), 1, generator=generator), batch.length_B)
         index_B1D = place_B1[..., None].expand(-1, -1, hidden_BSD.shape[-1]).to(hidden_BSD.device)
-        total_D = total_D + hidden_BSD.gather(1, index_B1D).double().sum((0, 1)).cpu()
+        total_D = total_D + hidden_BSD.gather(1, index_B1D).cpu().double().sum((0, 1))
     return (total_D / len(rows)).float()
 
 

@@ -67,7 +67,7 @@ class Rollouts:
 
         ours_ND = hidden_BTD[where.to(hidden_BTD.device)]
         parts = in_chunks(distances, self.state_ND.to(ours_ND.device), ours_ND, chunk_rows=policy.chunk_rows)
-        sums = [torch.cat([part[i] for part in parts]).double().sum() for i in range(2)]
+        sums = [torch.cat([part[i] for part in parts]).cpu().double().sum() for i in range(2)]
         return float(sums[0]) / len(self.batch), float(sums[1]) / len(self.batch)
 
 

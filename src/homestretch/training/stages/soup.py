@@ -23,13 +23,13 @@ def run(context: Context, config: SoupConfig, folder: Path) -> None:
     trunk = context.load_trunk(first)
     mean = trunk.lm.state_dict()
     shapes = {name: tensor.shape for name, tensor in mean.items()}
-    sums = {name: share * tensor.double() for name, tensor in mean.items() if tensor.is_floating_point()}
+    sums = {name: share * tensor.cpu().double() for name, tensor in mean.items() if tensor.is_floating_point()}
     for model, weight in others:
         other = context.load_trunk(model).lm.state_dict()
         if {name: tensor.shape for name, tensor in other.items()} != shapes:
             raise InputError(f"`{model}` and `{first}` are models of different shapes; name models of the same start.")
         for name in sums:
-            sums[name] += weight * other[name].double()
+            sums[name] += weight * other[name].cpu().double()
     for name, total in sums.items():
         mean[name].copy_(total)
     save_model(trunk, None, context.tokenizer, folder / "model")
