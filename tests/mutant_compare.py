@@ -122,12 +122,12 @@ MUTANTS = [
         "training/pipeline",
         "test_pipeline",
         ('for name in ("rewards", "golden") for', 'for name in ("rewards",) for'),
-        ("models = [model_key(recipe.model_name_or_path, **hub)]", "models = [recipe.model_name_or_path]"),
+        ("model_key(recipe.model_name_or_path, revision=recipe.model_revision)", "recipe.model_name_or_path"),
     ),
     *of(
         "rewards/remembered",
         "test_pipeline",
-        ("(term.classifier, term.reward_model, term.features)", "(term.reward_model, term.features)"),
+        ("(term.classifier, term.features)", "(term.features,)"),
         ("return own + [key for feature in inner for key in contents(feature)]", "return own"),
     ),
     *of(

@@ -92,6 +92,19 @@ MUTANTS = [
         ("scorer = None if term.reward_model is not None and ranks.sharded() else", "scorer ="),
     ),
     *of(
+        "rewards/model",
+        "test_revisions",
+        ("**options | known)", "**options)"),
+        ('description["revision"] = revision', 'description["revision"] = None'),
+    ),
+    *of("training/context", "test_revisions", (' and description["revision"] in revisions', "")),
+    *of("rewards/remembered", "test_revisions", ("model_key(base, revision=revision)", "model_key(base)")),
+    *of(
+        "policies/load",
+        "test_revisions",
+        ("cached_file(name, CONFIG_NAME, revision=revision)", "cached_file(name, CONFIG_NAME)"),
+    ),
+    *of(
         "rewards/remembered",
         "test_features_refused",
         ("terminated=ended)", "terminated=[True] * len(some))"),

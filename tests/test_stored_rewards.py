@@ -85,6 +85,9 @@ class OfOneModel:
     def reward_folder(self) -> Path:
         return self.folder
 
+    def reward_options(self) -> dict[str, str | None]:
+        return {"revision": None}
+
     def reward_model(self) -> SimpleNamespace:
         def score_ids(batch: SequenceBatch) -> torch.Tensor:
             self.asked += len(batch)

@@ -114,6 +114,12 @@ class Recipe(Config):
     def _plain_stages(self, stages: list[Stage]) -> list[dict[str, Any]]:
         return [{s.name: s.config.model_dump(mode="json")} for s in stages]
 
+    def load_options(self, model: str | None = None) -> dict[str, Any]:
+        """How a model is loaded, the recipe's own by default: its revision where it is that one, and whether code that
+        comes with it may run."""
+        own = model is None or model == self.model_name_or_path
+        return {"revision": self.model_revision if own else None, "trust_remote_code": self.trust_remote_code}
+
     def find(self, kind: str) -> Config | None:
         """Settings of the last stage of this kind; None where there is none."""
         return next((s.config for s in reversed(self.stages) if s.kind == kind), None)

@@ -21,6 +21,8 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import CONFIG_NAME, cached_file
+from transformers.utils.hub import extract_commit_hash
 
 from homestretch import ranks
 from homestretch.errors import InputError
@@ -87,6 +89,18 @@ def load_config(name_or_path: str, *, revision: str | None = None, trust_remote_
         return AutoConfig.from_pretrained(resolve(name_or_path), revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(_no_model(name_or_path, error)) from None
+
+
+def commit_of(name: str, *, revision: str | None = None) -> str | None:
+    """The commit of a model on the Hub, None where nobody knows it. None of its code is run.
+
+    Raises InputError when the model cannot be found.
+    """
+    try:
+        file = cached_file(name, CONFIG_NAME, revision=revision)
+    except (OSError, ValueError) as error:
+        raise InputError(_no_model(name, error)) from None
+    return extract_commit_hash(file, None)
 
 
 def load_lm(

@@ -11,13 +11,14 @@ from homestretch.errors import InputError
 from homestretch.policies.load import resolve
 
 
-def model_shape(name_or_path: str, *, revision: str | None = None) -> Shape:
+def model_shape(name_or_path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Shape:
     """The shape of a model by name or path. Raises InputError where there is no such model."""
     try:
-        config = AutoConfig.from_pretrained(resolve(name_or_path), revision=revision)
+        path = resolve(name_or_path)
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         with torch.device("meta"):
-            lm = kind.from_config(config)
+            lm = kind.from_config(config, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"The model `{name_or_path}` cannot be read: {str(error).splitlines()[0][:200]}") from None
     return shape_of(lm)

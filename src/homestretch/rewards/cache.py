@@ -19,7 +19,7 @@ from homestretch import ranks
 from homestretch.collectives import from_first
 from homestretch.errors import InputError
 from homestretch.policies.builtin import cache_dir
-from homestretch.policies.load import load_config, resolve
+from homestretch.policies.load import commit_of, resolve
 
 FILE = "rewards.sqlite"
 AT_ONCE = 512
@@ -36,12 +36,11 @@ def content_key(*parts: object) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
-def model_key(name_or_path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> str:
+def model_key(name_or_path: str, *, revision: str | None = None) -> str:
     """A name for the content of a model: of its files, or of its commit on the Hub. Raises InputError."""
     folder = Path(resolve(name_or_path))
     if not folder.is_dir():
-        config = load_config(name_or_path, revision=revision, trust_remote_code=trust_remote_code)
-        return content_key(name_or_path, getattr(config, "_commit_hash", None))
+        return content_key(name_or_path, commit_of(name_or_path, revision=revision))
     digests = []
     for file in sorted(f for f in folder.iterdir() if f.suffix in WEIGHTS):
         with file.open("rb") as handle:

@@ -1,7 +1,7 @@
 """Reward models: a scalar head, and an adapter or a whole trunk, saved and loaded together.
 
 model/
-  reward.json            kind, base model, adapter or full, what it was trained on
+  reward.json            kind, base model and its revision, adapter or full
   head.safetensors       the head; a folder without it is refused
   adapter_model.safetensors, adapter_config.json      LoRA, in peft's format; or
   model.safetensors, config.json                      a fully trained trunk
@@ -28,7 +28,7 @@ from homestretch.batch import SequenceBatch
 from homestretch.data.collate import collate_texts
 from homestretch.errors import InputError
 from homestretch.policies.adapters import activate, save_adapter, without_noise
-from homestretch.policies.load import load_tokenizer, load_trunk
+from homestretch.policies.load import load_tokenizer, load_trunk, resolve
 from homestretch.policies.policy import Policy
 from homestretch.policies.precision import autocast
 from homestretch.policies.sharding import make_whole
@@ -71,8 +71,17 @@ class RewardModel:
         return self.score_ids(batch).tolist()
 
 
-def save_reward(trunk: Trunk, tokenizer: PreTrainedTokenizerBase, folder: Path, *, base: str, kind: str) -> None:
-    """Write head, adapter (or trunk) and tokenizer to `folder`. `base` is where the base weights are.
+def save_reward(
+    trunk: Trunk,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    base: str,
+    kind: str,
+    revision: str | None = None,
+) -> None:
+    """Write head, adapter (or trunk) and tokenizer to `folder`. `base` is where the base weights are, on the Hub in
+    that `revision`.
 
     Of several processes the first writes. A sharded trunk can do nothing any more afterwards.
     """
@@ -88,6 +97,8 @@ def save_reward(trunk: Trunk, tokenizer: PreTrainedTokenizerBase, folder: Path, 
     tokenizer.save_pretrained(folder)
     save_file({k: v.detach().cpu() for k, v in trunk.heads["reward"].state_dict().items()}, folder / HEAD)
     description = {"kind": kind, "base": _from(folder, base) if with_adapter else None, "adapter": with_adapter}
+    if with_adapter and not Path(resolve(base)).is_dir():
+        description["revision"] = revision
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1))
 
 
@@ -106,7 +117,7 @@ def load_reward(
     """A saved reward model; with `trunk`, its adapter and head are added to that trunk instead of a new one.
 
     `bf16` is mixed precision, by default where the hardware multiplies bfloat16 matrices; `options` are those of
-    `load_lm`.
+    `load_lm`, of which a revision counts where `reward.json` has none.
 
     Raises InputError when the folder is not a reward model or its head is missing.
     """
@@ -114,18 +125,20 @@ def load_reward(
     description = read_description(folder)
     adapter = ADAPTER if description["adapter"] else None
     if trunk is None or adapter is None:
-        trunk = load_trunk(description["base"] or str(folder), **options)
+        known = {} if description["revision"] is None else {"revision": description["revision"]}
+        trunk = load_trunk(description["base"] or str(folder), **options | known)
     if adapter:
         add_saved_adapter(trunk, folder, ADAPTER)
     trunk.add_head("reward", zero=False)
     trunk.heads["reward"].load_state_dict(load_file(folder / HEAD))
     policy = Policy(trunk, adapter, budget=budget, autocast=autocast(trunk.device, bf16))
-    return RewardModel(policy, load_tokenizer(str(folder)))
+    code = bool(options.get("trust_remote_code", False))
+    return RewardModel(policy, load_tokenizer(str(folder), trust_remote_code=code))
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What `reward.json` says, with `base` as a name to load. Raises InputError when the folder is not a whole reward
-    model."""
+    """What `reward.json` says, with `base` as a name to load, and `revision` None where that is no name on the Hub or
+    nothing is said. Raises InputError when the folder is not a whole reward model."""
     if not (folder / DESCRIPTION).is_file():
         raise InputError(
             f"{folder} is not a reward model (no {DESCRIPTION}); "
@@ -137,7 +150,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         )
     description = json.loads((folder / DESCRIPTION).read_text())
     base = description.get("base")
-    return description | {"base": os.path.normpath(folder / base) if base and base.startswith(os.pardir) else base}
+    base = os.path.normpath(folder / base) if base and base.startswith(os.pardir) else base
+    return description | {"base": base, "revision": description.get("revision")}
 
 
 def add_saved_adapter(trunk: Trunk, folder: Path, name: str) -> None:

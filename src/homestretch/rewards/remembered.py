@@ -23,12 +23,21 @@ def contents(term: RewardTerm) -> list[str]:
     """Names for the content of all that a term names: the file of its function, its models and its folders, with what
     these name in turn."""
     functions = [term.function] if term.function is not None else []
-    folders = [folder for folder in (term.classifier, term.reward_model, term.features) if folder is not None]
-    if term.reward_model is not None and (base := read_description(Path(term.reward_model))["base"]):
-        folders.append(base)
+    folders = [folder for folder in (term.classifier, term.features) if folder is not None]
+    models = reward_keys(term.reward_model) if term.reward_model is not None else []
     inner = read_features(term.features)[0].features.values() if term.features is not None else []
-    own = [source_key(place) for place in functions] + [model_key(folder) for folder in folders]
+    own = [source_key(place) for place in functions] + [model_key(folder) for folder in folders] + models
     return own + [key for feature in inner for key in contents(feature)]
+
+
+def reward_keys(folder: str | Path, **options: Any) -> list[str]:
+    """Names for the content of a reward model, and of the base that its adapter is for.
+
+    Of `options`, those of `load_reward`, the base's revision counts where the folder does not say it.
+    """
+    description = read_description(Path(folder))
+    base, revision = description["base"], description["revision"] or options.get("revision")
+    return [model_key(str(folder)), *([model_key(base, revision=revision)] if base else [])]
 
 
 def scorer_key(term: RewardTerm, device: str) -> str | None:
@@ -36,8 +45,7 @@ def scorer_key(term: RewardTerm, device: str) -> str | None:
     if term.classifier is not None:
         return content_key(model_key(term.classifier), term.label, term.reads, device)
     if term.reward_model is not None:
-        base = read_description(Path(term.reward_model))["base"]
-        return content_key("reward model", [model_key(part) for part in (term.reward_model, base) if part], device)
+        return content_key("reward model", reward_keys(term.reward_model), device)
     return None
 
 

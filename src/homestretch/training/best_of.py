@@ -23,8 +23,8 @@ from homestretch.ops.best_of import best, best_of_n, spread
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
 from homestretch.progress import progress, say
-from homestretch.rewards.cache import content_key, model_key
-from homestretch.rewards.remembered import contents
+from homestretch.rewards.cache import content_key
+from homestretch.rewards.remembered import contents, reward_keys
 from homestretch.seeds import fold
 from homestretch.training.context import Context
 from homestretch.training.output_scores import output_rewards
@@ -58,7 +58,7 @@ def best_samples(
     longest = context.recipe.dataset.max_completion_length
     prompts = [row.prompt_ids for row in tokens]
     how = n, longest, config.temperature, seed
-    key = content_key(model_key(str(model)), rewards_key(context, config), how, prompts)
+    key = content_key(context.model_key(str(model)), rewards_key(context, config), how, prompts)
 
     def drawn() -> dict[str, Tensor]:
         with progress(n * len(prompts), f"best of {n}", "sample") as bar:
@@ -104,7 +104,8 @@ def tell_scales(config: BestOfConfig, reward_NKM: Tensor) -> None:
 
 def rewards_key(context: Context, config: BestOfConfig) -> str:
     """A name for what the rewards are, weights aside."""
-    parts: list[object] = [model_key(str(context.reward_folder()))] if MODEL in config.rewards else []
+    of_model = MODEL in config.rewards
+    parts: list[object] = [reward_keys(context.reward_folder(), **context.reward_options())] if of_model else []
     parts += [(name, term.model_dump_json(exclude={"weight"}), contents(term)) for name, term in config.rewards.items()]
     return content_key(parts)
 

@@ -33,6 +33,7 @@ from homestretch.policies.policy import Policy
 from homestretch.policies.precision import autocast
 from homestretch.policies.trunk import Trunk
 from homestretch.results import RunFolder, StageRecord
+from homestretch.rewards.cache import model_key
 from homestretch.rewards.model import RewardModel, load_reward, read_description
 from homestretch.rewards.named import NamedReward, load_rewards
 from homestretch.seeds import fold
@@ -62,20 +63,12 @@ class Context:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer of the recipe's model."""
-        return load_tokenizer(
-            self.recipe.model_name_or_path,
-            revision=self.recipe.model_revision,
-            trust_remote_code=self.recipe.trust_remote_code,
-        )
+        return load_tokenizer(self.recipe.model_name_or_path, **self.recipe.load_options())
 
     @cached_property
     def config(self) -> PretrainedConfig:
         """The configuration of the recipe's model."""
-        return load_config(
-            self.recipe.model_name_or_path,
-            revision=self.recipe.model_revision,
-            trust_remote_code=self.recipe.trust_remote_code,
-        )
+        return load_config(self.recipe.model_name_or_path, **self.recipe.load_options())
 
     @property
     def max_prompt_length(self) -> int:
@@ -109,10 +102,13 @@ class Context:
             name,
             device=self.device,
             dtype=torch.float32 if self.recipe.dtype == "auto" else getattr(torch, self.recipe.dtype),
-            revision=self.recipe.model_revision if name == self.recipe.model_name_or_path else None,
-            trust_remote_code=self.recipe.trust_remote_code,
+            **self.recipe.load_options(name),
             use_liger_kernel=self.recipe.use_liger_kernel,
         )
+
+    def model_key(self, model: str) -> str:
+        """A name for the content of a model as this run loads it. Raises InputError."""
+        return model_key(model, revision=self.recipe.load_options(model)["revision"])
 
     @property
     def has_reward_model(self) -> bool:
@@ -126,14 +122,24 @@ class Context:
         Raises RecipeError when there is none, or it was trained on another tokenizer.
         """
         folder = self.reward_folder()
-        own = trunk is not None and same_model(read_description(folder)["base"], self.model)
-        reward = load_reward(folder, trunk=trunk if own else None, device=self.device)
+        description, options = read_description(folder), self.reward_options()
+        revisions = None, self.recipe.load_options(self.model)["revision"]
+        own = same_model(description["base"], self.model) and description["revision"] in revisions
+        reward = load_reward(folder, trunk=trunk if own else None, device=self.device, **options)
         if reward.tokenizer.get_vocab() != self.tokenizer.get_vocab():
             raise RecipeError(
                 f"The reward model {folder} has another vocabulary than the recipe's model, and is to read its tokens: "
                 "name one of the same tokenizer, or train one with the stage `reward`."
             )
         return reward
+
+    def reward_options(self) -> dict[str, Any]:
+        """How the run's reward model, or its base, is loaded where its folder does not say it.
+
+        Raises RecipeError when there is none.
+        """
+        folder = self.reward_folder()
+        return self.recipe.load_options(read_description(folder)["base"] or str(folder))
 
     def reward_folder(self) -> Path:
         """Where the run's reward model is, or the recipe's. Raises RecipeError when there is none."""

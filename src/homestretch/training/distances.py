@@ -33,7 +33,7 @@ from homestretch.ops.distillation import jsd, kl, log_law
 from homestretch.ops.logprobs import in_chunks
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
-from homestretch.rewards.cache import content_key, model_key
+from homestretch.rewards.cache import content_key
 from homestretch.seeds import fold
 from homestretch.training.context import Context
 from homestretch.training.precomputed import once
@@ -145,7 +145,7 @@ def _rollouts(
     """Texts of the reference at temperature 1, drawn from the recipe's seed the first time."""
     prompts, most = collate(rows), context.recipe.dataset.max_completion_length
     read = [row.prompt_ids for row in rows]
-    key = content_key("rollouts", model_key(name), context.arithmetic(config), most, context.recipe.seed, read)
+    key = content_key("rollouts", context.model_key(name), context.arithmetic(config), most, context.recipe.seed, read)
 
     def draw() -> dict[str, Tensor]:
         batch = rollout(

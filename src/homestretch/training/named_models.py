@@ -35,7 +35,7 @@ def check_models(recipe: Recipe, own: Path) -> None:
     for stage in recipe.stages:
         for model in named_models(stage.config, recipe.seed):
             if not lies_below(model, own):
-                load_config(model, trust_remote_code=recipe.trust_remote_code)
+                load_config(model, **recipe.load_options(model))
         # A DPO loss of a reward takes its sign alone, which beta does not change.
         if isinstance(stage.config, MODPOConfig):
             for name, model in policies_of(stage.config, recipe.seed).items():

@@ -183,8 +183,7 @@ def fingerprint(recipe: Recipe, splits: Splits) -> str:
         for s in (splits.train, splits.validation, splits.test)
         for e in s
     ]
-    hub = {"revision": recipe.model_revision, "trust_remote_code": recipe.trust_remote_code}
-    models = [model_key(recipe.model_name_or_path, **hub)]
+    models = [model_key(recipe.model_name_or_path, revision=recipe.model_revision)]
     if recipe.reward_model_name_or_path is not None:
         read_description(Path(recipe.reward_model_name_or_path))  # what is none is told of in a sentence of its own
         models.append(model_key(recipe.reward_model_name_or_path))

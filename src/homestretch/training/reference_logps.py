@@ -13,7 +13,7 @@ from homestretch.data.collate import collate
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.policies.policy import Policy
 from homestretch.progress import progress
-from homestretch.rewards.cache import content_key, model_key
+from homestretch.rewards.cache import content_key
 from homestretch.training.context import Context
 from homestretch.training.precomputed import once
 
@@ -36,7 +36,7 @@ def reference_logps(
     same numbers.
     """
     texts = [(row.prompt_ids, row.completion_ids) for row in rows]
-    key = content_key(model_key(model or context.model), context.arithmetic(config), texts)
+    key = content_key(context.model_key(model or context.model), context.arithmetic(config), texts)
     flat_N = once(folder, lambda: {"logp": _flat(reference, rows)}, key=key, others=context.others)["logp"]
     return list(flat_N.split([len(row.completion_ids) for row in rows]))
 

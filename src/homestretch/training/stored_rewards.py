@@ -21,10 +21,10 @@ from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import DataError
 from homestretch.policies.memory import release
 from homestretch.progress import progress
-from homestretch.rewards.cache import content_key, model_key, scored_once
-from homestretch.rewards.model import RewardModel, read_description
+from homestretch.rewards.cache import content_key, scored_once
+from homestretch.rewards.model import RewardModel
 from homestretch.rewards.named import NamedReward, ask, weighted
-from homestretch.rewards.remembered import contents, scorer_key, text_key
+from homestretch.rewards.remembered import contents, reward_keys, scorer_key, text_key
 from homestretch.training.context import Context
 from homestretch.training.precomputed import once
 from homestretch.writing import write_text
@@ -109,9 +109,8 @@ def term_key(context: Context, name: str, term: RewardTerm, examples: Sequence[E
 
 def model_rewards(context: Context, rows: Sequence[TokenizedExample]) -> list[float | None]:
     """The logit of each row under the run's reward model, which is loaded for those that it has not scored before."""
-    folder = context.reward_folder()
-    base = read_description(folder)["base"]
-    scorer = content_key(model_key(str(folder)), model_key(base) if base else None, context.device.type)
+    keys = reward_keys(context.reward_folder(), **context.reward_options())
+    scorer = content_key(keys, context.device.type)
     loaded: list[RewardModel] = []
 
     def of(indices: list[int]) -> list[float]:

@@ -23,7 +23,7 @@ from homestretch.generation.schedule import counted
 from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
 from homestretch.progress import progress, say
-from homestretch.rewards.cache import content_key, model_key
+from homestretch.rewards.cache import content_key
 from homestretch.seeds import fold
 from homestretch.training.context import Context
 from homestretch.training.precomputed import once
@@ -57,7 +57,7 @@ def offline_texts(
     """
     prompts, most = [row.prompt_ids for row in rows], context.recipe.dataset.max_completion_length
     how = config.num_generations, config.temperature, most, context.recipe.seed
-    key = content_key(model_key(config.teacher_name_or_path), *context.arithmetic(config), how, prompts)
+    key = content_key(context.model_key(config.teacher_name_or_path), *context.arithmetic(config), how, prompts)
 
     def draw() -> dict[str, Tensor]:
         with progress(len(prompts) * config.num_generations, "texts of the teacher", "text") as bar:
@@ -120,7 +120,7 @@ def _laws(
     how = (config.top_k, config.loss_temperature, vocabulary) if config.top_k else ("states",)
     names = LAW if config.top_k else STATE
     asked = [(text.prompt_ids, text.completion_ids) for text in texts]
-    key = content_key(model_key(config.teacher_name_or_path), *context.arithmetic(config), how, asked)
+    key = content_key(context.model_key(config.teacher_name_or_path), *context.arithmetic(config), how, asked)
 
     def said(batch: SequenceBatch) -> Law:
         if not config.top_k:

@@ -54,8 +54,8 @@ def doctor(recipe: Recipe | None = None, *, out: Path = Path("runs")) -> Diagnos
     from homestretch.policies.trunk import CHUNK_LOGITS, CHUNK_LOGITS_CPU
 
     device = choose_device(recipe.device)
-    tokenizer = load_tokenizer(recipe.model_name_or_path, revision=recipe.model_revision)
-    shape = model_shape(recipe.model_name_or_path, revision=recipe.model_revision)
+    tokenizer = load_tokenizer(recipe.model_name_or_path, **recipe.load_options())
+    shape = model_shape(recipe.model_name_or_path, **recipe.load_options())
     data, samples, lengths = _data(recipe, tokenizer, shape.is_encoder_decoder)
     sections["data"] = data
     on_cpu, rows = device.type == "cpu", MAX_ROWS.get(device.type, MAX_ROWS_ELSEWHERE)

@@ -30,7 +30,6 @@ from homestretch.generation.sampling import SamplingConfig
 from homestretch.policies.load import end_ids, load_config, load_tokenizer
 from homestretch.policies.memory import release
 from homestretch.policies.policy import Policy
-from homestretch.rewards.cache import model_key
 from homestretch.seeds import fold
 from homestretch.training.context import ROLE, Context
 from homestretch.training.distances import fixed_distances
@@ -108,7 +107,7 @@ def check_references(context: Context, config: DistillConfig, *, own: Path | Non
     there = {role: m for role, m in named.items() if m is not None and not (own and lies_below(m, own))}
     for role, model in there.items():
         check_teacher(context, model, role=role)
-    if len(there) == 2 and len({model_key(model) for model in there.values()}) == 1:
+    if len(there) == 2 and len({context.model_key(model) for model in there.values()}) == 1:
         raise InputError(
             f"The oracle `{there['oracle']}` is the teacher itself, so that no student can be nearer to one of them "
             "than to the other: name as the teacher a model that was trained on samples of the oracle."
@@ -121,7 +120,7 @@ def check_teacher(context: Context, teacher: str, *, role: str) -> None:
     `role` is what the message calls it.
     """
     ours = context.tokenizer
-    theirs = load_tokenizer(teacher, trust_remote_code=context.recipe.trust_remote_code)
+    theirs = load_tokenizer(teacher, **context.recipe.load_options(teacher))
     here, there = ours.get_vocab(), theirs.get_vocab()
     if here != there:
         token = min((t for t in here.keys() | there.keys() if here.get(t) != there.get(t)), key=str)
@@ -136,7 +135,7 @@ def check_teacher(context: Context, teacher: str, *, role: str) -> None:
             f"The {role} `{teacher}` ends a text with `{theirs.eos_token}` and the recipe's model with "
             f"`{ours.eos_token}`: set the same `eos_token` in both files tokenizer_config.json."
         )
-    config = load_config(teacher, trust_remote_code=context.recipe.trust_remote_code)
+    config = load_config(teacher, **context.recipe.load_options(teacher))
     if bool(config.is_encoder_decoder) != bool(context.config.is_encoder_decoder):
         raise InputError(
             f"Of the {role} `{teacher}` and the recipe's model one has an encoder and the other has none, so that "

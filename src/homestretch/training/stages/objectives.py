@@ -19,7 +19,7 @@ from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import DataError, InputError
 from homestretch.policies.memory import release
 from homestretch.progress import say
-from homestretch.rewards.cache import content_key, model_key
+from homestretch.rewards.cache import content_key
 from homestretch.rewards.named import weighted
 from homestretch.training.context import Context
 from homestretch.training.named_models import policies_of, start_of, trained_beta
@@ -76,7 +76,7 @@ def asked_once(context: Context, config: ObjectivesConfig, name: str, pairs: Pai
         model = policies_of(config, context.recipe.seed)[name]
         how, texts = (*context.arithmetic(config), config.beta), [(r.prompt_ids, r.completion_ids) for r in rows]
         start = start_of(model) or context.model
-        key = content_key(model_key(model), model_key(start), how, texts)
+        key = content_key(context.model_key(model), context.model_key(start), how, texts)
         make = partial(policy_rewards, context, config, pairs, rows, folder / f"policy-{name}", model)
     else:
         examples = [side(pair, side_name) for side_name in SIDES for pair in pairs.examples]
@@ -132,7 +132,7 @@ def policy_rewards(
     before_N = torch.cat([pairs.logp_ref_chosen_N, pairs.logp_ref_rejected_N])
     del trunk, policy
     release()
-    if start is not None and model_key(start) != model_key(context.model):
+    if start is not None and context.model_key(start) != context.model_key(context.model):
         first = context.policy(context.load_trunk(start), None, config)
         beside = folder.with_name(f"{folder.name}-start")
         logps = reference_logps(context, config, first, rows, beside, model=start)

@@ -89,7 +89,10 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
     modes = by_mode(rewards_of_pairs(learner.policy, held_rows), held_rows, held_out_mode)
     write_text(folder / MODES, json.dumps({k: m.model_dump() for k, m in modes.items()}, indent=1))
     goals = {} if config.contrast is None else {SUCCESS: goal_state(learner.policy, [r.chosen for r in train_rows])}
-    save_reward(learner.trunk, context.tokenizer, folder / "model", base=context.model, kind=config.kind)
+    revision = context.recipe.load_options(context.model)["revision"]
+    save_reward(
+        learner.trunk, context.tokenizer, folder / "model", base=context.model, revision=revision, kind=config.kind
+    )
     if goals:
         save_goals(folder / "model", goals)
     return progress
