@@ -6,6 +6,11 @@ from mutant import of
 
 MUTANTS = [
     *of(
+        "algorithms/rollouts",
+        "test_online_stages",
+        ("for name, value_B in parts.items()} | stats", "for name, value_B in parts.items()}"),
+    ),
+    *of(
         "ops/groups",
         "test_ops_groups",
         ("    same_BB.fill_diagonal_(0)\n", ""),

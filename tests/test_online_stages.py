@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from toy import row
+from toy import ppo_models, prompts_of, row, trunk_of
 
+from homestretch.algorithms.grpo import GRPO
+from homestretch.algorithms.ppo import PPO
+from homestretch.algorithms.rloo import RLOO
 from homestretch.batch import SequenceBatch
+from homestretch.config.grpo import GRPOConfig
+from homestretch.config.ppo import PPOConfig
 from homestretch.config.recipe import load_recipe
+from homestretch.config.rewards import LOGGED
 from homestretch.config.rloo import RLOOConfig
 from homestretch.config.rollouts import GroupConfig
 from homestretch.config.stages import STAGES
@@ -119,3 +125,27 @@ def test_outputs_of_held_out_prompts_are_compared_with_their_own_examples() -> N
     how = context, None, RLOOConfig(**OVERLAP)
     assert rewarded(*how)(made)[0].tolist() == [0.0]
     assert rewarded(*how, examples=[held_out])(made)[0].tolist() == [10.0]
+
+
+@pytest.mark.parametrize("algorithm", [PPO(PPOConfig(num_generations=4)), RLOO(RLOOConfig()), GRPO(GRPOConfig())])
+def test_what_is_logged_keeps_its_name(algorithm: Any) -> None:
+    """Beside a reward, `objective/` has the names that no reward may have; a part of such a name changes nothing."""
+    config = RLOOConfig()
+    judge = SimpleNamespace(score_ids=lambda batch: torch.ones(len(batch)))
+    context = SimpleNamespace(named_rewards=load_rewards, splits=SimpleNamespace(train=[]), tokenizer=None)
+    own = rewarded(context, judge, config)
+
+    def stats(**more: float) -> dict[str, float]:
+        def reward(responses: SequenceBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            reward_B, parts = own(responses)
+            return reward_B, parts | {name: torch.full((len(responses),), value) for name, value in more.items()}
+
+        torch.manual_seed(0)
+        models = ppo_models(trunk_of(heads=("value",)), tokens=4, reward=reward)
+        return next(algorithm.stream(models, iter([(0, prompts_of(0))]))).stats
+
+    plain = stats()
+    names = {name.removeprefix("objective/") for name in plain if name.startswith("objective/")}
+    assert names == set(LOGGED) - (set() if isinstance(algorithm, PPO) else {"kl_coef"})
+    assert stats(brevity=7.0) == plain | {"objective/brevity": 7.0}
+    assert stats(kl=77.0, entropy=77.0) == plain

@@ -51,6 +51,9 @@ def load_yaml(text: str) -> Any:
         ("ppo", {"model": {"weight": 1, "sigmoid": True}}, r"the reward model's score is a log-odds in the sum"),
         ("ppo", {"mine": {"column": "x"}}, r"`mine` is a column of the data, which says nothing about samples"),
         ("ppo", {"scores": F}, r"`scores` is the name of a logged quantity"),
+        ("ppo", {"kl": F}, r"`kl` is the name of a logged quantity; call the reward by another name"),
+        ("grpo", {"entropy": F}, r"`entropy` is the name of a logged quantity"),
+        ("rloo", {"kl_coef": F}, r"`kl_coef` is the name of a logged quantity"),
         ("value", {"mine": {"column": "x"}}, r"the column of `mine` says nothing about sampled responses"),
     ],
 )

@@ -60,7 +60,8 @@ def replay(rollout: Rollout, number: int, config: RolloutConfig) -> Iterator[Rol
 def sample_stats(
     responses: SequenceBatch, reward_B: Tensor, logp_old_BT: Tensor, logp_ref_BT: Tensor, parts: dict[str, Tensor]
 ) -> dict[str, float]:
-    """Numbers of one rollout: reward and its parts, divergence, entropy, length, ends.
+    """Numbers of one rollout: reward and its parts, divergence, entropy, length, ends. No part takes the place of
+    another number.
 
     Divergence and entropy are estimated from the sampled tokens, as means of ln p_old - ln p_ref and of -ln p_old.
     """
@@ -77,7 +78,7 @@ def sample_stats(
     if responses.logp_drawn_BT is not None:
         apart_BT = (logp_old_BT - responses.logp_drawn_BT).abs()
         stats["sampling/logp_difference"] = float(masked_mean(apart_BT, responses.mask_BT))
-    return stats | {f"objective/{name}": float(value_B.float().mean()) for name, value_B in parts.items()}
+    return stats | {f"objective/{name}": float(value_B.float().mean()) for name, value_B in parts.items()} | stats
 
 
 def ratio_diagnostics(logp_BT: Tensor, logp_old_BT: Tensor, mask_BT: Tensor) -> Diagnostics:

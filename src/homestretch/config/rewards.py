@@ -30,8 +30,8 @@ SOURCES = ("function", "classifier", "column", "reward_model", "features", "loca
 
 _PLACE = re.compile(r".+:[^\W\d]\w*")
 
-LOGGED = ("scores", "length_penalty")
-"""Names that an online stage logs beside its rewards."""
+LOGGED = ("kl", "entropy", "kl_coef", "scores", "length_penalty")
+"""Names that an online stage logs beside its rewards, behind `objective/`."""
 
 
 class RewardTerm(Config):
