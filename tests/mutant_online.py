@@ -6,6 +6,10 @@ from mutant import of
 
 MUTANTS = [
     *of(
+        "training/context", "test_lengths", ("else positions - longest", "else positions - data.max_completion_length")
+    ),
+    *of("config/recipe", "test_lengths", ("key=lambda found: found[0]", "key=lambda found: -found[0]")),
+    *of(
         "algorithms/rollouts",
         "test_online_stages",
         ("for name, value_B in parts.items()} | stats", "for name, value_B in parts.items()}"),

@@ -114,6 +114,13 @@ class Recipe(Config):
     def _plain_stages(self, stages: list[Stage]) -> list[dict[str, Any]]:
         return [{s.name: s.config.model_dump(mode="json")} for s in stages]
 
+    @property
+    def longest_completion(self) -> tuple[int, str]:
+        """Tokens of a completion at most, of the data or of what a stage samples, and the setting that says so."""
+        given = [("dataset", self.dataset), *((stage.name, stage.config) for stage in self.stages)]
+        lengths = [(getattr(c, "max_completion_length", None) or 0, f"{n}.max_completion_length") for n, c in given]
+        return max(lengths, key=lambda found: found[0])
+
     def load_options(self, model: str | None = None) -> dict[str, Any]:
         """How a model is loaded, the recipe's own by default: its revision where it is that one, and whether code that
         comes with it may run."""

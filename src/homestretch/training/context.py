@@ -72,24 +72,23 @@ class Context:
 
     @property
     def max_prompt_length(self) -> int:
-        """Tokens of a prompt at most: the recipe's limit, or what the model's positions leave beside a completion.
+        """Tokens of a prompt at most: the recipe's limit, or what the model's positions leave beside the longest
+        completion, of the data or of a stage's samples.
 
         Raises RecipeError where they leave nothing.
         """
-        data = self.recipe.dataset
+        data, (longest, setting) = self.recipe.dataset, self.recipe.longest_completion
         positions = getattr(self.config.get_text_config(), "max_position_embeddings", None)
         if positions is None:
             return data.max_prompt_length
-        room = positions if self.config.is_encoder_decoder else positions - data.max_completion_length
-        if data.max_completion_length > positions:
+        room = positions if self.config.is_encoder_decoder else positions - longest
+        if longest > positions:
             raise RecipeError(
-                f"dataset.max_completion_length {data.max_completion_length} is more than the model can score: it has "
-                f"{positions} positions; lower it."
+                f"{setting} {longest} is more than the model can score: it has {positions} positions; lower it."
             )
         if room < 1:
             raise RecipeError(
-                f"dataset.max_completion_length {data.max_completion_length} leaves no room for a prompt: the model "
-                f"has {positions} positions; lower it."
+                f"{setting} {longest} leaves no room for a prompt: the model has {positions} positions; lower it."
             )
         return min(data.max_prompt_length, room)
 
