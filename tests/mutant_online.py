@@ -5,6 +5,8 @@ from __future__ import annotations
 from mutant import of
 
 MUTANTS = [
+    *of("config/training", "test_recipe", (' and "max_steps" not in given', "")),
+    *of("config/rollouts", "test_recipe", ("prompts * self.num_generations / self", "prompts / self")),
     *of(
         "training/context", "test_lengths", ("else positions - longest", "else positions - data.max_completion_length")
     ),

@@ -235,6 +235,32 @@ def test_every_field_is_documented_and_defaults_survive_the_round_trip(kind: str
     pytest.fail(f"no chain of stages lets `{kind}` stand")
 
 
+@pytest.mark.parametrize("method", ["ppo", "rloo", "grpo"])
+@pytest.mark.parametrize(
+    ("given", "rounds"),
+    [
+        ({}, 20),
+        ({"num_train_epochs": 3}, 9),
+        ({"num_train_epochs": 0.5}, 2),
+        ({"num_train_epochs": 3, "max_steps": 5}, 5),
+        ({"max_steps": 5}, 5),
+        ({"max_steps": None}, 3),
+    ],
+)
+def test_passes_over_the_prompts_count_where_no_rounds_are_given(
+    method: str, given: dict[str, float | None], rounds: int, tmp_path: Path
+) -> None:
+    """A pass over 20 prompts of 4 samples is 3 rounds of 32."""
+    sizes = {"rewards": {"overlap": 1.0}, "num_generations": 4, "rollout_batch_size": 32}
+    recipe = load_recipe({"stages": [{method: {**sizes, **given}}]})
+    assert recipe.stages[0].config.rounds_of(20) == rounds
+    again = load_recipe(written(tmp_path, dump(recipe)))
+    assert again == recipe and again.stages[0].config.rounds_of(20) == rounds
+    assert ("max_steps: null" in dump(recipe)) == (recipe.stages[0].config.max_steps is None)
+    overridden = load_recipe({"stages": [{method: sizes}]}, [f"{method}.{k}={v or 'null'}" for k, v in given.items()])
+    assert overridden == recipe
+
+
 def test_settings_are_frozen() -> None:
     recipe = load_recipe({"stages": ["sft"]})
     with pytest.raises(ValidationError):

@@ -225,6 +225,9 @@ def test_the_doctors_times_by_hand() -> None:
     # eighth of 10 by three models for 2 each, and learnt from twice for 4 each: 7.25 * 14 = 101.5, in all 812 s.
     assert found["ppo"] == "about 17 min 52 s"
     assert found["all training"].startswith("about 25 min 12 s")
+    # A pass over 100 prompts of 8 samples is 10 rounds of 80.
+    passes = {"num_train_epochs": 1, "rollout_batch_size": 80, "num_generations": 8, "num_ppo_epochs": 2}
+    assert estimated(["negatives", "reward", {"ppo": passes}])["ppo"] == "about 17 min 52 s"
     # A number of steps counts as it is: 5 steps of 16 rows of 16 tokens, 4 each, are 5,120.
     assert estimated([{"sft": {"max_steps": 5, "train_batch_size": 16}}])["sft"] == "about 51 s"
 

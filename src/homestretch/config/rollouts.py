@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal, Self
 
@@ -27,7 +28,7 @@ class RolloutConfig(TrainingConfig):
     num_ppo_epochs: PositiveInt = 1
     """Passes over each rollout. Origin: 4 in sheet 3; ours, a fresh rollout is worth more than an old one."""
     max_steps: PositiveInt | None = 20
-    """Rounds of rollout and update."""
+    """Rounds of rollout and update; None, or `num_train_epochs` given alone, counts passes over the prompts instead."""
     temperature: float = Field(1.0, gt=0)
     """Temperature of the policy that samples and learns, and of its reference. Greedy outputs are those of any
     temperature; below 1 the samples are nearer to them. Origin: sheet 3."""
@@ -65,6 +66,10 @@ class RolloutConfig(TrainingConfig):
     golden: GoldenRewards = Field(default_factory=dict)
     """Rewards by name that are measured on every rollout and not learnt from, such as a second judge: the run doctor
     speaks where one falls while the reward rises. A number is a weight. Origin: sheet 2.5 of teacher hacking."""
+
+    def rounds_of(self, prompts: int) -> int:
+        """Rounds of training in all, given the prompts of one pass."""
+        return self.rounds(math.ceil(prompts * self.num_generations / self.rollout_batch_size))
 
     @property
     def stands_alone(self) -> bool:

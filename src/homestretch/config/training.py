@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -64,6 +65,13 @@ class TrainingConfig(Config):
     doctor: Literal["warn", "stop", "off"] = "warn"
     """What the run doctor does with an alarm: say it, or end the stage too, with the best checkpoint kept. `off`
     neither watches nor speaks."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _passes_alone(cls, given: Any) -> Any:
+        """Passes that are given without rounds count, whatever rounds a method has by default."""
+        alone = isinstance(given, Mapping) and "num_train_epochs" in given and "max_steps" not in given
+        return {**given, "max_steps": None} if alone else given
 
     @model_validator(mode="after")
     def _stopped_at_its_best(self) -> Self:

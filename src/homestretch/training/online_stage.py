@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -83,7 +82,7 @@ def train_online(
         algorithm,
         models,
         batch_of=prompts,
-        rounds=config.rounds(math.ceil(len(rows) * config.num_generations / config.rollout_batch_size)),
+        rounds=config.rounds_of(len(rows)),
         head=head,
         beside=own_value.adapter if own_value else None,
         keep_start=True,

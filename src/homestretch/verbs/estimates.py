@@ -113,7 +113,7 @@ def stage_seconds(shape: Shape, kind: str, config: Any, load: Load, machine: Mac
     rank = config.lora_r if config.use_peft else None
     if isinstance(config, RolloutConfig):
         row = Row(load.prompt, load.answer, config.num_generations)
-        own = (config.max_steps or 1) * config.rollout_batch_size * config.num_ppo_epochs
+        own = config.rounds_of(load.examples) * config.rollout_batch_size * config.num_ppo_epochs
         samples = _limit(config, load.prompt + load.answer, own) / config.num_ppo_epochs
         # The policy as it was and the reference give log-probabilities, the reward model does not.
         one = Round(config.rollout_batch_size, rows, config.num_ppo_epochs, scored=2, judged=1)
