@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homestretch.data.records import completion_text, example_from_row, prompt_text
+from homestretch.data.records import completion_text, example_from_row, prompt_text, with_all_references
 from homestretch.errors import DataError
 
 USER, ANSWER = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}
@@ -32,6 +34,20 @@ def test_defaults_come_from_the_row():
 def test_references_start_with_the_completion_and_have_no_repeats():
     assert example(prompt="p", completion="c", references=["a", "c", "b", "a"]).references == ("c", "a", "b")
     assert example(prompt="p", references=["a", "b"]).completion == "a"
+
+
+def test_rows_of_one_prompt_share_their_references_each_its_own_first():
+    chat = [{"role": "user", "content": "p "}]
+    rows = [
+        {"prompt": "p", "completion": "a", "references": ["b"]},
+        {"prompt": "q", "completion": "x"},
+        {"prompt": " p\n", "completion": "c"},
+        {"prompt": chat, "completion": "b"},
+    ]
+    examples = [example_from_row(row, where=f"rows:{i}") for i, row in enumerate(rows)]
+    shared = with_all_references(examples)
+    assert [e.references for e in shared] == [("a", "b", "c"), ("x",), ("c", "a", "b"), ("b", "a", "c")]
+    assert [replace(e, references=own.references) for e, own in zip(shared, examples, strict=True)] == examples
 
 
 def test_preference_row():

@@ -12,7 +12,7 @@ Every problem is a DataError of one sentence that starts with `file:line`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
@@ -50,6 +50,21 @@ class Example:
 def prompt_text(example: Example) -> str:
     """The prompt as one text; of chat messages the contents, one a line."""
     return _plain(example.prompt)
+
+
+def prompt_key(example: Example) -> str:
+    """What rows of one prompt have in common: its text, white space around it aside."""
+    return prompt_text(example).strip()
+
+
+def with_all_references(examples: Iterable[Example]) -> list[Example]:
+    """The examples, each with the references of all that have its prompt, its own first: an answer that is right in one
+    row is not wrong in another."""
+    examples = list(examples)
+    known: dict[str, dict[str, None]] = {}
+    for e in examples:
+        known.setdefault(prompt_key(e), {}).update(dict.fromkeys(e.references))
+    return [replace(e, references=tuple(dict.fromkeys((*e.references, *known[prompt_key(e)])))) for e in examples]
 
 
 def completion_text(example: Example) -> str:

@@ -1,0 +1,30 @@
+"""Mistakes in what is read from rows, in what negatives know of other rows, and in what models are asked."""
+
+from __future__ import annotations
+
+from mutant import of
+
+SAME_SOURCE = "if donor is None or example.source in donor.sources:\n            return None\n        "
+
+MUTANTS = [
+    *of(
+        "data/records",
+        "test_records",
+        ("dict.fromkeys((*e.references, *known[prompt_key(e)]))", "known[prompt_key(e)]"),
+        ("return prompt_text(example).strip()", "return prompt_text(example)"),
+    ),
+    *of(
+        "negatives/corpus",
+        "test_negatives_refusals",
+        ('(kind="stable")[::-1]', '(kind="stable")[::-1][: n + 8]'),
+        ("frozenset(one.source for one in e)", "frozenset({e[0].source})"),
+    ),
+    *of(
+        "negatives/context",
+        "test_negatives_refusals",
+        (SAME_SOURCE + "tail", "if donor is None:\n            return None\n        tail"),
+        (SAME_SOURCE + "return", "if donor is None:\n            return None\n        return"),
+        ("score < SAME_DOCUMENT and example.source not in donor.sources", "score < SAME_DOCUMENT"),
+    ),
+    *of("verbs/negatives", "test_verbs", ("with_all_references(rows)", "list(rows)")),
+]
