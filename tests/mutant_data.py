@@ -26,5 +26,11 @@ MUTANTS = [
         (SAME_SOURCE + "return", "if donor is None:\n            return None\n        return"),
         ("score < SAME_DOCUMENT and example.source not in donor.sources", "score < SAME_DOCUMENT"),
     ),
+    *of(
+        "rewards/cache",
+        "test_reward_cache",
+        (" and f.suffix not in NEVER_READ", ""),
+        (', *(folder / CHAT_TEMPLATE_DIR).glob("*")', ""),
+    ),
     *of("verbs/negatives", "test_verbs", ("with_all_references(rows)", "list(rows)")),
 ]
