@@ -32,5 +32,16 @@ MUTANTS = [
         (" and f.suffix not in NEVER_READ", ""),
         (', *(folder / CHAT_TEMPLATE_DIR).glob("*")', ""),
     ),
+    *of(
+        "rewards/sequence_classifier",
+        "test_sequence_classifier",
+        ('{"add_special_tokens": not chat}', "{}"),
+        ("- specials - pair", "- specials"),
+        ("num_special_tokens_to_add(pair=pair)", "num_special_tokens_to_add()"),
+    ),
+    *of("policies/room", "test_sequence_classifier", (" - module.padding_idx - 1", "")),
+    *of("rewards/language", "test_language", ("most - 1)", "most)")),
+    *of("verbs/generate", "test_sequence_classifier", ("    end_marker(tokenizer)\n", "")),
+    *of("training/context", "test_sequence_classifier", ("        end_marker(tokenizer)\n", "")),
     *of("verbs/negatives", "test_verbs", ("with_all_references(rows)", "list(rows)")),
 ]
