@@ -14,6 +14,27 @@ MUTANTS = [
         ("return prompt_text(example).strip()", "return prompt_text(example)"),
     ),
     *of(
+        "data/records",
+        "test_records",
+        (' and (k, v) != ("failure_mode", "")', ""),
+        ("not isinstance(row[name], bool)", "False"),
+    ),
+    *of(
+        "data/columns",
+        "test_files",
+        ("    if not cell:\n        return None\n", ""),
+        ("or (not cell and name in CHAT)", ""),
+        ("SAID.get(cell.strip().lower(), cell)", "cell"),
+    ),
+    *of("data/sources", "test_files", ("            n += 1\n", "            break\n")),
+    *of("negatives/audit", "test_negatives_audit", ("not isinstance(ended, bool | None)", "False")),
+    *of(
+        "rewards/named",
+        "test_reward_functions",
+        (' if name not in (*OWN, "self")', ""),
+        ("number if math.isfinite(number) else None", "number"),
+    ),
+    *of(
         "negatives/corpus",
         "test_negatives_refusals",
         ('(kind="stable")[::-1]', '(kind="stable")[::-1][: n + 8]'),

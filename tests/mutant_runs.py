@@ -107,7 +107,7 @@ MUTANTS = [
     *of(
         "data/columns",
         "test_files",
-        ("not cell or name in TEXT", "not cell"),
+        ("if name in TEXT or (", "if ("),
         ("    if name in FLAGS:\n", "    if False:\n"),
         ("if name not in CHAT or _are_messages(value) else cell", ""),
     ),

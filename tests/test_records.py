@@ -66,6 +66,10 @@ def test_an_empty_rejected_answer_is_a_failure_mode_not_a_bad_row():
     assert example(prompt="p", chosen="good", rejected="").columns["rejected"] == ""
 
 
+def test_a_failure_mode_without_a_name_is_none():
+    assert "failure_mode" not in example(prompt="p", chosen="good", rejected="bad", failure_mode="").columns
+
+
 def test_messages_end_in_the_answer():
     e = example(messages=[{"role": "system", "content": "be kind"}, USER, ANSWER])
     assert (len(e.prompt), e.completion, e.references, e.source) == (2, [ANSWER], ("yo",), "hi")
@@ -110,6 +114,8 @@ BAD = [
     ({"prompt": "p", "completion": "c", "rewards": {"a": True}}, "`rewards.a` = True is not a finite number; correct it, or remove the column."),
     ({"prompt": "p", "completion": "c", "rewards": [1]}, "`rewards` is a list; make it an object of names and numbers."),
     ({"prompt": "p", "completion": "c", "failure_mode": 1}, "`failure_mode` is a number; make it a string."),
+    ({"prompt": "p", "chosen": "c", "rejected": "r", "rejected_terminated": "false"}, "`rejected_terminated` = 'false' is not true or false; correct the row."),
+    ({"prompt": "p", "completion": "c", "terminated": 1}, "`terminated` = 1 is not true or false; correct the row."),
     ([1], 'a row must be an object such as {"prompt": ..., "completion": ...}, not a list.'),
 ]  # fmt: skip
 
