@@ -53,8 +53,8 @@ MUTANTS = [
         ("logits_BC[:, label] - others_BC", "others_BC"),
         ('tokenizer.truncation_side = "left"', 'tokenizer.truncation_side = "right"'),
         ("if (weight := left_random(found)) is not None", "if (weight := left_random(found)) is True"),
-        ("if limit is not None and alone > limit", "if False"),
-        ("(text, completion) if self.reads", "(completion, text) if self.reads"),
+        ("if own > most:", "if False:"),
+        ("(self._text(prompt), completion, **cut)", "(completion, self._text(prompt), **cut)"),
         ("                rewards[i] = reward", "                rewards[part[0]] = reward"),
     ),
     *of(
@@ -109,7 +109,7 @@ MUTANTS = [
         "test_features_refused",
         ("terminated=ended)", "terminated=[True] * len(some))"),
         ('term.reads != "completion"', "True"),
-        ("return content_key(model_key(term.classifier)", "return None and content_key(model_key(term.classifier)"),
+        ("return content_key(READING, model_key(", "return None and content_key(READING, model_key("),
         ('return content_key("reward model"', 'return None and content_key("reward model"'),
     ),
     *of(

@@ -48,10 +48,13 @@ MUTANTS = [
     *of(
         "training/stages/negatives",
         "test_given_pairs",
-        ("first.setdefault(prompt_text(e), e.id)", "first.setdefault(e.id, e.id)"),
-        ("[e for e in examples if first[prompt_text(e)] in held]", "examples"),
+        ("first.setdefault(prompt_key(e), e.id)", "first.setdefault(e.id, e.id)"),
+        ("[e for e in examples if first[prompt_key(e)] in held]", "examples"),
         ("pairs(learned, kept) +", "pairs(examples, kept) +"),
         ("            longest=longest,\n", ""),
+        ("examples = with_all_references(context.splits.train)", "examples = context.splits.train"),
+        ("with_all_references(context.splits.validation)[", "context.splits.validation["),
+        ("in with_all_references(context.splits.train) if", "in context.splits.train if"),
     ),
     *of(
         "report/verdict",
@@ -104,7 +107,7 @@ MUTANTS = [
     *of(
         "data/columns",
         "test_files",
-        ("not cell or name in TEXT", "not cell"),
+        ("if name in TEXT or (", "if ("),
         ("    if name in FLAGS:\n", "    if False:\n"),
         ("if name not in CHAT or _are_messages(value) else cell", ""),
     ),

@@ -7,6 +7,7 @@ from mutant import of
 from mutant_alarms import MUTANTS as ALARMS
 from mutant_algorithms import MUTANTS as ALGORITHMS
 from mutant_compare import MUTANTS as COMPARE
+from mutant_data import MUTANTS as DATA
 from mutant_distill import MUTANTS as DISTILL
 from mutant_extractors import MUTANTS as EXTRACTORS
 from mutant_generation import MUTANTS as GENERATION
@@ -22,6 +23,7 @@ MUTANTS = [
     *ALARMS,
     *ALGORITHMS,
     *COMPARE,
+    *DATA,
     *DISTILL,
     *EXTRACTORS,
     *GENERATION,
@@ -232,7 +234,6 @@ MUTANTS = [
         "negatives/context",
         "test_negatives_guards test_negatives_refusals",
         ('return guarded(draw, overlap_at_most(NOT_COPIED, "rougeL"))', "return guarded(draw)"),
-        ("if donor is None or donor.source == example.source:", "if donor is None:"),
         ("units(example.source)", "units(str(example.prompt))"),
     ),
     *of(

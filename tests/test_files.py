@@ -96,6 +96,29 @@ def test_cells_of_a_csv_file_are_what_they_stand_for(tmp_path: Path) -> None:
     assert (messages.prompt, messages.completion, messages.columns["rejected"]) == (ask, answer, answer)
 
 
+FLAG_CELLS = [("0", False), ("1", True), ("FALSE", False), ("True", True), ("", None), ("no", "no")]
+
+
+@pytest.mark.parametrize(("cell", "value"), FLAG_CELLS)
+def test_a_flag_of_a_csv_file_is_true_or_false_or_a_bad_row(tmp_path: Path, cell: str, value: object) -> None:
+    (tmp_path / "rows.csv").write_text(
+        f"prompt,chosen,rejected,rejected_terminated,failure_mode,margin,references,note\np,c,,{cell},,,,\n"
+    )
+    if value == "no":
+        with pytest.raises(DataError, match=r"rows.csv:2: `rejected_terminated` = 'no' is not true or false; correct"):
+            load(tmp_path / "rows.csv", shares=(0, 0))
+        return
+    [row] = load(tmp_path / "rows.csv", shares=(0, 0)).train
+    ended = {} if value is None else {"rejected_terminated": value}
+    assert row.columns == {"chosen": "c", "rejected": "", **ended}
+
+
+def test_a_number_that_another_row_has_is_not_given_again(tmp_path: Path) -> None:
+    rows = [{"id": x, "prompt": str(i), "completion": "c"} for i, x in enumerate(["a", "a#2", "a", "a#2", "a"])]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [e.id for e in load(tmp_path / "rows.jsonl", shares=(0, 0)).train] == ["a", "a#2", "a#3", "a#2#2", "a#4"]
+
+
 def test_a_date_that_python_cannot_hold(tmp_path: Path) -> None:
     days = pyarrow.array([10**7], pyarrow.date32())
     pyarrow.parquet.write_table(pyarrow.table({"prompt": ["a"], "x": days}), tmp_path / "rows.parquet")

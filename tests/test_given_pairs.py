@@ -19,6 +19,7 @@ from homestretch.data.tokenize import tokenize_pairs
 from homestretch.errors import DataError
 from homestretch.negatives import Negative
 from homestretch.training.needs import row_check
+from homestretch.training.stages import negatives as stage
 from homestretch.training.stages.negatives import (
     FILE,
     HELD_OUT,
@@ -120,6 +121,36 @@ def test_mined_failures_of_training_prompts_are_none_of_validation_prompts_with_
     made, held_out = ([json.loads(x) for x in (tmp_path / n).read_text().splitlines()] for n in (FILE, HELD_OUT))
     assert [row["prompt"] for row in made if row["failure_mode"] == "mined"] == ["train 1"]
     assert len(held_out) == 3 and {row["failure_mode"] for row in held_out} == {"random"}
+
+
+def test_an_answer_to_the_same_prompt_in_another_row_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [f"red{i}" for i in range(9)]
+
+    def rows(split: str) -> list[Example]:
+        made = [{"prompt": split, "completion": f"{word} hall", "document": word} for word in words]
+        made += [{"prompt": f"{split} {i}", "completion": f"far{i} guest{i}", "document": f"{i}"} for i in range(6)]
+        return [example_from_row(row, where=f"{split}:{i}") for i, row in enumerate(made)]
+
+    mined_from: list[Example] = []
+
+    def nothing_mined(_context: Any, _config: Any, examples: list[Example], _seed: int) -> dict[str, list[Negative]]:
+        mined_from.extend(examples)
+        return {}
+
+    monkeypatch.setattr(stage, "mined_samples", nothing_mined)
+    given = example_from_row({"prompt": "train", "chosen": "grey hall", "rejected": "bad"}, where="train:9")
+    splits = Splits(train=[*rows("train"), given], validation=rows("validation"), test=[], description="")
+    recipe = load_recipe({"stages": ["negatives"]})
+    context = SimpleNamespace(splits=splits, tokenizer=tiny.tokenizer(), recipe=recipe)
+    config = NegativesConfig(classes=["irrelevant", "mined"], classes_per_example="all", held_out=None)
+    stage.run(context, config, tmp_path)
+    right = {"grey hall", *(f"{word} hall" for word in words)}
+    assert set(mined_from[0].references) == right and len(mined_from) == 15
+    pairs = [json.loads(line) for name in (FILE, HELD_OUT) for line in (tmp_path / name).read_text().splitlines()]
+    failures = {row["rejected"] for row in pairs if row["prompt"] in ("train", "validation")} - {"bad"}
+    assert failures and not failures & right
 
 
 @pytest.mark.parametrize(("text", "expected"), [("我们训练", 1.0), ("ab cd efg", 3.0), ("用 GPT\n写下", 2.0)])

@@ -49,6 +49,13 @@ def test_the_mean_log_probability_of_each_text_whatever_the_passes(
     assert made.mean_logp(["A cat"]) == pytest.approx([naive(made, "A c")], abs=1e-4)
 
 
+def test_a_text_is_read_as_far_as_the_model_has_positions_beside_the_start(tmp_path: Path) -> None:
+    made = reference(tmp_path, "gpt2")
+    positions = made.trunk.lm.config.n_positions
+    text = "ab" * positions
+    assert made.mean_logp([text]) == pytest.approx([naive(made, text[: positions - 1])], abs=1e-4)
+
+
 def test_the_start_is_the_end_marker_where_there_is_no_other(tmp_path: Path) -> None:
     made = reference(tmp_path)
     before = made.mean_logp(["abc"])

@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pytest
 
+from homestretch.errors import InputError
 from homestretch.negatives.audit import FEWEST, audit
 from homestretch.negatives.readers import _length_scores
 
@@ -110,3 +111,11 @@ def test_length_scores_against_the_definition():
     assert _length_scores(lengths, rejected, train, test) == pytest.approx([expected])
     lengths[3] = 500.0
     assert _length_scores(lengths, rejected, train, test) == pytest.approx([0.5])
+
+
+def test_whether_a_rejected_answer_ended_is_true_or_false_or_not_said():
+    rows = [{"prompt": "p", "chosen": "c", "rejected": "r"} for _ in range(4)]
+    said = [{**row, "rejected_terminated": ended} for row, ended in zip(rows, (True, False, None), strict=False)]
+    assert audit([*said, rows[3]]).classes[-1].terminated == 3 / 4
+    with pytest.raises(InputError, match="`rejected_terminated` = 'false' is not true or false; correct the rows"):
+        audit([{**rows[0], "rejected_terminated": "false"}])

@@ -26,6 +26,33 @@ def test_known_words_are_no_invention() -> None:
     assert not invents(1, share=0.5)(about_a_cat, Negative("Grey dog rests.", "x"))
 
 
+def test_a_text_that_also_answers_this_document_is_borrowed_from_no_other() -> None:
+    # `Gamma delta` comes first with another document: a donor that knew that one alone would look foreign to ours.
+    ours, first = example("c", "same", "Alpha it."), example("a", "red", "Gamma delta.")
+    assert made("irrelevant", ours, first) != []
+    assert made("irrelevant", ours, first, example("b", "same", "Gamma delta.")) == []
+
+
+def test_no_splice_or_near_miss_is_of_another_answer_to_the_same_document() -> None:
+    ours = example("a", "d1 cat dog", "The engine sorts blocks with the quick index.")
+    theirs = example("b", "d1 cat dog", "Sorting happens with a speedy lookup table.")
+    other = example("c", "d2 cat bird", "Halls are shown with makers for guests.")
+    before = example("0", "d0 cat fox", theirs.references[0])  # the same answer, first known from a like document
+    for name in ("spliced", "near_miss"):
+        assert any("lookup" in n.text for n in made(name, ours, other, before))
+        found = made(name, ours, other, theirs)
+        assert found and not any("lookup" in n.text for n in found)
+        assert not any("lookup" in n.text for n in made(name, ours, other, theirs, before))
+
+
+def test_many_answers_to_one_prompt_leave_similar_documents_in_sight() -> None:
+    many = [example(f"a{i}", "red fox berries", f"Answer {i}.") for i in range(38)]
+    far = [example(f"f{i}", f"steel{i} bolt{i}", f"Far {i}.") for i in range(200)]
+    corpus = Corpus([*many, *far, example("b", "red fox hunger", "Other."), example("c", "red nuts", "More.")])
+    assert [d.id for d, _ in corpus.similar(many[0], 1)] == ["b"]
+    assert [d.id for d, _ in corpus.similar(many[0], 9)] == ["b", "c"]
+
+
 def test_a_shuffle_that_leaves_most_neighbours_together_is_drawn_again() -> None:
     short = example("a", "x", "close window before sunset")
     found = made("shuffled", short)

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homestretch.data.records import completion_text, example_from_row, prompt_text
+from homestretch.data.records import completion_text, example_from_row, prompt_text, with_all_references
 from homestretch.errors import DataError
 
 USER, ANSWER = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}
@@ -34,6 +36,20 @@ def test_references_start_with_the_completion_and_have_no_repeats():
     assert example(prompt="p", references=["a", "b"]).completion == "a"
 
 
+def test_rows_of_one_prompt_share_their_references_each_its_own_first():
+    chat = [{"role": "user", "content": "p "}]
+    rows = [
+        {"prompt": "p", "completion": "a", "references": ["b"]},
+        {"prompt": "q", "completion": "x"},
+        {"prompt": " p\n", "completion": "c"},
+        {"prompt": chat, "completion": "b"},
+    ]
+    examples = [example_from_row(row, where=f"rows:{i}") for i, row in enumerate(rows)]
+    shared = with_all_references(examples)
+    assert [e.references for e in shared] == [("a", "b", "c"), ("x",), ("c", "a", "b"), ("b", "a", "c")]
+    assert [replace(e, references=own.references) for e, own in zip(shared, examples, strict=True)] == examples
+
+
 def test_preference_row():
     e = example(prompt="p", chosen="good", rejected="bad", margin="0.5", failure_mode="copy", rejected_terminated=False)
     assert (e.completion, e.references) == ("good", ("good",))
@@ -48,6 +64,10 @@ def test_preference_row():
 
 def test_an_empty_rejected_answer_is_a_failure_mode_not_a_bad_row():
     assert example(prompt="p", chosen="good", rejected="").columns["rejected"] == ""
+
+
+def test_a_failure_mode_without_a_name_is_none():
+    assert "failure_mode" not in example(prompt="p", chosen="good", rejected="bad", failure_mode="").columns
 
 
 def test_messages_end_in_the_answer():
@@ -94,6 +114,8 @@ BAD = [
     ({"prompt": "p", "completion": "c", "rewards": {"a": True}}, "`rewards.a` = True is not a finite number; correct it, or remove the column."),
     ({"prompt": "p", "completion": "c", "rewards": [1]}, "`rewards` is a list; make it an object of names and numbers."),
     ({"prompt": "p", "completion": "c", "failure_mode": 1}, "`failure_mode` is a number; make it a string."),
+    ({"prompt": "p", "chosen": "c", "rejected": "r", "rejected_terminated": "false"}, "`rejected_terminated` = 'false' is not true or false; correct the row."),
+    ({"prompt": "p", "completion": "c", "terminated": 1}, "`terminated` = 1 is not true or false; correct the row."),
     ([1], 'a row must be an object such as {"prompt": ..., "completion": ...}, not a list.'),
 ]  # fmt: skip
 

@@ -116,3 +116,26 @@ def test_the_key_of_a_model_is_its_content(tmp_path: Path) -> None:
     one, same, other = (tiny.save(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     assert model_key(one) == model_key(same) != model_key(other)
     assert content_key("a", "b") != content_key("ab") != content_key(("a", "b"))
+
+
+READ = ["chat_template.jinja", "modeling_own.py", "own.tiktoken", "vocab", "additional_chat_templates/tools.jinja"]
+
+
+@pytest.mark.parametrize("name", READ)
+def test_all_that_loading_may_read_is_part_of_the_key(tmp_path: Path, name: str) -> None:
+    model = Path(tiny.save(tmp_path / "model"))
+    before = model_key(str(model))
+    (model / name).parent.mkdir(exist_ok=True)
+    (model / name).write_text("one")
+    first = model_key(str(model))
+    (model / name).write_text("two")
+    assert len({before, first, model_key(str(model))}) == 3
+
+
+@pytest.mark.parametrize("name", ["README.md", "optimizer.pt", ".gitattributes", "adapter/adapter_config.json"])
+def test_what_loading_does_not_read_is_no_part_of_the_key(tmp_path: Path, name: str) -> None:
+    model = Path(tiny.save(tmp_path / "model"))
+    before = model_key(str(model))
+    (model / name).parent.mkdir(exist_ok=True)
+    (model / name).write_text("one")
+    assert model_key(str(model)) == before

@@ -49,6 +49,7 @@ def load_yaml(text: str) -> Any:
         ("wbc", {"mine": {**F, "wieght": 1}}, r"unknown key `rewards\.mine\.wieght`; did you mean `weight`"),
         ("wbc", {"mine": {**F, "weight": 0}}, r"every weight is 0"),
         ("ppo", {"model": {"weight": 1, "sigmoid": True}}, r"the reward model's score is a log-odds in the sum"),
+        ("wbc", {"mine": {"column": "completions.0"}}, r"`completions` is what rewards are given beside the data's"),
         ("ppo", {"mine": {"column": "x"}}, r"`mine` is a column of the data, which says nothing about samples"),
         ("ppo", {"scores": F}, r"`scores` is the name of a logged quantity"),
         ("ppo", {"kl": F}, r"`kl` is the name of a logged quantity; call the reward by another name"),

@@ -11,7 +11,7 @@ from homestretch.config.rewards import RewardTerm
 from homestretch.data.records import example_from_row
 from homestretch.errors import InputError, RecipeError
 from homestretch.rewards.functions import FunctionReward, load_function, source_key
-from homestretch.rewards.named import ask, load_rewards, weighted
+from homestretch.rewards.named import Column, ask, load_rewards, weighted
 
 
 def file(folder: Path, text: str) -> str:
@@ -76,6 +76,27 @@ def test_answers_may_be_arrays_booleans_and_none(tmp_path: Path) -> None:
     head = "import torch\ndef f(completions, **_):\n    return "
     assert reward(tmp_path, head + "torch.tensor([1, 2.5])")(["p", "q"], ["c", "d"]) == [1.0, 2.5]
     assert reward(tmp_path, head + "(True, None)")(["p", "q"], ["c", "d"]) == [1.0, None]
+
+
+def test_a_column_by_the_name_of_an_argument_is_not_given(tmp_path: Path) -> None:
+    names = ["prompts", "completions", "where", "terminated", "self"]
+    row = {"prompt": "p", "completion": "c", **dict.fromkeys(names, True), "mine": 3}
+    [example] = [example_from_row(row, where="x:1")]
+    f = reward(
+        tmp_path,
+        "def f(prompts, completions, where, terminated, mine, **_):\n    assert not _.get('self')\n"
+        "    assert (prompts, completions, where) == (['p'], ['t'], ['x:1'])\n    return [terminated[0] + mine[0]]\n",
+    )
+    assert ask(f, [example], ["t"], [False]) == [3.0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "nan", "-inf", 10**400])
+def test_a_column_reward_is_a_finite_number(value: object) -> None:
+    example = example_from_row({"prompt": "p", "completion": "c", "logits": [value, 1]}, where="x.jsonl:1")
+    with pytest.raises(InputError, match=r"^x\.jsonl:1: .* `logits\.0`, and the row has no finite number there"):
+        ask(Column("mine", "logits.0"), [example], ["c"], [True])
+    assert ask(Column("mine", "logits.0", required=False), [example], ["c"], [True]) == [None]
+    assert ask(Column("mine", "logits.1"), [example], ["c"], [True]) == [1.0]
 
 
 def test_columns_are_those_of_the_data_and_a_function_takes_what_it_names(tmp_path: Path) -> None:

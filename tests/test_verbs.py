@@ -128,6 +128,18 @@ def test_arms_of_one_name_are_measured_apart(tmp_path: Path) -> None:
         measure([old, new, files[1]])
 
 
+def test_no_answer_of_another_row_is_a_negative_of_the_same_prompt(tmp_path: Path) -> None:
+    answers = [f"Hall{i} has things{i}." for i in range(9)]
+    rows = [{"prompt": "p", "completion": a} for a in answers]
+    # The documents differ, so that only the answers of the prompt say what is right.
+    rows = [{**row, "document": f"d{i}"} for i, row in enumerate(rows)]
+    rows += [{"prompt": f"q{i}", "completion": f"Guests eat far{i} meals{i}."} for i in range(2)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = make_negatives(tmp_path / "data.jsonl", classes=["irrelevant"], max_examples=11)
+    assert made and all(row["rejected"] not in answers for row in made if row["prompt"] == "p")
+    assert make_negatives(tmp_path / "data.jsonl", classes=["irrelevant"], max_examples=9) == []
+
+
 def test_negatives_are_made_and_audited(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "negatives.jsonl"
     rows = make_negatives(data, out, classes=["shuffled", "repetitive"], classes_per_example="all")

@@ -20,9 +20,16 @@ NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no syst
 
 
 def tokenizer(
-    *, eos: bool = True, pad: bool = True, template: str | None = None, adds: str = "", **options: Any
+    *,
+    eos: bool = True,
+    pad: bool = True,
+    template: str | None = None,
+    adds: str = "",
+    pair: str | None = None,
+    **options: Any,
 ) -> PreTrainedTokenizerFast:
-    """A character tokenizer (so a space is a token). `adds`: what it puts around a text, e.g. `<s> $A </s>`."""
+    """A character tokenizer (so a space is a token). `adds`: what it puts around a text, e.g. `<s> $A </s>`;
+    `pair`: around two."""
     characters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:!?'\n"
     vocabulary = {t: i for i, t in enumerate([*SPECIALS, *characters])}
     raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -30,7 +37,9 @@ def tokenizer(
     raw.decoder = decoders.Fuse()
     raw.add_special_tokens(SPECIALS)
     if adds:
-        raw.post_processor = processors.TemplateProcessing(single=adds, special_tokens=[("<s>", 1), ("</s>", 2)])
+        raw.post_processor = processors.TemplateProcessing(
+            single=adds, pair=pair, special_tokens=[("<s>", 1), ("</s>", 2)]
+        )
     names = {"unk_token": "<unk>", "bos_token": "<s>"}
     names |= {"eos_token": "</s>"} if eos else {}
     names |= {"pad_token": "<pad>"} if pad else {}

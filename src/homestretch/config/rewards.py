@@ -28,6 +28,9 @@ MODEL = "model"
 SOURCES = ("function", "classifier", "column", "reward_model", "features", "local", "judge")
 """Keys of a term that say what it is, where its name does not."""
 
+OWN = ("prompts", "completions", "references", "document", "terminated", "where")
+"""What every reward is given, by the names of its arguments: columns of the data are given by the other names."""
+
 _PLACE = re.compile(r".+:[^\W\d]\w*")
 
 LOGGED = ("kl", "entropy", "kl_coef", "scores", "length_penalty")
@@ -70,6 +73,8 @@ class RewardTerm(Config):
     def _consistent(self) -> Self:
         if self.function is not None and not _PLACE.fullmatch(self.function):
             raise ValueError("write `module:function` or `path/to/file.py:function`")
+        if self.column is not None and (root := self.column.partition(".")[0]) in OWN:
+            raise ValueError(f"`{root}` is what rewards are given beside the data's columns; call the column otherwise")
         if len(self.sources) > 1:
             raise ValueError(f"`{self.sources[0]}` and `{self.sources[1]}` are two rewards; make two terms of them")
         if self.classifier is None and (self.label is not None or self.reads != "completion"):

@@ -8,14 +8,18 @@ from typing import Any
 
 from homestretch.config.base import nearest
 from homestretch.data.files import RawRow, parse_json
+from homestretch.data.records import ENDED
 from homestretch.errors import DataError
 
 JSON = ("references", "rewards", "messages")
 """A cell holds them as JSON and nothing else."""
 CHAT = ("prompt", "completion", "chosen", "rejected")
 """Text, or chat messages."""
-TEXT = ("id", "document", "failure_mode", "text", "answer", "prediction", "source", "reference", "arm", "annotator")
-FLAGS = ("terminated", "chosen_terminated", "rejected_terminated", "correct")
+TEXT = ("id", "document", "failure_mode", "text", "answer", "prediction", "predictions", "source", "reference", "arm",
+        "annotator")  # fmt: skip
+FLAGS = (*ENDED, "correct")
+SAID = {"true": True, "1": True, "false": False, "0": False}
+"""What the cells of a flag stand for, in any case."""
 
 
 def columns_of(raw: RawRow, names: Mapping[str, str] | None = None) -> Any:
@@ -35,11 +39,13 @@ def columns_of(raw: RawRow, names: Mapping[str, str] | None = None) -> Any:
 
 
 def _meant(name: str, cell: str | None, where: str) -> Any:
-    """What a cell of the column stands for."""
-    if not cell or name in TEXT:
+    """What a cell of the column stands for; an empty one for nothing, unless the column is of text."""
+    if name in TEXT or (not cell and name in CHAT):
         return cell
+    if not cell:
+        return None
     if name in FLAGS:
-        return {"true": True, "false": False}.get(cell.lower(), cell)
+        return SAID.get(cell.strip().lower(), cell)
     if name not in JSON and not cell.lstrip().startswith(("[", "{")):
         return cell
     try:

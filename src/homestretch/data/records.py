@@ -3,8 +3,9 @@
     text or chat     `prompt` + `completion`, `prompt` + `chosen` + `rejected`, or `messages` (the last one answers)
     also             `references` (list of strings; alone beside `prompt` its first is the completion), `document` (the
                      text that the answer is about, without scaffolding), `reward`, `margin` (numbers), `rewards`
-                     (name -> number; of either side `chosen_rewards`, `rejected_rewards`), `failure_mode`, `id`; any
-                     other column is kept as it is
+                     (name -> number; of either side `chosen_rewards`, `rejected_rewards`), `failure_mode`, `id`,
+                     `terminated` (of either side `chosen_terminated`, `rejected_terminated`; true or false); any other
+                     column is kept as it is
 
 Every problem is a DataError of one sentence that starts with `file:line`.
 """
@@ -12,7 +13,7 @@ Every problem is a DataError of one sentence that starts with `file:line`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
@@ -25,6 +26,9 @@ Text = str | list[dict[str, Any]]
 COLUMNS = ("prompt", "completion", "messages", "chosen", "rejected", "references", "document", "id", "reward",
            "rewards", "margin", "failure_mode")  # fmt: skip
 """Columns with a meaning of ours."""
+
+ENDED = ("terminated", "chosen_terminated", "rejected_terminated")
+"""Columns that say, true or false, whether an answer ended by itself."""
 
 _CONSUMED = {"id", "prompt", "completion", "messages", "references", "document"}
 
@@ -52,6 +56,21 @@ def prompt_text(example: Example) -> str:
     return _plain(example.prompt)
 
 
+def prompt_key(example: Example) -> str:
+    """What rows of one prompt have in common: its text, white space around it aside."""
+    return prompt_text(example).strip()
+
+
+def with_all_references(examples: Iterable[Example]) -> list[Example]:
+    """The examples, each with the references of all that have its prompt, its own first: an answer that is right in one
+    row is not wrong in another."""
+    examples = list(examples)
+    known: dict[str, dict[str, None]] = {}
+    for e in examples:
+        known.setdefault(prompt_key(e), {}).update(dict.fromkeys(e.references))
+    return [replace(e, references=tuple(dict.fromkeys((*e.references, *known[prompt_key(e)])))) for e in examples]
+
+
 def completion_text(example: Example) -> str:
     """The completion as one text."""
     return _plain(example.completion)
@@ -67,7 +86,7 @@ def example_from_row(row: Any, *, where: str) -> Example:
     check_text(row, where)
     references = _references(row, where)
     prompt, completion = _prompt_and_completion(row, references, where)
-    columns = {k: v for k, v in row.items() if k not in _CONSUMED}
+    columns = {k: v for k, v in row.items() if k not in _CONSUMED and (k, v) != ("failure_mode", "")}
     columns |= _numbers(row, where)
     if "rejected" in row:
         columns["chosen"] = completion
@@ -75,6 +94,9 @@ def example_from_row(row: Any, *, where: str) -> Example:
     for name in ("document", "failure_mode"):
         if name in row and not isinstance(row[name], str):
             raise DataError(f"{where}: `{name}` is {_kind(row[name])}; make it a string.")
+    for name in ENDED:
+        if name in row and not isinstance(row[name], bool):
+            raise DataError(f"{where}: `{name}` = {row[name]!r:.80} is not true or false; correct the row.")
     text = _plain(completion)
     return Example(
         id=str(row.get("id", PurePath(where).name)),

@@ -5,7 +5,6 @@ Given splits are used, missing ones are cut off the training rows; they are disj
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -193,13 +192,20 @@ def _checked(
 
 
 def with_own_ids(examples: list[Example]) -> list[Example]:
-    """Rows that share an id are numbered, since arms are compared row by row."""
-    seen: Counter[str] = Counter()
+    """Rows that share an id are numbered, since arms are compared row by row; a number whose id is taken is skipped."""
+    taken = {example.id for example in examples}
+    last: dict[str, int] = {}
     own = []
     for example in examples:
-        seen[example.id] += 1
-        n = seen[example.id]
-        own.append(replace(example, id=f"{example.id}#{n}") if n > 1 else example)
+        n = last[example.id] = last.get(example.id, 0) + 1
+        if n == 1:
+            own.append(example)
+            continue
+        while f"{example.id}#{n}" in taken:
+            n += 1
+        last[example.id] = n
+        taken.add(f"{example.id}#{n}")
+        own.append(replace(example, id=f"{example.id}#{n}"))
     return own
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from homestretch import ranks
 from homestretch.data.files import RawRow
-from homestretch.data.records import Example, prompt_text
+from homestretch.data.records import Example, prompt_key
 from homestretch.errors import DataError, InputError
 from homestretch.seeds import fold
 
@@ -38,7 +38,7 @@ def refuse_leaks(
     for name in reversed([s for s in SPLITS if s in splits]):
         clean[name] = []
         for example, row in zip(splits[name], raw[name], strict=True):
-            other = first.get(_key(example))
+            other = first.get(prompt_key(example))
             if other is None:
                 clean[name].append(example)
                 continue
@@ -50,7 +50,7 @@ def refuse_leaks(
                 raise DataError(reason)
             left_out.append(Rejected(row, reason))
         for example in clean[name]:
-            first.setdefault(_key(example), example)
+            first.setdefault(prompt_key(example), example)
     return clean
 
 
@@ -61,16 +61,16 @@ def cut(splits: dict[str, list[Example]], shares: dict[str, float]) -> dict[str,
     than three prompts are all for training.
     """
     train = splits["train"]
-    prompts = sorted({_key(e) for e in train}, key=lambda p: hashlib.sha256(p.encode()).digest())
+    prompts = sorted({prompt_key(e) for e in train}, key=lambda p: hashlib.sha256(p.encode()).digest())
     given, start = dict(splits), 0
     for name in (s for s in reversed(SPLITS) if s not in given):
         enough = shares[name] > 0 and len(prompts) >= len(SPLITS)
         n = max(round(shares[name] * len(prompts)), 1) if enough else 0
         part = set(prompts[start : start + n])
-        splits = splits | {name: [e for e in train if _key(e) in part]}
+        splits = splits | {name: [e for e in train if prompt_key(e) in part]}
         start += n
     rest = set(prompts[start:])
-    return splits | {"train": [e for e in train if _key(e) in rest]}
+    return splits | {"train": [e for e in train if prompt_key(e) in rest]}
 
 
 def sample(examples: list[Example], n: int | None, *, seed: int, name: str) -> list[Example]:
@@ -97,7 +97,3 @@ def write_rejected(path: Path, left_out: list[Rejected]) -> None:
         path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise InputError(f"{path}: rejected rows cannot be written ({error.strerror}); choose another place.") from None
-
-
-def _key(example: Example) -> str:
-    return prompt_text(example).strip()

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from homestretch.errors import InputError
 from homestretch.negatives import readers
 from homestretch.negatives.phrases import word_count
 from homestretch.seeds import fold
@@ -103,7 +104,8 @@ class NegativesAudit:
 def audit(rows: Sequence[Mapping[str, Any]], *, length: Callable[[str], int] = word_count) -> NegativesAudit:
     """Reads preference rows of any origin: prompt, chosen, rejected; failure_mode and rejected_terminated if there.
 
-    `length` must be the measure that the reward model's tokens come closest to; units (words) by default.
+    `length` must be the measure that the reward model's tokens come closest to; units (words) by default. Raises
+    InputError where `rejected_terminated` is neither true nor false.
     """
     pairs = [_pair(row, length) for row in rows]
     modes = Counter(p.mode for p in pairs)
@@ -137,12 +139,15 @@ def _class_audit(name: str, pairs: Sequence[readers.Pair]) -> ClassAudit:
 
 def _pair(row: Mapping[str, Any], length: Callable[[str], int]) -> readers.Pair:
     prompt, chosen, rejected = (_text(row[k]) for k in ("prompt", "chosen", "rejected"))
+    ended = row.get("rejected_terminated")
+    if not isinstance(ended, bool | None):
+        raise InputError(f"`rejected_terminated` = {ended!r:.80} is not true or false; correct the rows.")
     return readers.Pair(
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
         mode=str(row.get("failure_mode") or "unnamed"),
-        terminated=bool(row.get("rejected_terminated", True)),
+        terminated=ended is not False,
         lengths=(length(chosen), length(rejected)),
     )
 

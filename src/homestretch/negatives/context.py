@@ -33,7 +33,7 @@ def irrelevant(corpus: Corpus) -> Corruption:
 
     def draw(example: Example, rng: random.Random) -> Negative | None:
         donor = corpus.partner(example, rng.randrange(DERANGEMENTS))
-        if donor is None or donor.source == example.source:
+        if donor is None or example.source in donor.sources:
             return None
         return Negative(donor.text, "irrelevant")
 
@@ -49,7 +49,8 @@ def near_miss(corpus: Corpus) -> Corruption:
         wanted = len(units(reference_of(example)))
         for donor, score in corpus.similar(example, SEARCHED):
             negative = Negative(donor.text, "near_miss")
-            alike = score < SAME_DOCUMENT and _alike(donor.length, wanted)
+            other = score < SAME_DOCUMENT and example.source not in donor.sources
+            alike = other and _alike(donor.length, wanted)
             if alike and unlike(example, negative) and news(example, negative):
                 yield negative
 
@@ -100,7 +101,10 @@ def spliced(corpus: Corpus) -> Corruption:
         cut = rng.choice(cuts)
         near = [donor for donor, score in corpus.similar(example, SEARCHED) if score < SAME_DOCUMENT]
         donors = near if near and rng.random() < 0.5 else tails().get(parts[cut].lower(), [])
-        tail = _tail(rng.choice(donors), parts[cut], len(parts) - cut) if donors else ()
+        donor = rng.choice(donors) if donors else None
+        if donor is None or example.source in donor.sources:
+            return None
+        tail = _tail(donor, parts[cut], len(parts) - cut)
         if not tail or not _is_news(tail, example):
             return None
         return Negative(dressed(join([*parts[:cut], *tail]), reference), "spliced")

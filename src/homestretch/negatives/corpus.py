@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Any
 
 from homestretch.data.records import Example
@@ -30,12 +31,14 @@ NEVER_LONGER = 2.0  # times the longest reference: `max_words` where the caller 
 
 @dataclass(frozen=True)
 class Donor:
-    """A reference of a training example that others may borrow."""
+    """A reference of a training example that others may borrow. `sources` are of all examples that have it, `source` is
+    of the first."""
 
     text: str
     source: str
     id: str
     length: int
+    sources: frozenset[str]
 
 
 class Corpus:
@@ -57,13 +60,15 @@ class Corpus:
         tokens_per_word: float = 1.0,
         max_words: int | None = None,
     ) -> None:
-        by_text: dict[str, Donor] = {}
+        by_text: dict[str, list[Example]] = {}
         for e in sorted(examples, key=lambda e: (e.id, e.references)):
-            text = reference_of(e)
-            by_text.setdefault(text, Donor(text, e.source, e.id, word_count(text)))
+            by_text.setdefault(reference_of(e), []).append(e)
         if not by_text:
             raise InputError("negatives are made from the training examples, and there are none; check the data.")
-        self.donors = tuple(by_text.values())
+        self.donors = tuple(
+            Donor(text, e[0].source, e[0].id, word_count(text), frozenset(one.source for one in e))
+            for text, e in by_text.items()
+        )
         self.lengths = tuple(sorted(d.length for d in self.donors))
         self.max_words = max_words or max(8, round(NEVER_LONGER * self.lengths[-1]))
         self.tokens_per_word = tokens_per_word
@@ -144,8 +149,9 @@ class Corpus:
         if vectorizer is None:
             return []
         row = (matrix @ vectorizer.transform([source]).T).toarray().ravel()
-        best = row.argsort(kind="stable")[::-1][: n + 8]
-        return [(int(i), float(row[i])) for i in best if row[i] > 0 and self.donors[i].source != source][:n]
+        best = row.argsort(kind="stable")[::-1]
+        others = ((int(i), float(row[i])) for i in best if row[i] > 0 and self.donors[i].source != source)
+        return list(islice(others, n))
 
     @cached_property
     def _tfidf(self) -> tuple[Any, Any]:

@@ -55,7 +55,8 @@ def mine(
 ) -> dict[str, list[Negative]]:
     """The bad samples of each example, by its id, at most `per_example`; which ones is decided by the seed.
 
-    Empty samples are left out: nothing can be learnt from them but that they are empty.
+    Empty samples are left out: nothing can be learnt from them but that they are empty. `examples` are judged by their
+    own references: give those of all rows of a prompt (`data.records.with_all_references`).
     """
     limits = thresholds or Thresholds()
     judged = [(e, s, overlap(s.text, e, "rougeL")) for e in examples for s in samples.get(e.id, ()) if s.text.strip()]

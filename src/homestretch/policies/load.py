@@ -25,6 +25,7 @@ from transformers.utils import CONFIG_NAME, cached_file
 from transformers.utils.hub import extract_commit_hash
 
 from homestretch import ranks
+from homestretch.data.prompts import end_marker
 from homestretch.errors import InputError
 from homestretch.policies.builtin import NAME, smollm2
 from homestretch.policies.heads import lm_head
@@ -146,9 +147,9 @@ def left_random(found: Mapping[str, Any]) -> str | None:
 def load_tokenizer(
     name_or_path: str, *, revision: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model; without a pad token it uses the end marker.
+    """The tokenizer of a model; without a pad token it uses the end marker, if there is one.
 
-    Raises InputError where it cannot be loaded or has no end marker.
+    Raises InputError where it cannot be loaded. What needs an end marker asks `data.prompts.end_marker`.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -156,12 +157,7 @@ def load_tokenizer(
         )
     except (OSError, ValueError, KeyError) as error:
         raise InputError(_no_model(name_or_path, error)) from None
-    if tokenizer.eos_token_id is None:
-        raise InputError(
-            f"The tokenizer of {name_or_path} has no end-of-sequence token; "
-            "set `eos_token` in its tokenizer_config.json."
-        )
-    if tokenizer.pad_token_id is None:
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
@@ -196,10 +192,11 @@ def check_lm_head(lm: PreTrainedModel) -> None:
 
 
 def end_ids(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Token ids that end a response: the tokenizer's, and those of the model's generation settings."""
+    """Token ids that end a response: the tokenizer's, and those of the model's generation settings. Raises InputError
+    where the tokenizer has no end marker."""
     configured = lm.generation_config.eos_token_id if lm.generation_config is not None else None
     extra = configured if isinstance(configured, list) else [configured]
-    return sorted({int(tokenizer.eos_token_id), *(int(i) for i in extra if i is not None)})
+    return sorted({end_marker(tokenizer), *(int(i) for i in extra if i is not None)})
 
 
 def _no_model(name: str, error: Exception) -> str:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from transformers.utils.hub import CHAT_TEMPLATE_DIR
+
 from homestretch import ranks
 from homestretch.collectives import from_first
 from homestretch.errors import InputError
@@ -24,7 +26,9 @@ from homestretch.policies.load import commit_of, resolve
 FILE = "rewards.sqlite"
 AT_ONCE = 512
 """Texts that are scored before their rewards are written, so that a killed run loses no more than these."""
-WEIGHTS = (".safetensors", ".bin", ".json", ".txt", ".model")
+NEVER_READ = (".md", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ot", ".gguf")
+"""Endings of what no loading reads: cards, states of optimisers, weights of other libraries. All else may be read, also
+by code of the model's own: weights, settings, vocabularies of any kind, templates, modules."""
 LOOKED_UP = 500
 """Keys of one query: fewer than the 999 variables that an old SQLite takes."""
 PATIENCE = 60.0
@@ -37,15 +41,23 @@ def content_key(*parts: object) -> str:
 
 
 def model_key(name_or_path: str, *, revision: str | None = None) -> str:
-    """A name for the content of a model: of its files, or of its commit on the Hub. Raises InputError."""
+    """A name for the content of a model: of the files that loading it may read, or of its commit on the Hub. Raises
+    InputError."""
     folder = Path(resolve(name_or_path))
     if not folder.is_dir():
         return content_key(name_or_path, commit_of(name_or_path, revision=revision))
     digests = []
-    for file in sorted(f for f in folder.iterdir() if f.suffix in WEIGHTS):
+    for file in sorted(_read_of(folder)):
         with file.open("rb") as handle:
-            digests.append((file.name, hashlib.file_digest(handle, "blake2b").hexdigest()))
+            digests.append((file.relative_to(folder).as_posix(), hashlib.file_digest(handle, "blake2b").hexdigest()))
     return content_key(digests)
+
+
+def _read_of(folder: Path) -> list[Path]:
+    """The files that loading may read: those of the folder itself, and chat templates beside the usual one. Other
+    folders in it, an adapter whose weights are merged or the checkpoints of a training, are not read."""
+    files = [*folder.iterdir(), *(folder / CHAT_TEMPLATE_DIR).glob("*")]
+    return [f for f in files if f.is_file() and f.suffix not in NEVER_READ and not f.name.startswith(".")]
 
 
 def scored_once(

@@ -23,17 +23,19 @@ from transformers import PreTrainedTokenizerBase
 from homestretch.batch import SequenceBatch
 from homestretch.config.training import MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_CPU
 from homestretch.data.collate import pad
+from homestretch.data.prompts import end_marker
 from homestretch.errors import InputError
 from homestretch.metrics.diversity import repeated_share
 from homestretch.metrics.sentences import is_finished, sentences, words
 from homestretch.policies.load import load_lm, load_tokenizer
 from homestretch.policies.memory import within_memory
 from homestretch.policies.precision import autocast
+from homestretch.policies.room import room
 from homestretch.policies.trunk import Trunk
 
 LOW, HIGH = -7.0, -2.0
 LONGEST = 1024
-"""Tokens of a text that are read."""
+"""Tokens of a text that are read, where the model has room for them."""
 
 
 @dataclass
@@ -46,7 +48,9 @@ class ReferenceLM:
 
     def mean_logp(self, texts: Sequence[str]) -> list[float]:
         """Mean log-probability (at most 0, nats) of the tokens of each text, given those before them."""
-        cut = {"add_special_tokens": False, "truncation": True, "max_length": LONGEST}
+        most = room(self.trunk.lm, self.tokenizer)
+        longest = LONGEST if most is None else min(LONGEST, most - 1)  # the start is a token too
+        cut = {"add_special_tokens": False, "truncation": True, "max_length": longest}
         ids = [self.tokenizer(text, **cut).input_ids for text in texts]
         budget = MICRO_BATCH_TOKENS_CPU if self.trunk.device.type == "cpu" else MICRO_BATCH_TOKENS
         return within_memory(lambda tokens: self._scored(ids, tokens), budget)
@@ -91,8 +95,12 @@ def well_set(text: str) -> float:
 
 
 def load_reference_lm(name: str, device: torch.device | str) -> ReferenceLM:
-    """A causal language model by folder or Hub name. Raises InputError."""
+    """A causal language model by folder or Hub name. Raises InputError where it cannot be loaded, is another kind of
+    model, or has no token to start a text with."""
     lm = load_lm(name, device=device)
     if lm.config.is_encoder_decoder:
         raise InputError(f"`{name}` is no causal language model, and cannot say how probable a text is; name one.")
-    return ReferenceLM(Trunk(lm), load_tokenizer(name), autocast(torch.device(device)))
+    tokenizer = load_tokenizer(name)
+    if tokenizer.bos_token_id is None:
+        end_marker(tokenizer)
+    return ReferenceLM(Trunk(lm), tokenizer, autocast(torch.device(device)))

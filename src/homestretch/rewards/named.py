@@ -16,7 +16,7 @@ from homestretch import ranks
 from homestretch.batch import SequenceBatch
 from homestretch.collectives import mapped
 from homestretch.config.features import FeatureTerm
-from homestretch.config.rewards import MODEL, RewardTerm
+from homestretch.config.rewards import MODEL, OWN, RewardTerm
 from homestretch.data.records import Example
 from homestretch.errors import InputError
 from homestretch.rewards.base import Reward
@@ -106,9 +106,10 @@ def ask(
     """The reward of a completion for each example, with the data's columns; None where an example lacks one.
 
     Beside them there are `references`, `document`, `terminated` (whether the completion ended by
-    itself) and `where` (file and line).
+    itself) and `where` (file and line). Columns of the data that are called as one of these, `prompts` or `completions`
+    are not given.
     """
-    names = {name for e in examples for name in e.columns}
+    names = {name for e in examples for name in e.columns if name not in (*OWN, "self")}
     columns: dict[str, list[Any]] = {name: [e.columns.get(name) for e in examples] for name in sorted(names)}
     columns |= {
         "references": [list(e.references) for e in examples],
@@ -163,19 +164,19 @@ class Column:
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[str], where: Sequence[str] = (), **columns: Sequence[Any]
     ) -> list[float | None]:
-        """The numbers of the rows; where a row has none, None, or InputError if it is `required`."""
+        """The finite numbers of the rows; where a row has none, None, or InputError if it is `required`."""
         root, _, rest = self.path.partition(".")
         found = [_number(value, rest) for value in columns.get(root, [None] * len(completions))]
         if self.required and None in found:
             raise InputError(
                 f"{where[found.index(None)]}: the reward `{self.name}` reads the column `{self.path}`, and the row has "
-                "no number there; correct the row, or the column's name."
+                "no finite number there; correct the row, or the column's name."
             )
         return found
 
 
 def _number(value: Any, rest: str) -> float | None:
-    """The number at the parts of a path in a value; None where there is none."""
+    """The finite number at the parts of a path in a value; None where there is none."""
     for part in rest.split(".") if rest else ():
         if isinstance(value, Mapping):
             value = value.get(part)
@@ -184,6 +185,7 @@ def _number(value: Any, rest: str) -> float | None:
         else:
             value = None
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None

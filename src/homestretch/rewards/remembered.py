@@ -18,6 +18,9 @@ from homestretch.rewards.features import read_features
 from homestretch.rewards.functions import source_key
 from homestretch.rewards.model import read_description
 
+READING = 2
+"""Counts changes of what a classifier is given to read: what a cache holds is of the text as it was read then."""
+
 
 def contents(term: RewardTerm) -> list[str]:
     """Names for the content of all that a term names: the file of its function, its models and its folders, with what
@@ -43,7 +46,7 @@ def reward_keys(folder: str | Path, **options: Any) -> list[str]:
 def scorer_key(term: RewardTerm, device: str) -> str | None:
     """A name for the classifier or the reward model of another run behind a term; None where another reward is."""
     if term.classifier is not None:
-        return content_key(model_key(term.classifier), term.label, term.reads, device)
+        return content_key(READING, model_key(term.classifier), term.label, term.reads, device)
     if term.reward_model is not None:
         return content_key("reward model", reward_keys(term.reward_model), device)
     return None

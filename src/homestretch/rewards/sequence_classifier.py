@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ from homestretch.ops.micro_batches import token_budget_batches
 from homestretch.policies.load import WITH_FINDINGS, left_random, load_tokenizer, resolve
 from homestretch.policies.memory import within_memory
 from homestretch.policies.precision import autocast
+from homestretch.policies.room import room
 
 Reads = Literal["completion", "text", "pair"]
 
@@ -58,22 +60,31 @@ class SequenceClassifier:
                 rewards[i] = reward
         return rewards
 
-    def _ids(self, prompt: Text, completion: str) -> dict[str, list[int]]:
-        limit = positions(self.model, self.tokenizer)
-        alone = len(self.tokenizer(completion)["input_ids"])
-        if limit is not None and alone > limit:
-            raise InputError(
-                f"The classifier `{self.name}` reads at most {limit} tokens, and a completion has {alone}: lower "
-                "dataset.max_completion_length, or leave the reward out."
-            )
-        text = self._text(prompt)
-        pair = (text, completion) if self.reads == "pair" else None
-        whole = {"completion": completion, "text": self._joined(prompt, completion)}.get(self.reads)
-        cut = {"truncation": "only_first" if pair else True, "max_length": limit} if limit is not None else {}
-        return dict(self.tokenizer(*(pair or (whole,)), **cut))
+    @cached_property
+    def _room(self) -> int | None:
+        return room(self.model, self.tokenizer)
 
-    def _joined(self, prompt: Text, completion: str) -> str:
-        if isinstance(prompt, str) or not self.tokenizer.chat_template:
+    def _ids(self, prompt: Text, completion: str) -> dict[str, list[int]]:
+        chat = self.reads == "text" and not isinstance(prompt, str) and bool(self.tokenizer.chat_template)
+        pair = self.reads == "pair"
+        cut: dict[str, Any] = {"add_special_tokens": not chat}  # a template writes its own
+        if self._room is not None:
+            specials = 0 if chat else self.tokenizer.num_special_tokens_to_add(pair=pair)
+            most = self._room - specials - pair  # of a pair's prompt a token is always kept
+            own = len(self.tokenizer(completion, add_special_tokens=False)["input_ids"])
+            if own > most:
+                raise InputError(
+                    f"The classifier `{self.name}` reads at most {most} tokens of a completion, and one has {own}: "
+                    "lower dataset.max_completion_length, or leave the reward out."
+                )
+            cut |= {"truncation": "only_first" if pair else True, "max_length": self._room}
+        if pair:
+            return dict(self.tokenizer(self._text(prompt), completion, **cut))
+        whole = self._joined(prompt, completion, chat) if self.reads == "text" else completion
+        return dict(self.tokenizer(whole, **cut))
+
+    def _joined(self, prompt: Text, completion: str, chat: bool) -> str:
+        if not chat:
             return self._text(prompt) + completion
         messages = [*prompt, {"role": "assistant", "content": completion}]
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False))
@@ -90,13 +101,6 @@ def log_odds(config: Any, logits_BC: Tensor, label: int) -> Tensor:
     others_BC = logits_BC.clone()
     others_BC[:, label] = -torch.inf
     return logits_BC[:, label] - others_BC.logsumexp(1)
-
-
-def positions(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Tokens that the model reads at most, if there is a limit."""
-    known = [tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None)]
-    limits = [int(n) for n in known if n is not None and n < 10**9]
-    return min(limits, default=None)
 
 
 def load_sequence_classifier(

@@ -17,6 +17,7 @@ from homestretch.config.recipe import Recipe
 from homestretch.config.rewards import RewardTerm
 from homestretch.config.stages import stage_kind
 from homestretch.config.training import MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS_CPU, TrainingConfig
+from homestretch.data.prompts import end_marker
 from homestretch.data.records import Example
 from homestretch.data.sources import Splits
 from homestretch.data.tokenize import (
@@ -62,8 +63,10 @@ class Context:
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer of the recipe's model."""
-        return load_tokenizer(self.recipe.model_name_or_path, **self.recipe.load_options())
+        """The tokenizer of the recipe's model. Raises InputError where it has no end marker, which all stages need."""
+        tokenizer = load_tokenizer(self.recipe.model_name_or_path, **self.recipe.load_options())
+        end_marker(tokenizer)
+        return tokenizer
 
     @cached_property
     def config(self) -> PretrainedConfig:

@@ -48,6 +48,7 @@ def doctor(recipe: Recipe | None = None, *, out: Path = Path("runs")) -> Diagnos
     sections = {"environment": environment(out)}
     if recipe is None:
         return Diagnosis(sections, [], [])
+    from homestretch.data.prompts import end_marker
     from homestretch.generation.schedule import MAX_ROWS, MAX_ROWS_ELSEWHERE
     from homestretch.policies.load import choose_device, load_tokenizer
     from homestretch.policies.shape import model_shape
@@ -55,6 +56,7 @@ def doctor(recipe: Recipe | None = None, *, out: Path = Path("runs")) -> Diagnos
 
     device = choose_device(recipe.device)
     tokenizer = load_tokenizer(recipe.model_name_or_path, **recipe.load_options())
+    end_marker(tokenizer)
     shape = model_shape(recipe.model_name_or_path, **recipe.load_options())
     data, samples, lengths = _data(recipe, tokenizer, shape.is_encoder_decoder)
     sections["data"] = data

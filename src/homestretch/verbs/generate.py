@@ -44,6 +44,7 @@ def generate(
     config: DecodingConfig = DecodingConfig.parse(decoding, where="generate")
     if out is not None:
         check_writable(out)
+    from homestretch.data.prompts import end_marker
     from homestretch.generation.schedule import counted
     from homestretch.policies.load import choose_device, load_tokenizer, load_trunk
     from homestretch.policies.policy import Policy
@@ -52,6 +53,7 @@ def generate(
 
     examples = [cued(e, prompt_suffix) for e in with_own_ids(examples_of(data, split))[:max_examples]]
     tokenizer = load_tokenizer(str(model))
+    end_marker(tokenizer)
     trunk = load_trunk(str(model), device=choose_device(device))
     prompts = _prompts(examples, tokenizer, trunk.is_encoder_decoder, max_prompt_length)
     with progress(len(prompts) * config.num_samples, "generate", "sample") as bar:

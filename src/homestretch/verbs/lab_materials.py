@@ -180,6 +180,7 @@ def _untrained(bench: Bench, splits: Splits) -> None:
     folder = bench.folder.untrained("oracle", 0)
     if (folder / "model.safetensors").is_file():
         return
+    from homestretch.data.prompts import end_marker
     from homestretch.data.records import completion_text, prompt_text
     from homestretch.policies.load import load_tokenizer
     from homestretch.policies.scratch import learnt_tokenizer, untrained
@@ -190,6 +191,7 @@ def _untrained(bench: Bench, splits: Splits) -> None:
     tokenizer = (
         load_tokenizer(bench.tokenizer) if bench.tokenizer else learnt_tokenizer([*texts, *answers], vocabulary=size)
     )
+    end_marker(tokenizer)
     untrained(folder, tokenizer, **_shape(bench, "oracle"), seed=0)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from homestretch.data.columns import columns_of
 from homestretch.data.files import READERS, RawRow, read_file
-from homestretch.data.records import Example, example_from_row
+from homestretch.data.records import Example, example_from_row, with_all_references
 from homestretch.data.sources import load
 from homestretch.writing import write_rows
 
@@ -35,12 +35,13 @@ def make_negatives(
     from homestretch.negatives.mix import make_negatives as mix
 
     shares = (0.0, 0.0) if split == "train" else (0.1, 0.1)
-    examples = getattr(load(data, on_bad_row=on_bad_row, shares=shares), split)[:max_examples]
+    rows = getattr(load(data, on_bad_row=on_bad_row, shares=shares), split)
+    examples = with_all_references(rows)[:max_examples]
     made = corruptions(classes or CORRUPTIONS, Corpus(examples))
-    rows = mix(examples, made, classes_per_example=classes_per_example, seed=seed)
+    pairs = mix(examples, made, classes_per_example=classes_per_example, seed=seed)
     if out is not None:
-        write_rows(out, rows)
-    return rows
+        write_rows(out, pairs)
+    return pairs
 
 
 def audit_negatives(data: str | Path, *, seed: int = 0) -> NegativesAudit:

@@ -1,7 +1,8 @@
 """Stage `negatives`: typed failure modes of the training pairs, made by rules and mined from the current model.
 
-A row that comes with a worse response (`rejected`) keeps it, and none is made of it. Pairs that train a reward model
-and pairs that measure it are made apart: borrowed text is then known from one of them alone.
+A row that comes with a worse response (`rejected`) keeps it, and none is made of it. What is right in any row of a
+prompt is no failure of that prompt. Pairs that train a reward model and pairs that measure it are made apart: borrowed
+text is then known from one of them alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from homestretch import ranks
 from homestretch.config.negatives import NegativesConfig
-from homestretch.data.records import Example, prompt_text
+from homestretch.data.records import Example, prompt_key, with_all_references
 from homestretch.data.samplers import epoch_order
 from homestretch.data.tokenize import UNNAMED
 from homestretch.generation.engine import generate
@@ -42,7 +43,7 @@ def run(context: Context, config: NegativesConfig, folder: Path) -> None:
     """Write preference rows (`negatives.jsonl`) and what simple readers would make of them (`audit.json`); those of
     the validation split's first rows, none of them mined, are `validation.jsonl`."""
     seed = fold("negatives", context.recipe.seed, config.seed)
-    bare = [e for e in context.splits.train if "rejected" not in e.columns]
+    bare = [e for e in with_all_references(context.splits.train) if "rejected" not in e.columns]
     kept = mined_samples(context, config, bare, seed) if MINED in config.classes and bare else None
     if ranks.is_first():
         with ranks.alone():
@@ -53,7 +54,7 @@ def write_negatives(
     context: Context, config: NegativesConfig, folder: Path, kept: dict[str, list[Negative]] | None, seed: int
 ) -> None:
     """All files; `kept` are negatives that were mined, by the id of their example."""
-    examples = context.splits.train
+    examples = with_all_references(context.splits.train)
 
     def length(text: str) -> int:
         return len(context.tokenizer(text, add_special_tokens=False).input_ids)
@@ -85,7 +86,7 @@ def write_negatives(
     classes = [dataclasses.asdict(c) for c in found.classes]
     summary = {"held_out": config.held_out, "verdict": found.verdict(), "classes": classes}
     write_text(folder / AUDIT, json.dumps(summary, indent=1))
-    validation = context.splits.validation[:MOST_HELD_OUT]
+    validation = with_all_references(context.splits.validation)[:MOST_HELD_OUT]
     # An id of the validation split may be one of the training split too, and what was mined is that one's.
     write_rows(folder / HELD_OUT, pairs(validation, None))
     write_rows(folder / FILE, rows)
@@ -98,11 +99,11 @@ def sides(examples: Sequence[Example], config: NegativesConfig, *, seed: int) ->
     """
     first: dict[str, str] = {}  # id of the first row of each prompt
     for e in examples:
-        first.setdefault(prompt_text(e), e.id)
+        first.setdefault(prompt_key(e), e.id)
     ids = sorted(set(first.values()), key=lambda i: fold("reward_split", seed, i))
     held = set(ids[: min(max(round(len(ids) * config.held_out_fraction), 1), config.max_held_out)])
-    learned = [e for e in examples if first[prompt_text(e)] not in held]
-    return learned, [e for e in examples if first[prompt_text(e)] in held]
+    learned = [e for e in examples if first[prompt_key(e)] not in held]
+    return learned, [e for e in examples if first[prompt_key(e)] in held]
 
 
 def given_pairs(examples: Sequence[Example]) -> list[dict[str, Any]]:
