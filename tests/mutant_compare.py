@@ -147,6 +147,17 @@ MUTANTS = [
         ("above_RN.prod(1)", "above_RN.min(1)"),
     ),
     *of(
+        "metrics/stats",
+        "test_stats",
+        ("return kept[:, :k] + gone[:, k:], gone[:, :k] + kept[:, k:]", "return kept[:, :k], kept[:, k:]"),
+        ("if not (np.isfinite(observed).all() and np.isfinite(flipped).all()):", "if False:"),
+    ),
+    *of(
+        "metrics/stats",
+        "test_swaps",
+        ("np.concatenate([(1 - keep) @ values for keep in keeps]) / n", "values.mean(0) - kept"),
+    ),
+    *of(
         "metrics/compare",
         "test_ranking",
         ("if all(id_ in other for other in places)", "if id_ in places[-1]"),

