@@ -153,9 +153,12 @@ MUTANTS = [
         ("if not (np.isfinite(observed).all() and np.isfinite(flipped).all()):", "if False:"),
     ),
     *of(
-        "metrics/stats",
+        "metrics/compare",
         "test_swaps",
-        ("np.concatenate([(1 - keep) @ values for keep in keeps]) / n", "values.mean(0) - kept"),
+        (
+            "finish(sides[0], n) - finish(sides[1], n)",
+            "finish(sum(sides) / 2 + flips[:, part] / 2, n) - finish(sum(sides) / 2 - flips[:, part] / 2, n)",
+        ),
     ),
     *of(
         "metrics/compare",
