@@ -99,7 +99,7 @@ MUTANTS = [
     *of(
         "metrics/failures",
         "test_failures",
-        ('row.get("prompt", number)', "number"),
+        ("prompt_of(row, number)", "number"),
     ),
     *of(
         "verbs/soup",

@@ -142,7 +142,22 @@ MUTANTS = [
     *of(
         "evaluate",
         "test_evaluate",
-        ('str(row.get("source") or "").strip()', '""'),
         ("wilson(m.value * m.n, m.n)._asdict()", "{}"),
     ),
+    *of("pairing", "test_evaluate", ('str(row.get("source") or "").strip()', '""')),
+    *of(
+        "pairing",
+        "test_pairing",
+        ("(prompt, before[arm, prompt])", "(prompt, 0)"),
+        ('(prompt, str(row["id"]))', 'str(row["id"])'),
+        ("before[arm, prompt] += 1", "before[arm, prompt] += 0"),
+    ),
+    *of("evaluate", "test_pairing", ('"id": None if "prompt" in row else where', '"id": where')),
+    *of(
+        "verbs/audit",
+        "test_pairing",
+        ('_text(row, "prompt") or _text(row, "source", "document")', '_text(row, "document")'),
+    ),
+    *of("verbs/measure", "test_pairing", ("    _say_apart(pairs, results)\n", "")),
+    *of("report/samples", "test_pairing", ("setdefault(sample.answer,", "setdefault(sample.id,")),
 ]

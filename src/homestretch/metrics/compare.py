@@ -1,4 +1,4 @@
-"""Many metrics of an arm at once: one set of bootstrap draws for all of them, paired by id between arms.
+"""Many metrics of an arm at once: one set of bootstrap draws for all of them, paired by answers between arms.
 
 What is resampled are prompts: rows that answer the same one are no independent evidence, and are averaged first.
 """
@@ -39,9 +39,10 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of one arm, a row an id, and the prompt that it answers. A NaN row: the metric does not apply to it."""
+    """Columns of one arm, a row an id (see `pairing.answers_of`), and the prompt that it answers. A NaN row: the metric
+    does not apply to it."""
 
-    ids: tuple[str, ...]
+    ids: tuple[Hashable, ...]
     prompts: tuple[Hashable, ...]
     columns: dict[str, Column]
     lower: frozenset[str] = frozenset()
@@ -50,14 +51,14 @@ class Table:
     @classmethod
     def of(
         cls,
-        ids: Sequence[str],
+        ids: Sequence[Hashable],
         columns: dict[str, Column],
         prompts: Sequence[Hashable] | None = None,
         lower: Iterable[str] = (),
     ) -> Table:
         """Average rows of the same id, leaving out those to which a metric does not apply. Without `prompts` each id is
         one."""
-        first: dict[str, Hashable] = {}
+        first: dict[Hashable, Hashable] = {}
         for id_, prompt in zip(ids, ids if prompts is None else prompts, strict=True):
             first.setdefault(id_, prompt)
         if len(first) < len(ids):
@@ -201,7 +202,7 @@ def _stacked(blocks: Sequence[Floats]) -> tuple[Floats, list[slice]]:
     return np.concatenate(blocks, axis=1), [slice(e - b.shape[1], e) for e, b in zip(ends, blocks, strict=True)]
 
 
-def _averaged(rows_NK: Floats, ids: Sequence[str]) -> Floats:
+def _averaged(rows_NK: Floats, ids: Sequence[Hashable]) -> Floats:
     applies = ~np.isnan(rows_NK)
     sums = cluster_means(np.where(applies, rows_NK, 0.0), ids)
     share = cluster_means(applies, ids)

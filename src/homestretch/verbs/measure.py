@@ -13,7 +13,7 @@ from homestretch.errors import InputError, RecipeError
 from homestretch.evaluate import DEFAULT_COMPARISONS, STORED, evaluate_rows, read_rows
 from homestretch.metrics.base import MINILM_PACKAGE
 from homestretch.metrics.scorers import OF_ENCODER, available_scorers
-from homestretch.progress import progress
+from homestretch.progress import progress, say
 from homestretch.results import Results, RunFolder
 
 
@@ -40,6 +40,7 @@ def measure(
         headline_metric = VERDICT if not metrics or VERDICT in metrics else metrics[0]
     scorers = available_scorers(metrics, bleurt_checkpoint=bleurt_checkpoint)
     _check(rows, metrics, headline_metric, scorers)
+    pairs = _pairs(own)
     run = RunFolder(paths[0]) if len(paths) == 1 and Path(paths[0]).is_dir() else None
     with progress(None, "evaluate", "part") as bar:
         results = evaluate_rows(
@@ -48,10 +49,11 @@ def measure(
             la_rouge=la_rouge,
             seed=seed,
             learned=scorers,
-            comparisons=_pairs(own),
+            comparisons=pairs,
             headline_metric=headline_metric,
             progress=lambda what, done, _: bar.advance(done - bar.done, now=what),
         )
+    _say_apart(pairs, results)
     if run is not None and run.results.is_file():
         new = {"headline_metric": headline_metric, "arms": results.arms, "comparisons": results.comparisons}
         results = Results.read(run.results).model_copy(update=new)
@@ -116,3 +118,15 @@ def _pairs(own: Mapping[str, str]) -> Sequence[tuple[str, str]]:
     usual = [pair for pair in DEFAULT_COMPARISONS if set(pair) <= set(own)]
     every = [(b, a) for a, b in combinations(own, 2)]
     return usual + [(b, a) for b, a in every if own[a] == own[b]] or every
+
+
+def _say_apart(pairs: Sequence[tuple[str, str]], results: Results) -> None:
+    """A sentence where arms that would be compared have no answer in common."""
+    compared = {(c.a, c.b) for c in results.comparisons}
+    apart = [f"`{a}` and `{b}`" for a, b in pairs if (a, b) not in compared]
+    if apart:
+        more = f", and {len(apart) - 1} more such pairs of arms" if apart[1:] else ""
+        say(
+            f"{apart[0]}{more} are not compared, as they have no row of the same `id`, `prompt` and `source`; give "
+            "outputs for the same prompts, with the same ids or with none."
+        )
