@@ -160,4 +160,11 @@ MUTANTS = [
     ),
     *of("verbs/measure", "test_pairing", ("    _say_apart(pairs, results)\n", "")),
     *of("report/samples", "test_pairing", ("setdefault(sample.answer,", "setdefault(sample.id,")),
+    *of(
+        "metrics/diversity",
+        "test_diversity",
+        ("count.subtract([] if before is None else grams[before])", "count.subtract([])"),
+        ("own[-1] if own else None", "own[0] if own else None"),
+    ),
+    *of("metrics/text", "test_evaluate", ("distinct_column(o.texts, prompts=o.prompts)", "distinct_column(o.texts)")),
 ]
