@@ -241,9 +241,9 @@ MUTANTS = [
     *of("metrics/__init__", "test_verdict_metric", (" and key.removeprefix(REWARDS) not in lower", "")),
     *of("metrics/compare", "test_verdict_metric", ("if len(said) == 1 else None", "")),
     *of(
-        "verbs/measure",
+        "verbs/renewed",
         "test_verdict_metric",
-        ("VERDICT if not metrics or VERDICT in metrics else metrics[0]", "VERDICT"),
+        ("return own if not metrics or beside or own in metrics else metrics[0]", "return own"),
     ),
     *of("verbs/compare", "test_front_metric", ("{soup: [*trained, soup] for", "{soup: trained for")),
 ]
