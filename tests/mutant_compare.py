@@ -99,7 +99,7 @@ MUTANTS = [
     *of(
         "metrics/failures",
         "test_failures",
-        ('row.get("prompt", number)', "number"),
+        ("prompt_of(row, number)", "number"),
     ),
     *of(
         "verbs/soup",
@@ -145,6 +145,20 @@ MUTANTS = [
         ("<= tie, 0.5,", "<= tie, 1.0,"),
         ("draws_RM = draws_RM[:, order]", "draws_RM = draws_RM + 0"),
         ("above_RN.prod(1)", "above_RN.min(1)"),
+    ),
+    *of(
+        "metrics/stats",
+        "test_stats",
+        ("return kept[:, :k] + gone[:, k:], gone[:, :k] + kept[:, k:]", "return kept[:, :k], kept[:, k:]"),
+        ("if not (np.isfinite(observed).all() and np.isfinite(flipped).all()):", "if False:"),
+    ),
+    *of(
+        "metrics/compare",
+        "test_swaps",
+        (
+            "finish(sides[0], n) - finish(sides[1], n)",
+            "finish(sum(sides) / 2 + flips[:, part] / 2, n) - finish(sum(sides) / 2 - flips[:, part] / 2, n)",
+        ),
     ),
     *of(
         "metrics/compare",
@@ -227,9 +241,9 @@ MUTANTS = [
     *of("metrics/__init__", "test_verdict_metric", (" and key.removeprefix(REWARDS) not in lower", "")),
     *of("metrics/compare", "test_verdict_metric", ("if len(said) == 1 else None", "")),
     *of(
-        "verbs/measure",
+        "verbs/renewed",
         "test_verdict_metric",
-        ("VERDICT if not metrics or VERDICT in metrics else metrics[0]", "VERDICT"),
+        ("return own if not metrics or beside or own in metrics else metrics[0]", "return own"),
     ),
     *of("verbs/compare", "test_front_metric", ("{soup: [*trained, soup] for", "{soup: trained for")),
 ]

@@ -151,7 +151,7 @@ def test_several_outputs_of_a_prompt_are_one_observation():
 def test_rows_of_a_prompt_with_ids_of_their_own_are_one_observation():
     single = sample_rows(("ml_raw", "rl_raw"), n=12)
     fourfold = [{**row, "id": f"{row['id']} {k}"} for row in single for k in range(4)]
-    metrics = [key for key in (*TEXT_METRICS, "reward") if key != "distinct2"]  # the repeated is less diverse
+    metrics = [*TEXT_METRICS, "reward"]
     ours, theirs = (evaluate_rows(rows, metrics=metrics) for rows in (fourfold, single))
     for arm, measured in theirs.arms.items():
         assert ours.arms[arm].metrics.keys() == measured.metrics.keys()

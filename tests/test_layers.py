@@ -34,7 +34,8 @@ ONLY = {
     "lab": ["results", "errors"],
     "ordered": ["results"],
     "algorithms": ["ops", "batch", "config", "errors"],
-    "report": ["results", "writing", "compared", "lab", "ordered", "alarms", "errors"],
+    "report": ["results", "writing", "compared", "lab", "ordered", "alarms", "pairing", "errors"],
+    "pairing": [],
     "alarms": [],
     "rewards.shaping": [],
 }

@@ -246,4 +246,4 @@ def test_report_knows_results_only() -> None:
     outside = {m for m in imported if not m.startswith("homestretch.report")}
     records = {"homestretch.compared", "homestretch.lab", "homestretch.ordered", "homestretch.results"}
     laws = {m for m in outside if m.startswith("homestretch.alarms.")}  # mathematics of numbers that records have
-    assert outside - laws == {*records, "homestretch.errors", "homestretch.writing"}
+    assert outside - laws == {*records, "homestretch.errors", "homestretch.pairing", "homestretch.writing"}

@@ -12,9 +12,11 @@ from homestretch.metrics.stats import (
     bootstrap_mean,
     cluster_means,
     flipped_means,
+    p_values,
     paired_bootstrap,
     paired_permutation,
     resampled_means,
+    swapped_means,
     wilson,
 )
 
@@ -50,6 +52,19 @@ def test_sampled_permutation_is_near_the_exact_one_and_never_0():
     assert paired_permutation(d, np.zeros(16), seed=1) == pytest.approx(exact, abs=0.015)
     assert paired_permutation(np.ones(100), np.zeros(100), seed=1) == 1 / 10_001
     assert paired_permutation(np.ones(100), np.ones(100), seed=1) == 1
+
+
+@pytest.mark.parametrize("n", [3, 40])
+def test_rows_that_change_arms_are_those_of_a_negative_sign_and_zeros_stay_zero(n):
+    rng = np.random.default_rng(0)
+    first, second = rng.random((n, 2)) / 3, np.zeros((n, 2))
+    second[:, 1] = 1 / 7
+    a, b = swapped_means(first, second, seed=4, resamples=500)
+    assert a - b == pytest.approx(flipped_means(first - second, seed=4, resamples=500))
+    assert a + b == pytest.approx(np.tile((first + second).mean(0), (len(a), 1)))
+    if n == 3:  # all choices: also the one where everything has moved
+        assert [list(x) for x in (a[0], b[-1])] == [pytest.approx(second.mean(0))] * 2
+        assert (a[0, 0], b[-1, 0]) == (0, 0)
 
 
 def test_bootstrap_agrees_with_the_normal_approximation_and_with_scipy():
@@ -109,3 +124,7 @@ def test_scores_that_cannot_be_used():
         paired_permutation([1, 2, 3], [1, 2], seed=0)
     with pytest.raises(ValueError, match="0 outputs"):
         wilson(0, 0)
+    with pytest.raises(ValueError, match="finite"):
+        p_values(0.5, np.array([0.5, float("nan"), 0.1]), n=40)
+    with pytest.raises(ValueError, match="finite"):
+        p_values(float("inf"), np.zeros(3), n=40)

@@ -230,7 +230,7 @@ def test_a_verdict_by_what_was_not_measured_says_how_to_choose_another() -> None
     found = {"chrf": Measured(value=1.0, low=0.0, high=2.0, n=3)}
     for metric in ("similarity", "failures/empty"):
         assert "was not measured here; choose another metric with `homestretch evaluate RUN --h" in says(found, metric)
-    assert "run the evaluation again" in says(found, "chrf")
+    assert "as they have no answers to the same prompts" in says(found, "chrf")
 
 
 def test_names_are_checked_by_one_function() -> None:

@@ -31,9 +31,10 @@ from homestretch import RunFolder, load_recipe
 from homestretch.config.recipe import Recipe
 from homestretch.config.shipped import find_recipe
 from homestretch.config.yaml import load_file
-from homestretch.evaluate import evaluate_rows, prompt_of, read_rows
+from homestretch.evaluate import evaluate_rows, read_rows
 from homestretch.metrics.base import Column
 from homestretch.metrics.compare import Table, compare, measure
+from homestretch.pairing import answers_of, prompt_of
 from homestretch.training.logs import MetricsLog
 from homestretch.training.pipeline import run_recipe
 from homestretch.writing import write_rows
@@ -160,7 +161,7 @@ def pooled(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for arm in made["arms"]:
         mine = [row for row in rows if row["arm"] == arm]
         columns = {key: Column.of_scores([row[key] for row in mine]) for key in LIKELIHOODS}
-        tables[arm] = Table.of([str(row["id"]) for row in mine], columns, [prompt_of(row) for row in mine])
+        tables[arm] = Table.of(answers_of(mine), columns, [prompt_of(row) for row in mine])
         found = measure(tables[arm], seed=0)
         made["arms"][arm]["metrics"] |= {key: value.model_dump() for key, value in found.items()}
     for a, b in ((a, b) for a, b in PAIRS if a in tables and b in tables):

@@ -6,9 +6,9 @@
 
 Intervals are percentiles of a bootstrap over prompts, p-values come from random sign flips of paired differences
 (for BLEU and distinct-2: from random swaps of the two arms' outputs), both 10,000 times; see `metrics.stats`.
-Arms are paired by `id`. Rows with the same `prompt` and `source` answer one prompt, whatever their ids: they are
-averaged before anything is resampled, and n counts prompts. No torch is imported here: learned metrics arrive as
-functions (`metrics.scorers.available_scorers`).
+Rows with the same `prompt` and `source` answer one prompt, whatever their ids: they are averaged before anything is
+resampled, and n counts prompts. Arms are paired by `id` and prompt, and where rows have no `id` by prompt and order
+(`pairing`). No torch is imported here: learned metrics arrive as functions (`metrics.scorers.available_scorers`).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from homestretch.metrics.rouge import Form
 from homestretch.metrics.scorers import Scorer
 from homestretch.metrics.stats import wilson
 from homestretch.metrics.text import TEXT_METRICS, text_columns
+from homestretch.pairing import Row, answers_of, prompt_of
 from homestretch.results import Arm, Comparison, Length, Results
 
-Row = Mapping[str, Any]
 STORED = ("reward", "kl")
 """Metrics that stand in the rows already."""
 LOWER = "lower_is_better"
@@ -170,7 +170,7 @@ def _row(line: str, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: `{wrong}` is not of the kind that a generation has there; generate it again.")
     check_text(row, where)
     return {
-        "id": where,
+        "id": None if "prompt" in row else where,
         "references": [],
         "source": "",
         "terminated": None,
@@ -227,7 +227,8 @@ def _names(metrics: Sequence[str] | None, learned: Mapping[str, Scorer]) -> list
 
 def _table(rows: Sequence[Row], names: Sequence[str], form: Form, seed: int, learned: Mapping[str, Scorer]) -> Table:
     """Everything measured of one arm, a row an id; failures come as `failures/NAME`."""
-    outputs = Outputs([r["text"] for r in rows], [r["references"] for r in rows], [r["source"] for r in rows])
+    texts, references, sources = ([r[name] for r in rows] for name in ("text", "references", "source"))
+    outputs = Outputs(texts, references, sources, [prompt_of(r) for r in rows])
     columns = text_columns(outputs, [n for n in names if n in TEXT_METRICS], form=form, seed=seed)
     for name in names:
         if name in learned:
@@ -243,13 +244,7 @@ def _table(rows: Sequence[Row], names: Sequence[str], form: Form, seed: int, lea
         columns[FAILURES + name] = Column.of_scores([float(a.get(name, np.nan)) for a in answers])
     ordered = {key: columns[key] for key in (*METRICS, *columns) if key in columns}
     lower = {name for r in rows for name in r.get(LOWER) or ()}
-    return Table.of([str(r["id"]) for r in rows], ordered, [prompt_of(r) for r in rows], lower)
-
-
-def prompt_of(row: Row) -> tuple[str, str]:
-    """What tells the prompt that a row answers from others: its text and the text that it is about, else the id."""
-    prompt = row.get("prompt")
-    return ("", str(row["id"])) if prompt is None else (str(prompt).strip(), str(row.get("source") or "").strip())
+    return Table.of(answers_of(rows), ordered, outputs.prompts, lower)
 
 
 def _rewards(rows: Sequence[Row]) -> list[str]:

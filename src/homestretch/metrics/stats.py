@@ -5,6 +5,7 @@
     paired        the same on differences d_i = a_i - b_i of the same prompts
     permutation   random signs: p = (1 + #{|mean(+-d)| >= |mean d|}) / (1 + 10,000); with n <= 15 all 2^n sign
                   patterns: p = count / 2^n
+    swaps         the same for a value that is no mean: outputs change arms where the sign is -1
     Wilson        interval of a rate, sensible near 0 and 1
 
 Scores may be a matrix (n prompts, k columns): every column is then resampled with the same draws, and the draws for
@@ -48,9 +49,25 @@ def resampled_means(columns: ArrayLike, *, seed: int, resamples: int = RESAMPLES
 def flipped_means(differences: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Floats:
     """Means under random signs, (n, k) to (resamples, k); all 2^n sign patterns if n <= 15."""
     values = _checked(differences)
-    signs = _all_signs(len(values)) if len(values) <= EXACT_UP_TO else _random_signs(len(values), resamples, seed)
+    signs = _signs(len(values), resamples, seed)
     parts = [signs[i : i + CHUNK] @ values for i in range(0, len(signs), CHUNK)]
     return np.concatenate(parts) / len(values)
+
+
+def swapped_means(
+    first: ArrayLike, second: ArrayLike, *, seed: int, resamples: int = RESAMPLES
+) -> tuple[Floats, Floats]:
+    """Means of both arms, (n, k) to (resamples, k) each, where the rows of a negative sign have changed sides.
+
+    Sums of the rows themselves: a mean of nothing but zeros is zero, which a difference of sums need not be.
+    """
+    values = np.concatenate([_checked(first), _checked(second)], axis=1)
+    n, k = len(values), values.shape[1] // 2
+    signs = _signs(n, resamples, seed)
+    keeps = [(signs[i : i + CHUNK] > 0).astype(np.float64) for i in range(0, len(signs), CHUNK)]
+    kept = np.concatenate([keep @ values for keep in keeps]) / n
+    gone = np.concatenate([(1 - keep) @ values for keep in keeps]) / n
+    return kept[:, :k] + gone[:, k:], gone[:, :k] + kept[:, k:]
 
 
 def percentile_interval(samples: Floats, *, level: float = 0.95) -> tuple[Floats, Floats]:
@@ -84,8 +101,11 @@ def paired_permutation(a: ArrayLike, b: ArrayLike, *, seed: int, resamples: int 
 def p_values(observed: ArrayLike, flipped: Floats, *, n: int) -> Floats:
     """Share of `flipped` (N, ...) at least as far from 0 as `observed` (...); the observed one counts if N is a sample.
 
-    `n`: number of prompts, which tells a sample of sign patterns from all of them.
+    `n`: number of prompts, which tells a sample of sign patterns from all of them. Raises ValueError for a number that
+    is not finite, which would count as near 0.
     """
+    if not (np.isfinite(observed).all() and np.isfinite(flipped).all()):
+        raise ValueError("differences must be finite numbers.")
     limit = np.abs(observed)
     # Sums of the same numbers in another order differ in the last bits, and ties must count.
     count = (np.abs(flipped) >= limit - 1e-9 * np.maximum(limit, 1e-9)).sum(0)
@@ -121,6 +141,10 @@ def _draws(n: int, resamples: int, seed: int) -> NDArray[np.float32]:
     for i in range(resamples):
         counts[i] = np.bincount(rng.integers(0, n, n), minlength=n)
     return counts
+
+
+def _signs(n: int, resamples: int, seed: int) -> NDArray[np.float32]:
+    return _all_signs(n) if n <= EXACT_UP_TO else _random_signs(n, resamples, seed)
 
 
 @lru_cache(maxsize=2)

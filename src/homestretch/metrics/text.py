@@ -80,7 +80,7 @@ _PLAIN: dict[str, Callable[[Outputs], Column]] = {
     "rougeL": _rouge_column("rougeL"),
     "bleu": _bleu_column,
     "chrf": lambda o: Column.of_scores(chrf(o.texts, o.references)),
-    "distinct2": lambda o: distinct_column(o.texts),
+    "distinct2": lambda o: distinct_column(o.texts, prompts=o.prompts),
     "copy_rate": lambda o: Column.of_scores([copy_rate(t, s) for t, s in zip(o.texts, o.sources, strict=True)]),
     "length_ratio": lambda o: Column.of_scores(
         [length_ratio(t, r) for t, r in zip(o.texts, o.references, strict=True)]

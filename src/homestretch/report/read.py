@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from homestretch.errors import InputError
+from homestretch.pairing import answers_of
 from homestretch.results import Environment, Results, RunFolder, StageFolder, StageRecord
 
 Row = dict[str, Any]
@@ -28,12 +29,13 @@ class Output:
 
 @dataclass(frozen=True)
 class Sample:
-    """One prompt, its references, and the output of every arm."""
+    """One prompt, its references, and the output of every arm; `answer` is the same in other runs."""
 
     id: str
     prompt: str
     references: tuple[str, ...]
     outputs: dict[str, Output] = field(default_factory=dict)
+    answer: Hashable = None
 
 
 @dataclass(frozen=True)
@@ -109,17 +111,15 @@ def _stage(folder: StageFolder, notes: list[str]) -> StageView:
 
 
 def _samples(path: Path, notes: list[str]) -> list[Sample]:
-    found: dict[str, Sample] = {}
-    odd = 0
-    for row in _jsonl(path, notes):
-        if not isinstance(row.get("text"), str) or not isinstance(row.get("arm"), str) or "id" not in row:
-            odd += 1
-            continue
-        key = str(row["id"])
+    found: dict[Hashable, Sample] = {}
+    everything = list(_jsonl(path, notes))
+    rows = [r for r in everything if isinstance(r.get("text"), str) and isinstance(r.get("arm"), str) and "id" in r]
+    odd = len(everything) - len(rows)
+    for row, key in zip(rows, answers_of(rows), strict=True):
         if key not in found:
             references = row.get("references") or []
             refs = tuple(plain(r) for r in (references if isinstance(references, list) else [references]))
-            found[key] = Sample(clean(key), plain(row.get("prompt", "")), refs)
+            found[key] = Sample(clean(str(row["id"])), plain(row.get("prompt", "")), refs, answer=key)
         # Several outputs of a prompt in one arm: the first stands for them.
         found[key].outputs.setdefault(clean(row["arm"]), _output(row))
     if odd:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
@@ -41,13 +42,13 @@ class SampleView:
 
 
 def merge(runs: list[RunView]) -> list[Sample]:
-    """Samples of all runs, joined where id and prompt agree; with several runs an arm is named `run · arm`."""
+    """Samples of all runs, joined as arms are paired; with several runs an arm is named `run · arm`."""
     if len(runs) == 1:
         return runs[0].samples
-    found: dict[tuple[str, str], Sample] = {}
+    found: dict[Hashable, Sample] = {}
     for run in runs:
         for sample in run.samples:
-            into = found.setdefault((sample.id, sample.prompt), Sample(sample.id, sample.prompt, sample.references, {}))
+            into = found.setdefault(sample.answer, replace(sample, outputs={}))
             into.outputs.update({f"{run.name} · {arm}": out for arm, out in sample.outputs.items()})
     return list(found.values())
 

@@ -170,4 +170,6 @@ def _why_none(results: Results, metric: str) -> str:
             f"{metric_label(metric)} was not measured here; choose another metric with "
             "`homestretch evaluate RUN --headline METRIC`."
         )
-    return f"The arms were measured but not compared on {metric_label(metric)}; run the evaluation again."
+    if not any({c.a.split("@")[0], c.b.split("@")[0]} == {"ml_raw", "rl_raw"} for c in results.comparisons):
+        return "`rl_raw` and `ml_raw` were not compared, as they have no answers to the same prompts."
+    return f"The arms were measured but not compared on {metric_label(metric)}, which no row of both has."

@@ -5,6 +5,7 @@
 `predictions` (a list) holds several outputs of a prompt; `completion` or `reference` (text) count as references,
 `document` is the text that the answer is about, `text` is another name for `prediction`, and rows of
 `generations.jsonl` are understood. Everything but the prediction may be left out; rules that need it then stay silent.
+Rows of one prompt about one text (`pairing`) count once.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ def _outputs(raw: RawRow) -> list[dict[str, Any]]:
         raise DataError(f"{raw.where}: there is no column `prediction`; {_hint(row)}")
     shared = {
         "arm": str(row.get("arm", ONLY)),
-        "prompt": _source(row) or raw.where,
-        "source": _source(row),
+        "id": raw.where,
+        "prompt": _text(row, "prompt") or _text(row, "source", "document") or None,
+        "source": _text(row, "source", "document", "prompt"),
         "references": _references(row, raw.where),
         "terminated": _terminated(row, raw.where),
     }
@@ -83,8 +85,9 @@ def _texts(value: Any, name: str, where: str) -> list[str]:
     return texts
 
 
-def _source(row: dict[str, Any]) -> str:
-    for name in ("source", "document", "prompt"):
+def _text(row: dict[str, Any], *names: str) -> str:
+    """The text of the first of these columns that there is."""
+    for name in names:
         value = row.get(name)
         if isinstance(value, str):
             return value

@@ -17,13 +17,14 @@ from homestretch.config.methods import Method, Source, load_methods, parse_budge
 from homestretch.config.rewards import falling
 from homestretch.config.stages import stage_kind
 from homestretch.errors import HomestretchError, InputError, PeerLost, RecipeError
-from homestretch.evaluate import LOWER, evaluate_rows, front_rows, prompt_of, rank_rows, read_rows
+from homestretch.evaluate import LOWER, evaluate_rows, front_rows, rank_rows, read_rows
 from homestretch.locking import alone_in, is_free
 from homestretch.metrics import FAILURES, REWARDS, better
 from homestretch.metrics.failures import RULES
 from homestretch.metrics.front import Covered, Volume
 from homestretch.metrics.scorers import LEARNED, available_scorers
 from homestretch.metrics.text import TEXT_METRICS
+from homestretch.pairing import prompt_of
 from homestretch.progress import progress
 from homestretch.report.advice import advice
 from homestretch.report.comparison_page import write_page

@@ -8,53 +8,56 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-from homestretch.config.measured import VERDICT, check_metrics
+from homestretch.config.measured import FAILURES, check_metrics
 from homestretch.errors import InputError, RecipeError
 from homestretch.evaluate import DEFAULT_COMPARISONS, STORED, evaluate_rows, read_rows
 from homestretch.metrics.base import MINILM_PACKAGE
 from homestretch.metrics.scorers import OF_ENCODER, available_scorers
-from homestretch.progress import progress
+from homestretch.progress import progress, say
 from homestretch.results import Results, RunFolder
+from homestretch.verbs.renewed import own_evaluation
 
 
 def measure(
     paths: Sequence[str | Path],
     *,
     metrics: Sequence[str] | None = None,
-    la_rouge: Literal["a", "b", "c", "d"] = "a",
+    la_rouge: Literal["a", "b", "c", "d"] | None = None,
     bleurt_checkpoint: str | Path | None = None,
     headline_metric: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     out: str | Path | None = None,
 ) -> Results:
     """Every arm of the given generation files or run folders, with intervals and paired tests.
 
     An arm that several of them have is measured for each, as `SOURCE/ARM`, and these are compared with each other.
-    One run folder gets its `results.json` renewed, all else that stands in it kept; otherwise `out` is written where
-    it is given. `headline_metric`: that of the verdict; None is la-ROUGE-L, or the first of `metrics` where it is not
-    among them. Raises InputError, DataError for a bad row, RecipeError for an unknown metric or one that cannot be
-    had here.
+    One run folder gets its `results.json` renewed: what is None is what its own evaluation has, what is measured
+    replaces older values of the same arm and metric, and all else is kept; otherwise `out` is written where it is
+    given, and None are all metrics, form a, the seed 0, and for the verdict la-ROUGE-L, or the first of `metrics`
+    where it is not among them. Where arms have no row in common, a line on stderr says so. Raises InputError,
+    DataError for a bad row, RecipeError for an unknown metric or one that cannot be had here.
     """
-    rows, own = _told_apart(_named([Path(path) for path in paths]))
-    if headline_metric is None:
-        headline_metric = VERDICT if not metrics or VERDICT in metrics else metrics[0]
-    scorers = available_scorers(metrics, bleurt_checkpoint=bleurt_checkpoint)
-    _check(rows, metrics, headline_metric, scorers)
+    rows, names = _told_apart(_named([Path(path) for path in paths]))
     run = RunFolder(paths[0]) if len(paths) == 1 and Path(paths[0]).is_dir() else None
+    own = own_evaluation(run)
+    metrics = own.metrics(bleurt_checkpoint) if metrics is None else metrics
+    headline = headline_metric or own.headline(metrics)
+    scorers = available_scorers(metrics, bleurt_checkpoint=bleurt_checkpoint or own.settings.bleurt_checkpoint)
+    _check(rows, metrics, FAILURES + "any" if own.has(headline) else headline, scorers)
+    pairs = _pairs(names)
     with progress(None, "evaluate", "part") as bar:
         results = evaluate_rows(
             rows,
             metrics=metrics,
-            la_rouge=la_rouge,
-            seed=seed,
+            la_rouge=la_rouge or own.settings.la_rouge,
+            seed=own.settings.seed if seed is None else seed,
             learned=scorers,
-            comparisons=_pairs(own),
-            headline_metric=headline_metric,
+            comparisons=pairs,
+            headline_metric=headline,
             progress=lambda what, done, _: bar.advance(done - bar.done, now=what),
         )
-    if run is not None and run.results.is_file():
-        new = {"headline_metric": headline_metric, "arms": results.arms, "comparisons": results.comparisons}
-        results = Results.read(run.results).model_copy(update=new)
+    _say_apart(pairs, results)
+    results = own.renewed(results)
     target = Path(out) if out else run.results if run else None
     if target is not None:
         results.write(target)
@@ -116,3 +119,15 @@ def _pairs(own: Mapping[str, str]) -> Sequence[tuple[str, str]]:
     usual = [pair for pair in DEFAULT_COMPARISONS if set(pair) <= set(own)]
     every = [(b, a) for a, b in combinations(own, 2)]
     return usual + [(b, a) for b, a in every if own[a] == own[b]] or every
+
+
+def _say_apart(pairs: Sequence[tuple[str, str]], results: Results) -> None:
+    """A sentence where arms that would be compared have no answer in common."""
+    compared = {(c.a, c.b) for c in results.comparisons}
+    apart = [f"`{a}` and `{b}`" for a, b in pairs if (a, b) not in compared]
+    if apart:
+        more = f", and {len(apart) - 1} more such pairs of arms" if apart[1:] else ""
+        say(
+            f"{apart[0]}{more} are not compared, as they have no row of the same `id`, `prompt` and `source`; give "
+            "outputs for the same prompts, with the same ids or with none."
+        )
