@@ -14,8 +14,10 @@ MUTANTS = [
         ("math.ceil(len(groups) / size)", "len(groups) // size"),
         ("seed=seed, epoch=epoch)", "seed=seed, epoch=0)"),
         ("seed=seed, epoch=epoch)", "seed=0, epoch=epoch)"),
-        ("order[at * size : (at + 1) * size]", "order[at : at + size]"),
+        ("[at * size : (at + 1) * size]", "[at : at + size]"),
+        ("lru_cache(maxsize=1)", "lru_cache(maxsize=0)"),
     ),
+    *of("training/online_stage", "test_online_stages", ("first = number * distinct", "first = number")),
     *of(
         "ops/masks",
         "test_shared_prompts",

@@ -14,9 +14,12 @@ from homestretch.config.recipe import load_recipe
 from homestretch.config.rloo import RLOOConfig
 from homestretch.config.rollouts import GroupConfig
 from homestretch.config.stages import STAGES
+from homestretch.data import samplers
 from homestretch.data.records import example_from_row
+from homestretch.data.samplers import epoch_order
 from homestretch.errors import RecipeError
 from homestretch.rewards.named import load_rewards
+from homestretch.training.online_stage import prompts_of
 from homestretch.training.terminal_reward import spreads, stage_rewards, terminal_reward
 
 METHODS = ["ppo", "rloo", "grpo"]
@@ -119,3 +122,19 @@ def test_outputs_of_held_out_prompts_are_compared_with_their_own_examples() -> N
     how = context, None, RLOOConfig(**OVERLAP)
     assert rewarded(*how)(made)[0].tolist() == [0.0]
     assert rewarded(*how, examples=[held_out])(made)[0].tolist() == [10.0]
+
+
+def test_rounds_go_through_all_prompts_without_repeats_and_a_pass_is_shuffled_once(monkeypatch: Any) -> None:
+    """7 prompts, 3 of them a round: the third round ends one pass and begins the next."""
+    rows, asked = [row(i) for i in range(7)], []
+
+    def counted(n: int, *, seed: int, epoch: int) -> list[int]:
+        asked.append(epoch)
+        return epoch_order(n, seed=seed, epoch=epoch)
+
+    monkeypatch.setattr(samplers, "epoch_order", counted)
+    batch_of = prompts_of(rows, RLOOConfig(rollout_batch_size=6, num_generations=2), 5)
+    made = [batch_of(number).index_B for number in range(4)]
+    expected = [rows[i].index for epoch in range(2) for i in epoch_order(7, seed=5, epoch=epoch)]
+    assert torch.cat(made).tolist() == [index for index in expected[:12] for _ in range(2)]
+    assert asked == [0, 1]

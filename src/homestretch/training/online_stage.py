@@ -13,7 +13,7 @@ from homestretch.batch import SequenceBatch
 from homestretch.config.rollouts import RolloutConfig
 from homestretch.config.stages import kind_of
 from homestretch.data.collate import collate
-from homestretch.data.samplers import epoch_order
+from homestretch.data.samplers import epoch_batches
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.generation.candidates import candidates
 from homestretch.generation.rollout import rollout, rollout_elsewhere
@@ -118,13 +118,11 @@ def judge(context: Context, config: RolloutConfig, trunk: Trunk) -> RewardModel 
 def prompts_of(rows: list[TokenizedExample], config: RolloutConfig, seed: int) -> Callable[[int], SequenceBatch]:
     """The prompts of a round: each `num_generations` times, copies side by side, without repeats in a pass."""
     distinct = config.rollout_batch_size // config.num_generations
+    passes = epoch_batches(range(len(rows)), 1, seed=seed)
 
     def batch_of(number: int) -> SequenceBatch:
         first = number * distinct
-        chosen = []
-        for position in range(first, first + distinct):
-            epoch, at = divmod(position, len(rows))
-            chosen.append(rows[epoch_order(len(rows), seed=seed, epoch=epoch)[at]])
+        chosen = [rows[i] for position in range(first, first + distinct) for i in passes(position)]
         return collate([row for row in chosen for _ in range(config.num_generations)])
 
     return batch_of

@@ -13,7 +13,7 @@ from homestretch.batch import SequenceBatch
 from homestretch.config.stages import kind_of
 from homestretch.config.training import TrainingConfig
 from homestretch.data.collate import collate
-from homestretch.data.samplers import epoch_batch
+from homestretch.data.samplers import epoch_batches
 from homestretch.training.context import ROLE, Context
 from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
@@ -26,10 +26,11 @@ def stage(algorithm_of: Callable[[Any, int], Algorithm]) -> Callable[[Context, A
         """Train on the training split, keep the best checkpoint, and save its model."""
         learner = context.learner(config, kind_of(config), ROLE)
         rows = context.tokens(context.splits.train, is_encoder_decoder=learner.trunk.is_encoder_decoder)
-        seed, size = context.recipe.seed, config.train_batch_size
+        size = config.train_batch_size
+        passes = epoch_batches(range(len(rows)), size, seed=context.recipe.seed)
 
         def batch_of(number: int) -> SequenceBatch:
-            return collate([rows[i] for i in epoch_batch(range(len(rows)), size, seed=seed, number=number)])
+            return collate([rows[i] for i in passes(number)])
 
         rounds = config.rounds(math.ceil(len(rows) / size))
         models = Models(policy=learner.policy)

@@ -16,7 +16,7 @@ from homestretch.config.objectives import ObjectivesConfig
 from homestretch.config.stages import kind_of
 from homestretch.data.collate import collate_pairs
 from homestretch.data.records import Example
-from homestretch.data.samplers import epoch_batch
+from homestretch.data.samplers import epoch_batches
 from homestretch.data.tokenize import TokenizedPair
 from homestretch.errors import DataError
 from homestretch.progress import say
@@ -75,10 +75,11 @@ def train_on_pairs(
     chosen_N, rejected_N = torch.stack([logp.sum() for logp in logps]).chunk(2)
     constant = {"logp_ref_chosen_B": chosen_N, "logp_ref_rejected_B": rejected_N}
     constant |= known(Pairs(examples, rows, chosen_N, rejected_N))
-    seed, size, prompts = context.recipe.seed, config.train_batch_size, [tuple(r.chosen.prompt_ids) for _, r in trained]
+    size, prompts = config.train_batch_size, [tuple(row.chosen.prompt_ids) for _, row in trained]
+    passes = epoch_batches(prompts, size, seed=context.recipe.seed)
 
     def batch_of(number: int) -> PairBatch:
-        return paired(rows, constant, epoch_batch(prompts, size, seed=seed, number=number))
+        return paired(rows, constant, passes(number))
 
     others = range(len(trained), len(rows))
     held_out = paired(rows, constant, list(others)) if others else None

@@ -17,7 +17,7 @@ from homestretch.batch import SequenceBatch
 from homestretch.config.rewards import MODEL
 from homestretch.config.value import ValueConfig
 from homestretch.data.collate import collate
-from homestretch.data.samplers import epoch_batch
+from homestretch.data.samplers import epoch_batches
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import DataError, RecipeError
 from homestretch.generation.engine import generate
@@ -85,11 +85,12 @@ def plan_of(
 ) -> Plan:
     """Regression of the head alone; everything else is frozen."""
     seed, size = context.recipe.seed, config.train_batch_size
+    passes = epoch_batches(range(len(learned)), size, seed=seed)
     for name, parameter in policy.trunk.named_parameters():
         parameter.requires_grad_(name.startswith("heads.prompt_value."))
 
     def batch_of(number: int) -> SequenceBatch:
-        return collate([learned[i] for i in epoch_batch(range(len(learned)), size, seed=seed, number=number)])
+        return collate([learned[i] for i in passes(number)])
 
     return Plan(
         label="value",
