@@ -23,6 +23,7 @@ from homestretch.policies.load import end_ids, resolve
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
 from homestretch.progress import say
+from homestretch.results import StageFolder
 from homestretch.rewards.model import RewardModel
 from homestretch.seeds import fold
 from homestretch.training.ahead import Ahead
@@ -101,8 +102,9 @@ def scales_of(
     """Standard deviations of the rewards over samples of the start, computed once and kept in `scales/`."""
     found = once(folder / "scales", lambda: spreads(context, reward, config, sample()))
     scales = {name: float(value) for name, value in found.items()}
+    stage = StageFolder(folder).name
     for name, scale in scales.items():
-        say(f"{kind_of(config)}: `{name}` is divided by {scale:.4g}, its standard deviation over samples of the start.")
+        say(f"{stage}: `{name}` is divided by {scale:.4g}, its standard deviation over samples of the start.")
     return scales
 
 

@@ -24,7 +24,7 @@ from homestretch.data.tokenize import TokenizedPair
 from homestretch.errors import DataError, RecipeError
 from homestretch.ops.state_sampling import contrast_places
 from homestretch.policies.policy import Policy
-from homestretch.results import RewardMode
+from homestretch.results import RewardMode, StageFolder
 from homestretch.rewards.goal import goal_state, save_goals
 from homestretch.rewards.model import ADAPTER, save_reward
 from homestretch.seeds import fold
@@ -73,7 +73,7 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
         return {"auroc": statistics.fmean(aurocs), "loss": float(loss)} | each
 
     plan = Plan(
-        label="reward",
+        label=StageFolder(folder).name,
         folder=folder,
         config=config,
         rounds=config.rounds(math.ceil(len(train_rows) / size)),

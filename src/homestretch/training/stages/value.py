@@ -28,6 +28,7 @@ from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
 from homestretch.progress import progress
+from homestretch.results import StageFolder
 from homestretch.rewards.named import of_samples, weighted
 from homestretch.seeds import fold
 from homestretch.training.context import Context
@@ -93,7 +94,7 @@ def plan_of(
         return collate([learned[i] for i in passes(number)])
 
     return Plan(
-        label="value",
+        label=StageFolder(folder).name,
         folder=folder,
         config=config,
         rounds=config.rounds(math.ceil(len(learned) / size)),
