@@ -89,7 +89,7 @@ def group(stage: str, config: TrainingConfig, algorithm: Any) -> Case:
 
 def ift(**settings: Any) -> Case:
     """One form of intuitive fine-tuning."""
-    return Case("ift", IFTConfig(**settings), lambda c: IFT(c, 3), batch_of, (), frozenset({"pairs"}))
+    return Case("ift", IFTConfig(**settings), IFT, batch_of, (), frozenset({"pairs"}))
 
 
 def distill(*needs: str, **settings: Any) -> Case:

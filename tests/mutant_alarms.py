@@ -131,6 +131,8 @@ MUTANTS = [
         ("has(key, KL)", "has(key)"),
     ),
     *of("training/quantities", "test_choosing", ("if measured and name not in known", "if measured and name in known")),
+    *of("training/policy_stage", "test_choosing", ("label=StageFolder(folder).name", 'label="sft"')),
+    *of("training/loop", "test_course", ("                self.algorithm.expect(rounds)\n", "")),
     *of("training/loop", "test_alarms_training", ("due(self.eval_every) or at.stopped:", "due(self.eval_every):")),
     *of("training/terminal_reward", "test_online_stages", ("**parts, **held_out}", "**parts}")),
     *of(

@@ -72,7 +72,8 @@ class Algorithm(Protocol):
 
     `needs` names what must be there before any weight is loaded: pairs, references, rewards, reference, rollouts,
     value, teacher. `stream` turns the loop's batches, each with the number of its round, into rounds of updates;
-    offline methods are `Offline`. `state` and `load_state` carry what changes from round to round beside weights.
+    offline methods are `Offline`. `expect` is told before each round how many there will be in all, as far as the loop
+    knows by then. `state` and `load_state` carry what else changes from round to round beside weights.
     """
 
     needs: frozenset[str]
@@ -80,6 +81,8 @@ class Algorithm(Protocol):
     def stream(self, models: Models, batches: Iterable[tuple[int, Any]]) -> Iterator[Round]: ...
 
     def loss(self, models: Models, batch: Any) -> LossTerms: ...
+
+    def expect(self, rounds: float) -> None: ...
 
     def state(self) -> dict[str, float]: ...
 
@@ -93,6 +96,9 @@ class Offline:
         """Each batch as a round of its own."""
         for _, batch in batches:
             yield Round(updates=[batch])
+
+    def expect(self, rounds: float) -> None:
+        """Nothing hangs on it."""
 
     def state(self) -> dict[str, float]:
         """Nothing changes beside the weights."""

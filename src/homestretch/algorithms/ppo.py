@@ -106,6 +106,9 @@ class PPO:
         self.kl_coef = 0.0 if config.kl == "off" else config.kl_coef
         self.round = 0
 
+    def expect(self, rounds: float) -> None:
+        """Nothing hangs on it."""
+
     def state(self) -> dict[str, float]:
         """The adaptive coefficient."""
         return {"kl_coef": self.kl_coef, "round": float(self.round)}

@@ -19,8 +19,8 @@ from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
 
 
-def stage(algorithm_of: Callable[[Any, int], Algorithm]) -> Callable[[Context, Any, Path], Progress]:
-    """The function of a stage; `algorithm_of(config, rounds)` makes its method, given the rounds of training in all."""
+def stage(algorithm_of: Callable[[Any], Algorithm]) -> Callable[[Context, Any, Path], Progress]:
+    """The function of a stage; `algorithm_of(config)` makes its method."""
 
     def run(context: Context, config: TrainingConfig, folder: Path) -> Progress:
         """Train on the training split, keep the best checkpoint, and save its model."""
@@ -33,8 +33,7 @@ def stage(algorithm_of: Callable[[Any, int], Algorithm]) -> Callable[[Context, A
             return collate([rows[i] for i in passes(number)])
 
         rounds = config.rounds(math.ceil(len(rows) / size))
-        models = Models(policy=learner.policy)
-        algorithm = algorithm_of(config, rounds)
+        models, algorithm = Models(policy=learner.policy), algorithm_of(config)
         return train_policy(context, config, folder, learner, algorithm, models, batch_of=batch_of, rounds=rounds)
 
     return run
