@@ -44,9 +44,9 @@ class Models:
     `prompts`. `reward(responses)` gives the shaped terminal reward (B,) and named parts of it for the log.
     `potential(responses)` gives Phi of their states (B, T + 1), for rewards of single tokens. `candidates(rollout, k)`
     gives the k most probable tokens of each step with the sampled one among them, their log-probabilities under the
-    policy, and the values of the states they lead to, each (B, T, K). `value` is a value function on states of its own;
-    without one, V is a head on the policy's. `teacher` is a frozen model whose next-token laws the policy is to come
-    near to.
+    policy, and the values of the states they lead to, each (B, T, K); `end_ids` are the tokens that end a text. `value`
+    is a value function on states of its own; without one, V is a head on the policy's. `teacher` is a frozen model
+    whose next-token laws the policy is to come near to.
     """
 
     policy: Policy
@@ -57,6 +57,7 @@ class Models:
     reward: Callable[[SequenceBatch], tuple[Tensor, dict[str, Tensor]]] | None = None
     potential: Callable[[SequenceBatch], Tensor] | None = None
     candidates: Callable[[SequenceBatch, int], tuple[Tensor, Tensor, Tensor]] | None = None
+    end_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

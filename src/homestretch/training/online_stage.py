@@ -75,6 +75,7 @@ def train_online(
         reward=terminal_reward(context, reward, config, rows, rewards, scales=scales),
         potential=potential(reward),
         candidates=None if head is None else lambda batch, k: candidates(policy, batch, k),
+        end_ids=tuple(end_ids(trunk.lm, context.tokenizer)),
     )
     return train_policy(
         context,
