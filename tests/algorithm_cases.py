@@ -77,7 +77,8 @@ class Case:
 
 def alol(variant: str, needs: set[str], reads: tuple[str, ...]) -> Case:
     """One form of A-LoL."""
-    config = ALOLConfig(variant=variant, beta=0.1, cliprange=None if variant == "a_lol_ref_free" else 0.5)
+    beta = {"beta": 0.1} if variant == "a_lol_kl" else {}
+    config = ALOLConfig(variant=variant, cliprange=None if variant == "a_lol_ref_free" else 0.5, **beta)
     return Case("alol", config, ALOL, judged_of, (), frozenset({"pairs", "rewards"} | needs), reads)
 
 

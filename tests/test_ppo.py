@@ -24,7 +24,8 @@ PLAIN = {"whiten": False, "reward_baseline": "none", "kl": "off", "value_warmup_
 
 
 def collected(models: Models, **changes) -> tuple[PPO, RolloutBatch, dict[str, float]]:
-    algorithm = PPO(PPOConfig(**(PLAIN | changes)))
+    plain = {name: value for name, value in PLAIN.items() if name != "whiten" or "lookahead_k" not in changes}
+    algorithm = PPO(PPOConfig(**(plain | changes)))
     rollout, stats = algorithm.collect(models, models.sample(None, 0), 0)
     return algorithm, rollout, stats
 
