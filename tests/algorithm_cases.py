@@ -77,7 +77,8 @@ class Case:
 
 def alol(variant: str, needs: set[str], reads: tuple[str, ...]) -> Case:
     """One form of A-LoL."""
-    config = ALOLConfig(variant=variant, beta=0.1, cliprange=None if variant == "a_lol_ref_free" else 0.5)
+    beta = {"beta": 0.1} if variant == "a_lol_kl" else {}
+    config = ALOLConfig(variant=variant, cliprange=None if variant == "a_lol_ref_free" else 0.5, **beta)
     return Case("alol", config, ALOL, judged_of, (), frozenset({"pairs", "rewards"} | needs), reads)
 
 
@@ -89,7 +90,7 @@ def group(stage: str, config: TrainingConfig, algorithm: Any) -> Case:
 
 def ift(**settings: Any) -> Case:
     """One form of intuitive fine-tuning."""
-    return Case("ift", IFTConfig(**settings), lambda c: IFT(c, 3), batch_of, (), frozenset({"pairs"}))
+    return Case("ift", IFTConfig(**settings), IFT, batch_of, (), frozenset({"pairs"}))
 
 
 def distill(*needs: str, **settings: Any) -> Case:

@@ -25,8 +25,22 @@ MUTANTS = [
         ("math.ceil(len(groups) / size)", "len(groups) // size"),
         ("seed=seed, epoch=epoch)", "seed=seed, epoch=0)"),
         ("seed=seed, epoch=epoch)", "seed=0, epoch=epoch)"),
-        ("order[at * size : (at + 1) * size]", "order[at : at + size]"),
+        ("[at * size : (at + 1) * size]", "[at : at + size]"),
+        ("lru_cache(maxsize=1)", "lru_cache(maxsize=0)"),
     ),
+    *of(
+        "config/base",
+        "test_unread",
+        ("if getattr(self, name) != type(self).model_fields[name].default", "if name in self.model_fields_set"),
+    ),
+    *of("config/alol", "test_unread", ('self.variant != "a_lol_kl"', 'self.variant == "r_lol"')),
+    *of(
+        "config/ppo",
+        "test_unread",
+        ('if self.kl != "adaptive"', 'if self.kl == "off"'),
+        ("        if self.lookahead_k is None:\n", "        if False:\n"),
+    ),
+    *of("training/online_stage", "test_online_stages", ("first = number * distinct", "first = number")),
     *of(
         "ops/masks",
         "test_shared_prompts",

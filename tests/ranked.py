@@ -100,7 +100,7 @@ def adapter(folder: Path) -> None:
 def ift(folder: Path) -> None:
     trunk = trunk_of("t5", std=0.1)
     made = plan(folder, trunk, CONFIG, rounds=ROUNDS, budget=BUDGET, batch_of=uneven)
-    fit(IFT(IFTConfig(embedding="live"), ROUNDS), Models(policy=Policy(trunk, None, budget=20)), made, accelerator())
+    fit(IFT(IFTConfig(embedding="live")), Models(policy=Policy(trunk, None, budget=20)), made, accelerator())
 
 
 def distill(folder: Path) -> None:

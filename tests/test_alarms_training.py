@@ -103,7 +103,9 @@ def test_it_ends_a_stage_that_says_stop_and_speaks_again_once_its_cause_has_gone
     assert not any(warn(row)[1] for row in rows)
     doctor = Doctor("none", watched=watched(config))
     (signal,) = ALARMS[name](rows[:at], doctor.watched)
-    doctor.rows, doctor.said = list(rows[: at - 2]), {(name, signal)}
+    for row in rows[: at - 2]:
+        doctor.watch(row)
+    doctor.said = {(name, signal)}
     assert doctor.watch(rows[at - 2])[0] == [] and doctor.said == set()
     assert len(doctor.watch(rows[at - 1])[0]) == 1
 

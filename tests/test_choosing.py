@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
+from offline_runs import SFT as FIRST
+from offline_runs import SMALL, recipe
 from test_loop import CONFIG, rows_of
 from toy import accelerator, plan, trunk_of
 
@@ -13,6 +16,7 @@ from homestretch.algorithms.sft import SFT
 from homestretch.errors import RecipeError
 from homestretch.policies.policy import Policy
 from homestretch.training.loop import fit
+from homestretch.training.pipeline import run_recipe
 
 
 @pytest.mark.parametrize(
@@ -54,3 +58,9 @@ def test_a_validation_that_has_no_finite_value_chooses_nothing(tmp_path):
     assert (at.best_round, at.best) == (5, 4.0)
     assert [row["step"] for row in rows_of(tmp_path) if "eval/golden" in row] == [3, 5]
     assert sum("eval/golden_jsd" in row for row in heard) == 5 and sum("eval/golden" in row for row in heard) == 2
+
+
+def test_what_is_said_of_a_second_stage_names_the_second_stage(tmp_path: Path) -> None:
+    stages = [FIRST, {"sft-2": {**SMALL, "metric_for_best_model": "la_rougel"}}]
+    with pytest.raises(RecipeError, match=r"sft-2\.metric_for_best_model: `la_rougel` is not measured"):
+        run_recipe(recipe(tmp_path, "llama", stages), tmp_path / "run")

@@ -13,8 +13,10 @@ import pytest
 import torch
 from toy import accelerator, batch_of, plan, trunk_of
 
-from homestretch.algorithms.base import Models
+from homestretch.algorithms.base import Algorithm, Models
+from homestretch.algorithms.ift import IFT
 from homestretch.algorithms.sft import SFT
+from homestretch.config.ift import IFTConfig
 from homestretch.config.ppo import PPOConfig
 from homestretch.config.training import TrainingConfig
 from homestretch.errors import RecipeError
@@ -38,6 +40,7 @@ def run(
     every: int | None = 1,
     killed_at: int | None = None,
     validate: Callable[[int], dict[str, float]] | None = None,
+    algorithm: Algorithm | None = None,
 ) -> tuple[dict[str, torch.Tensor], Progress]:
     trunk = trunk_of()
 
@@ -50,7 +53,7 @@ def run(
     made = plan(folder, trunk, config, rounds=rounds, every=every, batch_of=batches, validate=validate)
     if every is None:
         made = dataclasses.replace(made, config=config)
-    at = fit(SFT(), Models(policy=Policy(trunk, None, budget=4096)), made, accelerator())
+    at = fit(algorithm or SFT(), Models(policy=Policy(trunk, None, budget=4096)), made, accelerator())
     return {k: v.detach().clone() for k, v in trunk.named_parameters()}, at
 
 
@@ -132,3 +135,16 @@ def test_the_limit_is_part_of_the_settings() -> None:
     for wrong in ({"token": 5}, {"tokens": 0}, {"tokens": 1.5}):
         with pytest.raises(RecipeError):
             PPOConfig.parse({"train_until": wrong}, where="here")
+
+
+def test_a_share_of_all_steps_is_one_of_the_rounds_that_the_budget_is_for(tmp_path: Path) -> None:
+    """80 samples are 10 rounds of 8, whatever the first guess: lam rises over 5 of them, and goes on after a stop."""
+    config = IFTConfig(lam_schedule="linear", lam=0.4, lam_warmup_steps=0.5)
+    until = {"samples": 80}
+    whole, _ = run(tmp_path / "whole", until, rounds=3000, algorithm=IFT(config))
+    lams = [row["lam"] for row in rows(tmp_path / "whole")]
+    assert lams == pytest.approx([0.0, 0.08, 0.16, 0.24, 0.32, 0.4, 0.4, 0.4, 0.4, 0.4])
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", until, rounds=3000, algorithm=IFT(config), killed_at=4)
+    assert same(run(tmp_path / "killed", until, rounds=3000, algorithm=IFT(config))[0], whole)
+    assert [row["lam"] for row in rows(tmp_path / "killed")] == lams

@@ -47,7 +47,7 @@ def test_without_mixing_and_decay_it_is_maximum_likelihood(name: str) -> None:
     """In loss and gradient, averaged over sequences of their means."""
     policy, batch = policy_of(name), batch_of()
     models, config = Models(policy=policy), IFTConfig(lam=0.0, gamma=0.0, embedding="live")
-    mine = IFT(config, 10).loss(models, batch)
+    mine = IFT(config).loss(models, batch)
     plain = replace(SFT().loss(models, batch), average="sequence")
     torch.testing.assert_close(value(mine), value(plain), atol=1e-5, rtol=1e-5)
     ours, theirs = gradients(mine, policy), gradients(plain, policy)
@@ -85,7 +85,7 @@ def fed(policy: Policy, batch, lam: float) -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_loss_is_that_of_inputs_mixed_by_hand(name: str, formula: str) -> None:
     policy, batch = policy_of(name), batch_of()
     with torch.no_grad():
-        terms = IFT(IFTConfig(lam=0.4, gamma=0.8, formula=formula), 10).loss(Models(policy=policy), batch)
+        terms = IFT(IFTConfig(lam=0.4, gamma=0.8, formula=formula)).loss(Models(policy=policy), batch)
         logp, same = fed(policy, batch, 0.4)
     expected = [reference.objective([-x for x in row], 0.8, formula) for row in logp]
     assert float(value(terms)) == pytest.approx(sum(expected) / 3, rel=1e-4)
@@ -96,7 +96,7 @@ def test_the_loss_is_that_of_inputs_mixed_by_hand(name: str, formula: str) -> No
 def learned(embedding: str, *, detach: bool = False) -> tuple[set[str], dict[str, torch.Tensor]]:
     policy = policy_of("llama")
     config = IFTConfig(embedding=embedding, detach_weights=detach)
-    found = gradients(IFT(config, 10).loss(Models(policy=policy), batch_of()), policy)
+    found = gradients(IFT(config).loss(Models(policy=policy), batch_of()), policy)
     return {key for key, g in found.items() if g.abs().max() > 0}, found
 
 
@@ -123,12 +123,13 @@ def test_the_first_pass_records_nothing_and_without_mixing_there_is_none() -> No
     policy.score = score
     for lam, passes in ((0.0, [("logp", True)]), (0.1, [("greedy", False), ("logp", True)])):
         wanted.clear()
-        IFT(IFTConfig(lam=lam), 10).loss(Models(policy=policy), batch_of())
+        IFT(IFTConfig(lam=lam)).loss(Models(policy=policy), batch_of())
         assert wanted == passes
 
 
 def lams(config: IFTConfig, rounds: int, *, first: int = 0, seed: int = 0) -> list[float]:
-    algorithm, made = IFT(config, rounds), []
+    algorithm, made = IFT(config), []
+    algorithm.expect(rounds)
     stream = algorithm.stream(Models(policy=policy_of("llama")), ((n, toy_batch(n)) for n in range(first, rounds)))
     for number in range(first, rounds):
         torch.manual_seed(seed + number)
@@ -174,7 +175,7 @@ def test_inputs_change_where_predictions_are_wrong_by_lam_and_nowhere_else(name:
     """Section 6 of the sheet: the second pass differs from the first by the error rate times lam."""
     policy, batch, lam = policy_of(name), batch_of(), 0.3
     with torch.no_grad():
-        algorithm = IFT(IFTConfig(lam=lam), 10)
+        algorithm = IFT(IFTConfig(lam=lam))
         mixed_BLD, diagnostics = algorithm._inputs(Models(policy=policy), batch)
         ids_BL, mask_BL = policy.inputs(batch)
         own_BLD = policy.embed(ids_BL)
@@ -199,7 +200,7 @@ def test_ids_of_padding_enter_nothing(name: str, formula: str) -> None:
     )
     assert not torch.equal(other.ids_BT, batch.ids_BT) and not torch.equal(other.prompt_ids_BP, batch.prompt_ids_BP)
     with torch.no_grad():
-        made = [IFT(IFTConfig(formula=formula), 10).loss(Models(policy=policy), b).terms for b in (batch, other)]
+        made = [IFT(IFTConfig(formula=formula)).loss(Models(policy=policy), b).terms for b in (batch, other)]
     torch.testing.assert_close(*made)
 
 
@@ -211,7 +212,7 @@ def test_a_right_prediction_leaves_the_input_as_it_is() -> None:
         for _ in range(batch.ids_BT.shape[1]):
             batch = replace(batch, ids_BT=policy.score(batch, want={"greedy"}).greedy_BT)
         plain = policy.score(batch, want={"logp"}).logp_BT
-        terms = IFT(IFTConfig(lam=0.7), 10).loss(Models(policy=policy), batch)
+        terms = IFT(IFTConfig(lam=0.7)).loss(Models(policy=policy), batch)
     accuracy, mask = terms.diagnostics["token_accuracy"]
     assert (accuracy[mask.bool()] == 1).all()
     torch.testing.assert_close(terms.diagnostics["nll"][0][mask.bool()], -plain[mask.bool()], atol=1e-6, rtol=1e-5)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from toy import ppo_models, prompts_of, row, trunk_of
+import toy
+from toy import ppo_models, row, trunk_of
 
 from homestretch.algorithms.grpo import GRPO
 from homestretch.algorithms.ppo import PPO
@@ -20,9 +21,12 @@ from homestretch.config.rewards import LOGGED
 from homestretch.config.rloo import RLOOConfig
 from homestretch.config.rollouts import GroupConfig
 from homestretch.config.stages import STAGES
+from homestretch.data import samplers
 from homestretch.data.records import example_from_row
+from homestretch.data.samplers import epoch_order
 from homestretch.errors import RecipeError
 from homestretch.rewards.named import load_rewards
+from homestretch.training.online_stage import prompts_of
 from homestretch.training.terminal_reward import spreads, stage_rewards, terminal_reward
 
 METHODS = ["ppo", "rloo", "grpo"]
@@ -142,10 +146,26 @@ def test_what_is_logged_keeps_its_name(algorithm: Any) -> None:
 
         torch.manual_seed(0)
         models = ppo_models(trunk_of(heads=("value",)), tokens=4, reward=reward)
-        return next(algorithm.stream(models, iter([(0, prompts_of(0))]))).stats
+        return next(algorithm.stream(models, iter([(0, toy.prompts_of(0))]))).stats
 
     plain = stats()
     names = {name.removeprefix("objective/") for name in plain if name.startswith("objective/")}
     assert names == set(LOGGED) - (set() if isinstance(algorithm, PPO) else {"kl_coef"})
     assert stats(brevity=7.0) == plain | {"objective/brevity": 7.0}
     assert stats(kl=77.0, entropy=77.0) == plain
+
+
+def test_rounds_go_through_all_prompts_without_repeats_and_a_pass_is_shuffled_once(monkeypatch: Any) -> None:
+    """7 prompts, 3 of them a round: the third round ends one pass and begins the next."""
+    rows, asked = [row(i) for i in range(7)], []
+
+    def counted(n: int, *, seed: int, epoch: int) -> list[int]:
+        asked.append(epoch)
+        return epoch_order(n, seed=seed, epoch=epoch)
+
+    monkeypatch.setattr(samplers, "epoch_order", counted)
+    batch_of = prompts_of(rows, RLOOConfig(rollout_batch_size=6, num_generations=2), 5)
+    made = [batch_of(number).index_B for number in range(4)]
+    expected = [rows[i].index for epoch in range(2) for i in epoch_order(7, seed=5, epoch=epoch)]
+    assert torch.cat(made).tolist() == [index for index in expected[:12] for _ in range(2)]
+    assert asked == [0, 1]

@@ -24,7 +24,8 @@ PLAIN = {"whiten": False, "reward_baseline": "none", "kl": "off", "value_warmup_
 
 
 def collected(models: Models, **changes) -> tuple[PPO, RolloutBatch, dict[str, float]]:
-    algorithm = PPO(PPOConfig(**(PLAIN | changes)))
+    plain = {name: value for name, value in PLAIN.items() if name != "whiten" or "lookahead_k" not in changes}
+    algorithm = PPO(PPOConfig(**(plain | changes)))
     rollout, stats = algorithm.collect(models, models.sample(None, 0), 0)
     return algorithm, rollout, stats
 
@@ -92,18 +93,22 @@ def test_lookahead_over_the_sampled_token_alone_is_the_one_step_error(kl: str, e
     assert results[0][1].abs().max() > 1e-3
 
 
-def test_lookahead_advantages_by_hand() -> None:
-    """Every candidate has its own divergence; the reward goes to the sampled last token alone."""
+@pytest.mark.parametrize("ended", [True, False])
+def test_lookahead_advantages_by_hand(ended: bool) -> None:
+    """Every candidate has its own divergence. The reward goes to the sampled last token, and where the text was cut to
+    every other one there too that would not have ended it: 7 is no token, so there are two of them or one."""
     policy, reference = table(2, 4), table(2, 4, seed=1)
-    models = models_of(policy, responses([[1, 2]]), [3.0], reference)
-    _, rollout, _ = collected(models, kl="fixed", kl_coef=0.3, gamma=0.9, lookahead_k=3, whiten=True)
+    made = replace(responses([[1, 2]]), terminated_B=torch.tensor([ended]))
+    end = next(i for i in policy.logits_TV[1].topk(3).indices.tolist() if i != 2)
+    models = replace(models_of(policy, made, [3.0], reference), end_ids=(end, 7))
+    _, rollout, _ = collected(models, kl="fixed", kl_coef=0.3, gamma=0.9, lookahead_k=3)
     ours, theirs = (one.logits_TV.detach().log_softmax(-1) for one in (policy, reference))
     value_T = policy.value_T.tolist()
     for t, sampled in enumerate([1, 2]):
         assert sampled in rollout.candidate_BTK[0, t].tolist()
         for j, token in enumerate(rollout.candidate_BTK[0, t].tolist()):
             behind = 0.9 * value_T[1] if t == 0 else 0.0
-            behind = 3.0 if (t, token) == (1, 2) else behind
+            behind = 3.0 if (t, token) == (1, 2) or (t == 1 and not ended and token != end) else behind
             expected = behind - 0.3 * float(ours[t, token] - theirs[t, token]) - value_T[t]
             assert float(rollout.adv_BTK[0, t, j]) == pytest.approx(expected)
 

@@ -42,6 +42,7 @@ def models_of(name: str, *, zero_value: bool = True, temperature: float = 1.0) -
         sample=sample,
         reward=lambda batch: (batch.length_B.float(), {}),
         candidates=lambda batch, k: candidates(policy, batch, k),
+        end_ids=(EOS,),
     )
 
 

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from homestretch.errors import InputError
-from homestretch.results import Arm, Comparison, Environment, Measured, Results, RewardMode, RunFolder, StageRecord
+from homestretch.results import (
+    Arm,
+    Comparison,
+    Environment,
+    Measured,
+    Results,
+    RewardMode,
+    RunFolder,
+    StageFolder,
+    StageRecord,
+)
 from homestretch.writing import check_writable, write_rows, write_text
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=64)
@@ -126,3 +136,8 @@ def test_a_place_is_tried_before_the_work(tmp_path: Path) -> None:
 def test_rows_are_lines_of_json(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", [{"a": "é\n"}, {"b": 1}])
     assert (tmp_path / "rows.jsonl").read_text(encoding="utf-8") == '{"a": "é\\n"}\n{"b": 1}\n'
+
+
+def test_a_stage_is_called_as_in_its_recipe(tmp_path: Path) -> None:
+    assert RunFolder(tmp_path).stage(3, "grpo-2").name == "grpo-2"
+    assert [StageFolder(tmp_path / name).name for name in ("12-ppo", "toy", "a-b", "3-")] == ["ppo", "toy", "a-b", "3-"]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
+import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homestretch.data.samplers import epoch_batch, epoch_order
+from homestretch.data import samplers
+from homestretch.data.samplers import epoch_batches, epoch_order
 from homestretch.ops.micro_batches import longest_first, token_budget_batches, token_shares
+from homestretch.seeds import fold
 
 
 @given(st.integers(0, 200), st.integers(0, 2**32 - 1), st.integers(0, 50))
@@ -101,9 +106,37 @@ def test_known_shares():
 
 def test_rows_of_one_group_come_one_after_the_other():
     groups = ["a", "b", "a", "c", "b", "a"]
-    batches = [epoch_batch(groups, 4, seed=0, number=n) for n in range(2)]
+    batches = [epoch_batches(groups, 4, seed=0)(n) for n in range(2)]
     assert [len(b) for b in batches] == [4, 2]
     order = [groups[i] for b in batches for i in b]
     assert sorted(order) == sorted(groups) and len([k for k, _ in itertools.groupby(order)]) == 3
     for passes in ([(0, n) for n in range(9)], [(s, 0) for s in range(9)]):
-        assert len({tuple(epoch_batch(groups, 6, seed=s, number=n)) for s, n in passes}) > 1
+        assert len({tuple(epoch_batches(groups, 6, seed=s)(n)) for s, n in passes}) > 1
+
+
+def slow_batch(groups, size, seed, number):
+    """A batch by its definition, from nothing: the whole pass is shuffled for it."""
+    epoch, at = divmod(number, math.ceil(len(groups) / size))
+    names = list(dict.fromkeys(groups))
+    random.Random(fold("epoch_order", seed, epoch)).shuffle(names)
+    order = [i for name in names for i in range(len(groups)) if groups[i] == name]
+    return order[at * size : (at + 1) * size]
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=30),
+    st.integers(1, 12),
+    st.integers(0, 3),
+    st.lists(st.integers(0, 40), max_size=12),
+)
+def test_batches_are_those_of_the_definition_in_whatever_order_they_are_asked_for(groups, size, seed, numbers):
+    batch = epoch_batches(groups, size, seed=seed)
+    assert [batch(n) for n in numbers] == [slow_batch(groups, size, seed, n) for n in numbers]
+
+
+def test_a_pass_is_shuffled_once_for_all_its_batches(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(samplers, "epoch_order", lambda n, *, seed, epoch: asked.append(epoch) or list(range(n)))
+    batch = epoch_batches(range(10), 3, seed=0)
+    assert [i for n in range(12) for i in batch(n)] == list(range(10)) * 3
+    assert asked == [0, 1, 2]

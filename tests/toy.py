@@ -152,6 +152,7 @@ def ppo_models(
         sample=sample,
         reward=reward,
         candidates=lambda batch, k: candidates(policy, batch, k),
+        end_ids=(EOS,),
     )
 
 

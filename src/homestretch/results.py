@@ -228,6 +228,9 @@ class StageFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        number, _, name = self.path.name.partition("-")
+        self.name = name if number.isdecimal() and name else self.path.name
+        """The stage's name in its recipe, e.g. `grpo-2`, which messages call settings by."""
         self.record = self.path / "stage.json"
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"

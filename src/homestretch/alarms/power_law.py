@@ -124,12 +124,19 @@ def blocks(steps: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats]:
     A law without a floor stays what it is. Points of a block that is not full yet are left out.
     """
     step_N, value_N = np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
-    size = 1
-    while len(value_N) // size >= MOST_POINTS:
-        size *= 2
+    size = block_size(len(value_N))
     whole = len(value_N) // size * size
     step_B, value_B = (np.exp(np.log(x_N[:whole]).reshape(-1, size).mean(1)) for x_N in (step_N, value_N))
     return step_B, value_B
+
+
+def block_size(count: int) -> int:
+    """Points of one block of `blocks`. It grows where the last block is full, so that between two counts that it
+    divides the blocks stay what they are."""
+    size = 1
+    while count // size >= MOST_POINTS:
+        size *= 2
+    return size
 
 
 def _lines(x_N: Floats, y_FN: Floats) -> tuple[Floats, Floats]:

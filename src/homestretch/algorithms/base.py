@@ -44,9 +44,9 @@ class Models:
     `prompts`. `reward(responses)` gives the shaped terminal reward (B,) and named parts of it for the log.
     `potential(responses)` gives Phi of their states (B, T + 1), for rewards of single tokens. `candidates(rollout, k)`
     gives the k most probable tokens of each step with the sampled one among them, their log-probabilities under the
-    policy, and the values of the states they lead to, each (B, T, K). `value` is a value function on states of its own;
-    without one, V is a head on the policy's. `teacher` is a frozen model whose next-token laws the policy is to come
-    near to.
+    policy, and the values of the states they lead to, each (B, T, K); `end_ids` are the tokens that end a text. `value`
+    is a value function on states of its own; without one, V is a head on the policy's. `teacher` is a frozen model
+    whose next-token laws the policy is to come near to.
     """
 
     policy: Policy
@@ -57,6 +57,7 @@ class Models:
     reward: Callable[[SequenceBatch], tuple[Tensor, dict[str, Tensor]]] | None = None
     potential: Callable[[SequenceBatch], Tensor] | None = None
     candidates: Callable[[SequenceBatch, int], tuple[Tensor, Tensor, Tensor]] | None = None
+    end_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Algorithm(Protocol):
 
     `needs` names what must be there before any weight is loaded: pairs, references, rewards, reference, rollouts,
     value, teacher. `stream` turns the loop's batches, each with the number of its round, into rounds of updates;
-    offline methods are `Offline`. `state` and `load_state` carry what changes from round to round beside weights.
+    offline methods are `Offline`. `expect` is told before each round how many there will be in all, as far as the loop
+    knows by then. `state` and `load_state` carry what else changes from round to round beside weights.
     """
 
     needs: frozenset[str]
@@ -80,6 +82,8 @@ class Algorithm(Protocol):
     def stream(self, models: Models, batches: Iterable[tuple[int, Any]]) -> Iterator[Round]: ...
 
     def loss(self, models: Models, batch: Any) -> LossTerms: ...
+
+    def expect(self, rounds: float) -> None: ...
 
     def state(self) -> dict[str, float]: ...
 
@@ -93,6 +97,9 @@ class Offline:
         """Each batch as a round of its own."""
         for _, batch in batches:
             yield Round(updates=[batch])
+
+    def expect(self, rounds: float) -> None:
+        """Nothing hangs on it."""
 
     def state(self) -> dict[str, float]:
         """Nothing changes beside the weights."""

@@ -28,6 +28,9 @@ class Groups:
         """(B,) from rewards, log-ratios of policy and reference (0 where there is no token), and groups."""
         raise NotImplementedError
 
+    def expect(self, rounds: float) -> None:
+        """Nothing hangs on it."""
+
     def state(self) -> dict[str, float]:
         """Nothing changes beside the weights."""
         return {}

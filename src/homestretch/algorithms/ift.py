@@ -38,6 +38,8 @@ from homestretch.config.ift import IFTConfig
 Formula = Literal["authors", "eq21", "alg1"]
 NOISE = 0.5
 """Standard deviation of a noisy lam, as a share of it."""
+ROUNDING = 1e-6
+"""What a whole number of steps may lack where it was computed."""
 
 
 def ift_inputs(embed_BLD: Tensor, greedy_BLD: Tensor, mask_BL: Tensor, *, lam: float) -> Tensor:
@@ -119,8 +121,12 @@ class IFT(Offline):
 
     needs = frozenset({"pairs"})
 
-    def __init__(self, config: IFTConfig, rounds: int) -> None:
-        self.config, self.rounds, self.lam = config, rounds, config.lam
+    def __init__(self, config: IFTConfig) -> None:
+        self.config, self.rounds, self.lam = config, 0.0, config.lam
+
+    def expect(self, rounds: float) -> None:
+        """A rising lam may take a share of all rounds."""
+        self.rounds = rounds
 
     def stream(self, models: Models, batches: Iterable[tuple[int, SequenceBatch]]) -> Iterator[Round]:
         """Each batch as a round of its own, with its lam; the loop has seeded the round."""
@@ -136,7 +142,7 @@ class IFT(Offline):
             return config.lam
         steps = config.lam_warmup_steps
         steps = steps if steps >= 1 else steps * self.rounds
-        return rising_lam(number, start=config.lam_start, end=config.lam, steps=int(steps))
+        return rising_lam(number, start=config.lam_start, end=config.lam, steps=int(steps + ROUNDING))
 
     def loss(self, models: Models, batch: SequenceBatch) -> LossTerms:
         """Eq. 2 to 5 on one batch."""

@@ -19,7 +19,8 @@ Notation    R: shaped terminal reward (`rewards.shaping`)    k_t: KL estimate ag
 Constants   A, G, w, p_old, V_old and b carry no gradient
 Deviations  1. The paper's formulas are not public beyond its abstract; this is the reading of section 2 of our sheet.
             2. Under R2 the terminal reward of an end marker that was not sampled is taken as the value head's
-               estimate of the state behind it; only sampled end markers get the reward model's own.
+               estimate of the state behind it; only sampled end markers get the reward model's own. At the length limit
+               every other candidate gets that of the text with the sampled token.
             3. R is centred by the other samples of its prompt (`reward_baseline`), as in RLOO (Ahmadian et al. 2024,
                arXiv:2402.14740): a value head that has seen a few hundred samples cannot know a prompt's level.
 """
@@ -106,6 +107,9 @@ class PPO:
         self.kl_coef = 0.0 if config.kl == "off" else config.kl_coef
         self.round = 0
 
+    def expect(self, rounds: float) -> None:
+        """Nothing hangs on it."""
+
     def state(self) -> dict[str, float]:
         """The adaptive coefficient."""
         return {"kl_coef": self.kl_coef, "round": float(self.round)}
@@ -167,13 +171,17 @@ class PPO:
     def _look_ahead(self, models: Models, rollout: RolloutBatch, reward_B: Tensor, drawn_BT: Tensor) -> RolloutBatch:
         # `drawn_BT` counts here too: the candidates, and the last token's reward, hang on the token that was drawn.
         assert models.candidates and models.reference and self.config.lookahead_k
+        assert rollout.terminated_B is not None
         token_BTK, logp_old_BTK, value_next_BTK = models.candidates(rollout, self.config.lookahead_k)
         ref_BTK = models.reference.score(rollout, want=(), candidate_BTK=token_BTK).logp_BTK
         assert ref_BTK is not None
         q_BTK = self.config.gamma * value_next_BTK
         final_BT = token_rewards(torch.ones_like(reward_B), rollout.mask_BT).bool()
         sampled_BTK = token_BTK == rollout.ids_BT[..., None]
-        q_BTK = torch.where(final_BT[..., None] & sampled_BTK, reward_B[:, None, None], q_BTK)
+        # At the length limit whatever is no end marker is as cut as the sampled token, and V knows no state behind it.
+        end_BTK = torch.isin(token_BTK, token_BTK.new_tensor(models.end_ids))
+        last_BTK = sampled_BTK | ~(end_BTK | rollout.terminated_B[:, None, None])
+        q_BTK = torch.where(final_BT[..., None] & last_BTK, reward_B[:, None, None], q_BTK)
         q_BTK = q_BTK - self.kl_coef * ESTIMATORS[self.config.kl_estimator](logp_old_BTK, ref_BTK)
         weight_BTK = lookahead_weights(logp_old_BTK)
         adv_BTK = lookahead_advantages(q_BTK, rollout.value_old_BT, weight_BTK, baseline=self.config.lookahead_baseline)

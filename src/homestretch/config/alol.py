@@ -37,7 +37,9 @@ class ALOLConfig(WeightedConfig):
         return bool(self.rewards) or not self.stands_alone
 
     @model_validator(mode="after")
-    def _rewards_are_read(self) -> Self:
+    def _is_read(self) -> Self:
+        if self.variant != "a_lol_kl":
+            self.refuse_unread(["beta"], "belongs to variant `a_lol_kl`; set that, or remove it")
         if self.rewards and not self.stands_alone:
             raise ValueError("`rewards` belong to the stage `value`, which the advantages come from; move them there")
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -45,6 +45,13 @@ class Config(BaseModel):
     def with_shares(self, shares: Mapping[str, float]) -> Self:
         """The same settings with other weights of its objectives. Raises NotImplementedError where it has none."""
         raise NotImplementedError(f"{type(self).__name__} trades nothing off.")
+
+    def refuse_unread(self, names: Iterable[str], why: str) -> None:
+        """Raise ValueError for the first of these settings that is not as by default, which a resolved recipe writes
+        too; `why` follows its name."""
+        for name in names:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"`{name}` {why}")
 
     @classmethod
     def parse(cls, values: dict[str, Any], *, where: Where) -> Self:

@@ -101,8 +101,8 @@ class DistillConfig(TrainingConfig):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for name, (kinds, why) in BELONGS.items():
-            if self.divergence not in kinds and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"`{name}` is read with {' or '.join(kinds)} alone, since {why}; remove it")
+            if self.divergence not in kinds:
+                self.refuse_unread([name], f"is read with {' or '.join(kinds)} alone, since {why}; remove it")
         if self.keep_states and (self.samples_online or self.top_k or self.divergence == "sequence"):
             why = "texts are written anew" if self.samples_online else "no states are compared"
             if self.top_k:
@@ -118,7 +118,7 @@ class DistillConfig(TrainingConfig):
                 "`sequence` on the data's own texts asks no teacher; use the stage `sft`, or give `source` a share of "
                 "offline or online_teacher"
             )
-        for name in ("num_generations", "temperature"):
-            if set(self.source) == {"data"} and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"`{name}` has no effect here: the data's own texts are not sampled; remove it")
+        if set(self.source) == {"data"}:
+            why = "has no effect here: the data's own texts are not sampled; remove it"
+            self.refuse_unread(("num_generations", "temperature"), why)
         return self

@@ -45,7 +45,7 @@ class IFTConfig(TrainingConfig):
     def _consistent(self) -> Self:
         if self.lora_dropout > 0:
             raise ValueError("lora_dropout must be 0: predictions and loss come from two passes of one network")
-        for name in ("lam_start", "lam_warmup_steps"):
-            if self.lam_schedule != "linear" and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"`{name}` belongs to lam_schedule `linear`; set that, or remove it")
+        if self.lam_schedule != "linear":
+            why = "belongs to lam_schedule `linear`; set that, or remove it"
+            self.refuse_unread(("lam_start", "lam_warmup_steps"), why)
         return self

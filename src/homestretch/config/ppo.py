@@ -32,7 +32,7 @@ class PPOConfig(RolloutConfig):
     """`prompt` subtracts from each terminal reward the mean of the other samples of its prompt. It leaves the gradient
     unbiased and takes out what the prompt alone decides. Origin: ours (RLOO); needs num_generations above 1."""
     whiten: bool = True
-    """Whiten advantages over the tokens of a round. Origin: sheet 2.5."""
+    """Whiten advantages over the tokens of a round; those of lookahead_k never are. Origin: sheet 2.5 and 2.6."""
     average: Literal["token", "sequence"] = "token"
     """Mean over all tokens, or over sequences of their means. Origin: sheet 2.7."""
     value_warmup_steps: int = Field(2, ge=0)
@@ -70,4 +70,10 @@ class PPOConfig(RolloutConfig):
             raise ValueError(
                 "lookahead_k reads V from the policy's states while it decodes; use value_init `policy` with it"
             )
+        if self.lookahead_k is None:
+            self.refuse_unread(["lookahead_baseline"], "belongs to lookahead_k; set that, or remove it")
+        else:
+            self.refuse_unread(["whiten"], "has no effect with lookahead_k, which whitens nothing; remove it")
+        if self.kl != "adaptive":
+            self.refuse_unread(("kl_target", "kl_horizon"), "belongs to kl `adaptive`; set that, or remove it")
         return self

@@ -50,9 +50,7 @@ class ValueConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _head_alone(self) -> Self:
-        for name in UNREAD:
-            if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"`{name}` has no effect here: the stage trains a head on a frozen model; remove it")
+        self.refuse_unread(UNREAD, "has no effect here: the stage trains a head on a frozen model; remove it")
         columns = [name for name, term in self.rewards.items() if term.column is not None]
         if columns and self.responses == "sampled":
             raise ValueError(f"the column of `{columns[0]}` says nothing about sampled responses; use responses=stored")

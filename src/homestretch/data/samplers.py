@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 
 from homestretch.seeds import fold
 
@@ -16,19 +17,28 @@ def epoch_order(n: int, *, seed: int, epoch: int) -> list[int]:
     return order
 
 
-def epoch_batch(groups: Sequence[Hashable], size: int, *, seed: int, number: int) -> list[int]:
-    """Rows of batch `number`: passes over all rows cut into batches of `size`, the last of a pass may be smaller.
+def epoch_batches(groups: Sequence[Hashable], size: int, *, seed: int) -> Callable[[int], list[int]]:
+    """Rows of each batch by its number: passes over all rows cut into batches of `size`, the last of a pass may be
+    smaller.
 
     `groups[i]` names the group of row i, its own number where there are none. Groups are shuffled by `epoch_order`, and
-    their rows stay side by side; a group may be cut by the end of a batch.
+    their rows stay side by side; a group may be cut by the end of a batch. The order of the pass that was asked for
+    last is kept, so that only the first batch of a pass costs more than its own rows.
     """
-    epoch, at = divmod(number, math.ceil(len(groups) / size))
     rows: dict[Hashable, list[int]] = {}
     for i, group in enumerate(groups):
         rows.setdefault(group, []).append(i)
     members = list(rows.values())
-    order = [i for g in epoch_order(len(members), seed=seed, epoch=epoch) for i in members[g]]
-    return order[at * size : (at + 1) * size]
+
+    @lru_cache(maxsize=1)
+    def order(epoch: int) -> list[int]:
+        return [i for g in epoch_order(len(members), seed=seed, epoch=epoch) for i in members[g]]
+
+    def batch(number: int) -> list[int]:
+        epoch, at = divmod(number, math.ceil(len(groups) / size))
+        return order(epoch)[at * size : (at + 1) * size]
+
+    return batch
 
 
 def priority_batch(weights: Sequence[float], size: int, *, seed: int, number: int) -> list[int]:

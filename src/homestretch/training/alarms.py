@@ -26,6 +26,7 @@ Row = dict[str, Any]
 Said = dict[str, str]
 """What an alarm says, by the key of the signal that it says it of."""
 NLL = "eval/nll"
+KL = "objective/kl"
 CURVES = {
     "sft": ("loss", NLL),
     "wbc": ("nll", NLL),
@@ -121,8 +122,7 @@ def power_law(rows: list[Row], seen: Watched) -> Said:
     """A loss lies above what its own first half predicts."""
     said = {}
     for key in seen.curves:
-        # The law has no value at round 0, and a loss of 0 has no logarithm.
-        points = [(step, value) for step, value in numbers(rows, key) if step > 0 and value > 0]
+        points = [(step, value) for step, value in numbers(rows, key) if is_point(step, value)]
         whole = blocks([step for step, _ in points], [value for _, value in points])
         if found := _left(*(tuple(column_B.tolist()) for column_B in whole)):
             said[key] = (
@@ -217,6 +217,11 @@ def numbers(rows: list[Row], key: str) -> Iterator[tuple[int, float]]:
     return ((row["step"], float(row[key])) for row in rows if row.get(key) is not None)
 
 
+def is_point(step: int, value: float) -> bool:
+    """Whether a power law can hold there: it has no value at round 0, and a loss of 0 has no logarithm."""
+    return step > 0 and value > 0
+
+
 def falling(key: str, values: list[float]) -> list[float]:
     """Values of a quantity with the sign that makes smaller ones better, and back again."""
     return [-direction(key) * value for value in values]
@@ -255,7 +260,7 @@ def distances(rows: list[Row], key: str) -> tuple[list[float], list[float]]:
     """
     kl, found = 0.0, []
     for row in rows:
-        kl = kl if row.get("objective/kl") is None else float(row["objective/kl"])
+        kl = kl if row.get(KL) is None else float(row[KL])
         if row.get(key) is not None:
             found.append((kl, float(row[key])))
     return [distance for distance, _ in found], [value for _, value in found]

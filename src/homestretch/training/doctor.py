@@ -6,12 +6,13 @@ signals each. A sentence is given once, until its cause has gone away.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from homestretch.config.training import TrainingConfig
-from homestretch.training.alarms import ALARMS, Watched, watched
+from homestretch.training.alarms import ALARMS, KL, Watched, watched
+from homestretch.training.asked import Asked, alarms, at_ends, has
 from homestretch.training.quantities import SHARES, direction, least
 
 Row = dict[str, Any]
@@ -31,15 +32,15 @@ class Doctor:
     metric: str
     stop: bool = False
     watched: Watched = field(default_factory=Watched)
-    rows: list[Row] = field(default_factory=list)
     said: set[tuple[str, str]] = field(default_factory=set)
+    asked: list[tuple[str, Asked]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.asked = [*checks(self.metric), *alarms(self.watched)]
 
     def watch(self, row: Row) -> tuple[list[str], bool]:
         """Look at one more row."""
-        self.rows.append(row)
-        found = {(name, ""): sentence for name, check in CHECKS.items() if (sentence := check(self.rows, self.metric))}
-        for name, alarm in ALARMS.items():
-            found |= {(name, signal): sentence for signal, sentence in alarm(self.rows, self.watched).items()}
+        found = {(name, signal): sentence for name, one in self.asked for signal, sentence in one.see(row).items()}
         new = {cause: sentence for cause, sentence in found.items() if cause not in self.said}
         self.said = set(found)
         return list(new.values()), self.stop and not STOPS.isdisjoint(name for name, _ in new)
@@ -179,3 +180,25 @@ CHECKS: dict[str, Callable[[list[Row], str], str | None]] = {
     "divergence": divergence,
     "silence": silence,
 }
+
+READS = {
+    "negative_kl": KL,
+    "ratio_tail": "val/ratio_tail",
+    "missing_ends": "completions/clipped_ratio",
+    "length_drift": "completions/mean_length",
+    "entropy_collapse": "objective/entropy",
+    "useless_value": "val/explained_variance",
+    "silence": "eval/empty",
+}
+"""The key without which a row says nothing to a check; what else it reads stands in the same rows."""
+
+
+def checks(metric: str) -> Iterator[tuple[str, Asked]]:
+    """The checks of a stage with this validation metric, by name."""
+
+    def ask(name: str) -> Callable[[list[Row]], dict[str, str]]:
+        return lambda rows: {"": sentence} if (sentence := CHECKS[name](rows, metric)) else {}
+
+    for name, key in READS.items():
+        yield name, Asked(at_ends(ask(name)), has(key))
+    yield "divergence", Asked(ask("divergence"), lambda row: KL in row or has(f"eval/{metric}")(row))

@@ -52,6 +52,7 @@ MAX_BAD_STEPS = 3
 class Plan:
     """What one stage trains: how many rounds, where each round's batch comes from, and how it is judged.
 
+    `label` is the stage's name in the recipe, under which its settings are changed.
     Where the settings say `train_until`, that ends the stage instead, and `rounds` is only a first guess.
     `validate(round)` gives metrics, those that are not finite for this time without a value; the checkpoint with the
     best `metric_for_best_model` is kept, which must be among them (RecipeError) unless there are none at all; with
@@ -123,7 +124,9 @@ class _Fit:
             while self._share() < 1 and not self.at.stopped:
                 before, started = self._share(), time.monotonic()
                 torch.manual_seed(fold("round", plan.seed, self.at.round))
-                set_rate(self.optimizer, self._rate_factor())
+                rounds = expected_rounds(self.until, before, done=self.at.round, rounds=plan.rounds)
+                set_rate(self.optimizer, self._rate_factor(rounds))
+                self.algorithm.expect(rounds)
                 made = next(stream)
                 row = self._updates(made.updates) | made.stats
                 release()
@@ -175,9 +178,8 @@ class _Fit:
     def _share(self) -> float:
         return share_done(self.until, vars(self.at), rounds=self.plan.rounds)
 
-    def _rate_factor(self) -> float:
+    def _rate_factor(self, rounds: float) -> float:
         config, done = self.plan.config, self.at.round
-        rounds = expected_rounds(self.until, self._share(), done=done, rounds=self.plan.rounds)
         warmup = config.warmup_steps if config.warmup_steps >= 1 else config.warmup_steps * rounds
         # Round numbers start at 0 and the ramp starts above 0, or the first round would change nothing.
         return learning_rate_factor(

@@ -12,7 +12,7 @@ from homestretch.batch import SequenceBatch
 from homestretch.config.rollouts import RolloutConfig
 from homestretch.config.stages import kind_of
 from homestretch.data.collate import collate
-from homestretch.data.samplers import epoch_order
+from homestretch.data.samplers import epoch_batches
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.generation.candidates import candidates
 from homestretch.generation.rollout import rollout, rollout_elsewhere
@@ -22,6 +22,7 @@ from homestretch.policies.load import end_ids, resolve
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
 from homestretch.progress import say
+from homestretch.results import StageFolder
 from homestretch.rewards.model import RewardModel
 from homestretch.seeds import fold
 from homestretch.training.ahead import Ahead
@@ -73,6 +74,7 @@ def train_online(
         reward=terminal_reward(context, reward, config, rows, rewards, scales=scales),
         potential=potential(reward),
         candidates=None if head is None else lambda batch, k: candidates(policy, batch, k),
+        end_ids=tuple(end_ids(trunk.lm, context.tokenizer)),
     )
     return train_policy(
         context,
@@ -100,8 +102,9 @@ def scales_of(
     """Standard deviations of the rewards over samples of the start, computed once and kept in `scales/`."""
     found = once(folder / "scales", lambda: spreads(context, reward, config, sample()))
     scales = {name: float(value) for name, value in found.items()}
+    stage = StageFolder(folder).name
     for name, scale in scales.items():
-        say(f"{kind_of(config)}: `{name}` is divided by {scale:.4g}, its standard deviation over samples of the start.")
+        say(f"{stage}: `{name}` is divided by {scale:.4g}, its standard deviation over samples of the start.")
     return scales
 
 
@@ -117,13 +120,11 @@ def judge(context: Context, config: RolloutConfig, trunk: Trunk) -> RewardModel 
 def prompts_of(rows: list[TokenizedExample], config: RolloutConfig, seed: int) -> Callable[[int], SequenceBatch]:
     """The prompts of a round: each `num_generations` times, copies side by side, without repeats in a pass."""
     distinct = config.rollout_batch_size // config.num_generations
+    passes = epoch_batches(range(len(rows)), 1, seed=seed)
 
     def batch_of(number: int) -> SequenceBatch:
         first = number * distinct
-        chosen = []
-        for position in range(first, first + distinct):
-            epoch, at = divmod(position, len(rows))
-            chosen.append(rows[epoch_order(len(rows), seed=seed, epoch=epoch)[at]])
+        chosen = [rows[i] for position in range(first, first + distinct) for i in passes(position)]
         return collate([row for row in chosen for _ in range(config.num_generations)])
 
     return batch_of

@@ -61,7 +61,7 @@ from homestretch.training.tracking import check_tracker
 from homestretch.writing import clear_parts, write_text
 
 STAGE_FUNCTIONS: dict[str, Callable[..., Progress | None]] = {
-    "sft": likelihood.stage(lambda config, rounds: SFT()),
+    "sft": likelihood.stage(lambda config: SFT()),
     "ift": likelihood.stage(IFT),
     "negatives": negatives.run,
     "reward": reward.run,

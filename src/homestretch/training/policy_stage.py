@@ -9,8 +9,8 @@ from torch import Tensor
 
 from homestretch.algorithms.base import Algorithm, Models
 from homestretch.batch import Batch, SequenceBatch
-from homestretch.config.stages import kind_of
 from homestretch.config.training import TrainingConfig
+from homestretch.results import StageFolder
 from homestretch.training.context import Context, Learner
 from homestretch.training.doctor import watcher
 from homestretch.training.export import save_model
@@ -43,7 +43,7 @@ def train_policy(
     """
     validator = Validator(context, learner.policy, config.eval_examples, rewarded=rewarded)
     plan = Plan(
-        label=kind_of(config),
+        label=StageFolder(folder).name,
         folder=folder,
         config=config,
         rounds=rounds,

@@ -14,7 +14,7 @@ from homestretch.algorithms.distill import ReadBatch, TaughtBatch, states, taugh
 from homestretch.batch import SequenceBatch
 from homestretch.config.distill import DistillConfig, Source
 from homestretch.data.collate import collate
-from homestretch.data.samplers import epoch_batch
+from homestretch.data.samplers import epoch_batches
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import InputError
 from homestretch.generation.engine import generate
@@ -155,9 +155,10 @@ def batches(
     from the source that `source_of(round, count)` says. One that is yet to be written has the data's own in its
     place."""
     prompts = [i // config.num_generations for i in range(len(texts["data"]))]
+    passes = epoch_batches(prompts, config.train_batch_size, seed=seed)
 
     def batch_of(number: int) -> SequenceBatch:
-        chosen = epoch_batch(prompts, config.train_batch_size, seed=seed, number=number)
+        chosen = passes(number)
         places = list(zip(source_of(number, len(chosen)), chosen, strict=True))
         batch = collate([texts.get(source, texts["data"])[i] for source, i in places])
         if not laws:

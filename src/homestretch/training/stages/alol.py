@@ -14,7 +14,7 @@ from homestretch.algorithms.base import Models
 from homestretch.batch import AdvantageBatch
 from homestretch.config.alol import ALOLConfig
 from homestretch.data.collate import collate
-from homestretch.data.samplers import epoch_batch, priority_batch
+from homestretch.data.samplers import epoch_batches, priority_batch
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import DataError
 from homestretch.training import checkpoint
@@ -74,12 +74,13 @@ def batches(
 ) -> Callable[[int], AdvantageBatch]:
     """The batch of a round: rows drawn as `sampling` says, with what is constant about them."""
     size, weights = config.train_batch_size, credit_N.clamp(min=0).tolist()
+    passes = epoch_batches(range(len(rows)), size, seed=seed)
 
     def batch_of(number: int) -> AdvantageBatch:
         if config.sampling == "priority":
             chosen = priority_batch(weights, size, seed=seed, number=number)
         else:
-            chosen = epoch_batch(range(len(rows)), size, seed=seed, number=number)
+            chosen = passes(number)
         batch = AdvantageBatch(**vars(collate([rows[i] for i in chosen])), adv_B=credit_N[chosen])
         if logps is None:
             return batch

@@ -16,10 +16,11 @@ from homestretch.config.objectives import ObjectivesConfig
 from homestretch.config.stages import kind_of
 from homestretch.data.collate import collate_pairs
 from homestretch.data.records import Example
-from homestretch.data.samplers import epoch_batch
+from homestretch.data.samplers import epoch_batches
 from homestretch.data.tokenize import TokenizedPair
 from homestretch.errors import DataError
 from homestretch.progress import say
+from homestretch.results import StageFolder
 from homestretch.training.context import ROLE, Context
 from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
@@ -52,7 +53,8 @@ def train_on_pairs(
     `known` gives what else is constant about the pairs, N rows for each field of their batches (see PairBatch). Raises
     DataError where no pair differs within the recipe's lengths.
     """
-    trained = tokenized(context, pairs_of(context, config))
+    stage = StageFolder(folder).name
+    trained = tokenized(context, pairs_of(context, config, stage))
     if not trained:
         raise DataError(
             "Once cut, every pair has the same text on both sides: raise dataset.max_completion_length, or give pairs "
@@ -61,7 +63,7 @@ def train_on_pairs(
     both = trained + tokenized(context, held_out_of(context, config, trained[0][0]))
     if len(both) == len(trained) and config.metric_for_best_model == "loss":
         say(
-            f"{kind_of(config)}: no pair of the validation split is left to choose a checkpoint by its loss, and the "
+            f"{stage}: no pair of the validation split is left to choose a checkpoint by its loss, and the "
             "last one is kept; set metric_for_best_model to another metric to choose by that."
         )
         config = config.model_copy(update={"metric_for_best_model": "none"})
@@ -75,10 +77,11 @@ def train_on_pairs(
     chosen_N, rejected_N = torch.stack([logp.sum() for logp in logps]).chunk(2)
     constant = {"logp_ref_chosen_B": chosen_N, "logp_ref_rejected_B": rejected_N}
     constant |= known(Pairs(examples, rows, chosen_N, rejected_N))
-    seed, size, prompts = context.recipe.seed, config.train_batch_size, [tuple(r.chosen.prompt_ids) for _, r in trained]
+    size, prompts = config.train_batch_size, [tuple(row.chosen.prompt_ids) for _, row in trained]
+    passes = epoch_batches(prompts, size, seed=context.recipe.seed)
 
     def batch_of(number: int) -> PairBatch:
-        return paired(rows, constant, epoch_batch(prompts, size, seed=seed, number=number))
+        return paired(rows, constant, passes(number))
 
     others = range(len(trained), len(rows))
     held_out = paired(rows, constant, list(others)) if others else None
@@ -108,7 +111,7 @@ def tokenized(context: Context, pairs: list[Example]) -> list[tuple[Example, Tok
     return [(pair, row) for pair, row in both if row.chosen.completion_ids != row.rejected.completion_ids]
 
 
-def pairs_of(context: Context, config: ObjectivesConfig) -> list[Example]:
+def pairs_of(context: Context, config: ObjectivesConfig, stage: str) -> list[Example]:
     """The data's own pairs, or else the run's negatives, of the chosen failure modes. Raises DataError for none."""
     examples = context.splits.train
     pairs = examples
@@ -118,7 +121,7 @@ def pairs_of(context: Context, config: ObjectivesConfig) -> list[Example]:
     if not kept:
         there = sorted({str(e.columns.get("failure_mode")) for e in pairs})
         raise DataError(
-            f"No pair has one of {kind_of(config)}.failure_modes {config.failure_modes}; there are {', '.join(there)}."
+            f"No pair has one of {stage}.failure_modes {config.failure_modes}; there are {', '.join(there)}."
         )
     return kept
 

@@ -19,12 +19,12 @@ from homestretch.config.decoding import SUCCESS
 from homestretch.config.reward import RewardConfig
 from homestretch.data.collate import collate_pairs
 from homestretch.data.records import Example, example_from_row
-from homestretch.data.samplers import epoch_batch
+from homestretch.data.samplers import epoch_batches
 from homestretch.data.tokenize import TokenizedPair
 from homestretch.errors import DataError, RecipeError
 from homestretch.ops.state_sampling import contrast_places
 from homestretch.policies.policy import Policy
-from homestretch.results import RewardMode
+from homestretch.results import RewardMode, StageFolder
 from homestretch.rewards.goal import goal_state, save_goals
 from homestretch.rewards.model import ADAPTER, save_reward
 from homestretch.seeds import fold
@@ -55,10 +55,10 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
         for part in (train, held)
     )
     seed, size = context.recipe.seed, config.train_batch_size
-    prompts = [row.id for row in train]
+    passes = epoch_batches([row.id for row in train], size, seed=seed)
 
     def batch_of(number: int) -> PairBatch:
-        batch = collate_pairs([train_rows[i] for i in epoch_batch(prompts, size, seed=seed, number=number)])
+        batch = collate_pairs([train_rows[i] for i in passes(number)])
         return batch if config.contrast is None else with_places(batch, config.contrast, fold("states", seed, number))
 
     def validate(number: int) -> dict[str, float]:
@@ -73,7 +73,7 @@ def run(context: Context, config: RewardConfig, folder: Path) -> Progress:
         return {"auroc": statistics.fmean(aurocs), "loss": float(loss)} | each
 
     plan = Plan(
-        label="reward",
+        label=StageFolder(folder).name,
         folder=folder,
         config=config,
         rounds=config.rounds(math.ceil(len(train_rows) / size)),

@@ -17,7 +17,7 @@ from homestretch.batch import SequenceBatch
 from homestretch.config.rewards import MODEL
 from homestretch.config.value import ValueConfig
 from homestretch.data.collate import collate
-from homestretch.data.samplers import epoch_batch
+from homestretch.data.samplers import epoch_batches
 from homestretch.data.tokenize import TokenizedExample
 from homestretch.errors import DataError, RecipeError
 from homestretch.generation.engine import generate
@@ -28,6 +28,7 @@ from homestretch.policies.load import end_ids
 from homestretch.policies.policy import Policy
 from homestretch.policies.trunk import Trunk
 from homestretch.progress import progress
+from homestretch.results import StageFolder
 from homestretch.rewards.named import of_samples, weighted
 from homestretch.seeds import fold
 from homestretch.training.context import Context
@@ -85,14 +86,15 @@ def plan_of(
 ) -> Plan:
     """Regression of the head alone; everything else is frozen."""
     seed, size = context.recipe.seed, config.train_batch_size
+    passes = epoch_batches(range(len(learned)), size, seed=seed)
     for name, parameter in policy.trunk.named_parameters():
         parameter.requires_grad_(name.startswith("heads.prompt_value."))
 
     def batch_of(number: int) -> SequenceBatch:
-        return collate([learned[i] for i in epoch_batch(range(len(learned)), size, seed=seed, number=number)])
+        return collate([learned[i] for i in passes(number)])
 
     return Plan(
-        label="value",
+        label=StageFolder(folder).name,
         folder=folder,
         config=config,
         rounds=config.rounds(math.ceil(len(learned) / size)),

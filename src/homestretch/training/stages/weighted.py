@@ -14,7 +14,7 @@ from homestretch.config.gold import GOLDConfig
 from homestretch.config.stages import kind_of
 from homestretch.config.weighted import WeightedConfig
 from homestretch.data.collate import collate
-from homestretch.data.samplers import epoch_batch, priority_batch
+from homestretch.data.samplers import epoch_batches, priority_batch
 from homestretch.training.context import ROLE, Context
 from homestretch.training.loop import Progress
 from homestretch.training.policy_stage import train_policy
@@ -31,11 +31,12 @@ def run(context: Context, config: WeightedConfig, folder: Path) -> Progress:
     rows = [replace(row, reward=reward) for row, reward in zip(rows, rewards, strict=True)]
     learner = context.learner(config, kind_of(config), ROLE)
     seed, size = context.recipe.seed, config.train_batch_size
+    passes = epoch_batches(range(len(rows)), size, seed=seed)
 
     def batch_of(number: int) -> SequenceBatch:
         if config.sampling == "priority":
             return collate([rows[i] for i in priority_batch(rewards, size, seed=seed, number=number)])
-        return collate([rows[i] for i in epoch_batch(range(len(rows)), size, seed=seed, number=number)])
+        return collate([rows[i] for i in passes(number)])
 
     return train_policy(
         context,
