@@ -62,7 +62,6 @@ MUTANTS = [
     ),
     *of("policies/room", "test_sequence_classifier", (" - module.padding_idx - 1", "")),
     *of("rewards/language", "test_language", ("most - 1)", "most)")),
-    *of("verbs/generate", "test_sequence_classifier", ("    end_marker(tokenizer)\n", "")),
     *of("training/context", "test_sequence_classifier", ("        end_marker(tokenizer)\n", "")),
     *of("verbs/negatives", "test_verbs", ("with_all_references(rows)", "list(rows)")),
 ]
