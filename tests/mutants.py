@@ -40,7 +40,7 @@ class Outcome:
 def copy_tree(target: Path) -> None:
     """What the tests need, without anything that is built or cached."""
     leave = shutil.ignore_patterns("__pycache__", ".hypothesis", ".pytest_cache")
-    for folder in ("src", "tests", "recipes", "launch"):
+    for folder in ("src", "tests", "recipes", "launch", "docs"):
         shutil.copytree(ROOT / folder, target / folder, ignore=leave)
     shutil.copy(ROOT / "pyproject.toml", target)
 

@@ -17,7 +17,7 @@ Notation    R: shaped terminal reward (`rewards.shaping`)    k_t: KL estimate ag
             F_t: potential-based shaping (eq. 4 of `ops.returns`), 0 where there is no potential
             b_t: V_old(s_t), or sum_a w_a Q_a with baseline `set`
 Constants   A, G, w, p_old, V_old and b carry no gradient
-Deviations  1. The paper's formulas are not public beyond its abstract; this is the reading of section 2 of our sheet.
+Deviations  1. We know the paper by its abstract and by summaries; this is the reading of section 2 of our sheet.
             2. Under R2 the terminal reward of an end marker that was not sampled is taken as the value head's
                estimate of the state behind it; only sampled end markers get the reward model's own. At the length limit
                every other candidate gets that of the text with the sampled token.
