@@ -21,14 +21,15 @@ from prepare import FEW_WORDS, MAX_WORDS, prepared
 from homestretch import NegativesConfig, RunFolder, load_recipe
 from homestretch.config.recipe import Recipe, dump
 from homestretch.config.shipped import find_recipe
-from homestretch.evaluate import evaluate_rows, read_rows
+from homestretch.evaluate import DEFAULT_COMPARISONS, evaluate_rows, read_rows
 from homestretch.metrics.scorers import available_scorers
 from homestretch.training.pipeline import run_recipe
 
+FULL = "full"
 TASKS = ("quickstart", "scitldr", "webnlg")
 CLASSES = tuple(name for name in NegativesConfig().classes if name != NegativesConfig().held_out)
 VARIANTS: dict[str, list[str]] = {
-    "full": [],
+    FULL: [],
     "no_length": ["ppo.length_penalty=none"],
     "deviation": ["ppo.length_penalty=deviation"],
     "nearer": ["ppo.length_penalty=deviation", "ppo.temperature=0.85"],
@@ -72,7 +73,7 @@ def recipe_of(task: str, variant: str, seed: int, data: Path, budget: list[str])
     """The task's shipped recipe with the variant's changes and those of a budget."""
     source = find_recipe(f"last_mile/{task}")
     overrides = [f"seed={seed}", *VARIANTS[variant], *budget]
-    if variant != "full":
+    if variant != FULL:
         overrides.append("evaluate.sampled=false")
     if task != "quickstart":
         overrides.append(f"dataset.name={data}")
@@ -91,10 +92,14 @@ def run_one(recipe: Recipe, folder: Path, shared: Path) -> RunFolder:
     return run_recipe(recipe, folder)
 
 
-def pooled(runs: list[RunFolder]) -> dict[str, Any]:
-    """Arms and comparisons over the prompts of all seeds; a prompt's outputs are averaged over seeds first."""
+def pooled(runs: list[RunFolder], full: list[RunFolder]) -> dict[str, Any]:
+    """Arms and comparisons over the prompts of all seeds; a prompt's outputs are averaged over seeds first. Those of
+    the full runs after RL, where they are others, are the arm `full`."""
     rows = [row for run in runs for row in read_rows(run.generations)]
-    return evaluate_rows(rows, learned=available_scorers(["similarity"]), seed=0).model_dump(mode="json")
+    rows += [row | {"arm": FULL} for run in full for row in read_rows(run.generations) if row["arm"] == "rl_raw"]
+    pairs = [*DEFAULT_COMPARISONS, ("rl_raw", FULL)]
+    scorers = available_scorers(["similarity"])
+    return evaluate_rows(rows, learned=scorers, seed=0, comparisons=pairs).model_dump(mode="json")
 
 
 def reward_tables(runs: list[RunFolder]) -> dict[str, Any]:
@@ -122,9 +127,11 @@ def main() -> None:
     runs = []
     for seed in args.seeds:
         recipe = recipe_of(args.task, args.variant, seed, data, budget)
-        runs.append(run_one(recipe, root / args.variant / str(seed), root / "full" / str(seed)))
+        runs.append(run_one(recipe, root / args.variant / str(seed), root / FULL / str(seed)))
     line = {"task": f"{args.task}, {name} budget" if name else args.task, "variant": args.variant, "seeds": args.seeds}
-    line |= pooled(runs) | {"reward_model": reward_tables(runs)}
+    full = [] if args.variant == FULL else [RunFolder(root / FULL / str(seed)) for seed in args.seeds]
+    line |= pooled(runs, full if all(run.generations.is_file() for run in full) else [])
+    line["reward_model"] = reward_tables(runs)
     print(json.dumps(line))
 
 

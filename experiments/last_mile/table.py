@@ -79,6 +79,19 @@ def ablations(lines: list[dict[str, Any]]) -> str:
     return markdown(rows)
 
 
+def beside_full(lines: list[dict[str, Any]]) -> str:
+    """What a variant's models do beyond those of the full runs of the same seeds, greedy, paired by prompt."""
+    metrics = ("la_rougeL", "rougeL", "chrf", "failures/any")
+    rows = [["task", "variant", "seeds", *metrics, "prompts"]]
+    for line in lines:
+        found = {c["metric"]: c for c in line["comparisons"] if (c["a"], c["b"]) == ("rl_raw", "full")}
+        if found:
+            cells = [f"{c['difference']:+.2f} [{c['low']:.2f}, {c['high']:.2f}]" for c in (found[m] for m in metrics)]
+            seeds = " ".join(map(str, line["seeds"]))
+            rows.append([line["task"], line["variant"], seeds, *cells, str(found["la_rougeL"]["n"])])
+    return markdown(rows)
+
+
 def classes(line: dict[str, Any]) -> str:
     """Reward models that lack one class each: their AUROC on it and on the others, and the samples that they pick."""
     head = ["left out", "pairs", "AUROC on it", "with it", "on the others", "with it", "la_rougeL", "failures/any"]
@@ -103,7 +116,7 @@ def main() -> None:
     """Print the ablations in one table, the tables of every full run, then those of single classes."""
     given = [json.loads(text) for text in Path(sys.argv[1]).read_text().splitlines()]
     lines = [line for line in given if "left_out" not in line]
-    print("## What each part does\n\n", ablations(lines), "\n", sep="")
+    print("## What each part does\n\n", ablations(lines), "\n\n", beside_full(lines), "\n", sep="")
     for line in (line for line in lines if line["variant"] == "full"):
         print(f"## {line['task']}, {line['variant']}, seeds {', '.join(map(str, line['seeds']))}\n")
         for table in (arms, comparisons, failures, reward):
