@@ -58,7 +58,6 @@ MUTANTS = [
         ("(mean_logp - LOW) / (HIGH - LOW)", "(mean_logp - LOW) / HIGH"),
         ("fluency(logp) / 2 +", "fluency(logp) / 4 +"),
         ("is_finished(s) and not s[0].islower()", "is_finished(s) or not s[0].islower()"),
-        ("means[part] = _mean", "means[sorted(part)] = _mean"),
         ("if start is None else start", "if start is not None else start"),
     ),
     *of(
