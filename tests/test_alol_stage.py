@@ -14,6 +14,7 @@ from toy import row
 from homestretch.config.alol import ALOLConfig
 from homestretch.errors import DataError
 from homestretch.policies.policy import Policy
+from homestretch.rewards.cache import model_key
 from homestretch.training import checkpoint
 from homestretch.training.pipeline import run_recipe
 from homestretch.training.reference_logps import padded, reference_logps
@@ -104,7 +105,8 @@ def test_log_probabilities_of_the_reference_row_by_row(tmp_path: Path, monkeypat
 
     monkeypatch.setattr("homestretch.training.reference_logps.ROWS", 3)
     lm, rows = build("gpt2"), [row(i) for i in range(7)]
-    asks = SimpleNamespace(arithmetic=lambda config: ("float32", "cpu"), model=str(tmp_path), others=())
+    arithmetic = ("float32", "cpu")
+    asks = SimpleNamespace(arithmetic=lambda config: arithmetic, model=str(tmp_path), others=(), model_key=model_key)
     how = asks, ALOLConfig()
     made = reference_logps(*how, Policy(Trunk(lm), None, budget=20), rows, tmp_path / "reference")
     for r, logp in zip(rows, made, strict=True):

@@ -131,7 +131,7 @@ def test_a_reward_of_a_side_is_a_finite_number(side_name: str) -> None:
         example_from_row(row, where="f:1")
     missing = example_from_row({**row, side_name: {"t": None}}, where="f:1")
     with pytest.raises(
-        InputError, match=r"f:1: the reward `truth` reads the column `rewards.t`, and the row has no num"
+        InputError, match=r"f:1: the reward `truth` reads the column `rewards.t`, and the row has no finite num"
     ):
         check_numbers("truth", "rewards.t", [side(missing, side_name.partition("_")[0])])
     logits = example_from_row({"prompt": "p", "completion": "a", "logits": [1.0, math.nan]}, where="f:2")

@@ -87,7 +87,7 @@ def test_weights_have_the_names_that_they_have_without_adapters() -> None:
 
 @pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
 def test_without_vllm_the_remedy_is_said() -> None:
-    with pytest.raises(InputError, match=r"pip install 'homestretch\[vllm\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[vllm\]' in the repository"):
         VLLMEngine("model", Policy(trunk_of(), None, budget=64), max_length=64, memory_share=0.3)
 
 

@@ -14,7 +14,7 @@ Settings = Annotated[
 Model = Annotated[str, typer.Option("--model", help="Folder, Hub name, or builtin/smollm2-135m.")]
 Device = Annotated[
     Literal["auto", "cpu", "cuda", "mps"],
-    typer.Option("--device", help="Where to compute; auto is CUDA, else the CPU."),
+    typer.Option("--device", help="auto: CUDA, or the CPU."),
 ]
 OnBadRow = Annotated[
     Literal["error", "skip"],
