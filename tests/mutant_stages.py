@@ -139,9 +139,9 @@ MUTANTS = [
         ("if len(policies) == 1 and", "if False and"),
     ),
     *of(
-        "training/needs",
+        "rewards/named",
         "test_modpo_stage",
-        ("not math.isfinite(number)", "math.isinf(number)"),
+        ("math.isfinite(number)", "not math.isinf(number)"),
     ),
     *of("training/stages/dpo", "test_dpo_stage", ("if not config.rewards:", "if True:")),
     *of(

@@ -137,7 +137,7 @@ def test_a_reward_of_a_side_is_a_finite_number(side_name: str) -> None:
     logits = example_from_row({"prompt": "p", "completion": "a", "logits": [1.0, math.nan]}, where="f:2")
     check_numbers("truth", "logits.0", [logits])
     with pytest.raises(
-        DataError, match=r"f:2: the reward `truth` reads the column `logits.1`, which is nan there; give"
+        InputError, match=r"f:2: the reward `truth` reads the column `logits.1`, and the row has no finite num"
     ):
         check_numbers("truth", "logits.1", [logits])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -95,13 +94,7 @@ def check_rewards(stage: Stage, made: set[str], examples: Sequence[Example]) -> 
 
 def check_numbers(name: str, column: str, answers: Sequence[Example]) -> None:
     """Raise InputError unless every answer has a finite number in the column that a reward reads."""
-    texts = [completion_text(e) for e in answers]
-    for answer, number in zip(answers, ask(Column(name, column), answers, texts, [True] * len(answers)), strict=True):
-        if number is None or not math.isfinite(number):
-            raise DataError(
-                f"{answer.where}: the reward `{name}` reads the column `{column}`, which is {number} there; give a "
-                "finite number, or leave the row out."
-            )
+    ask(Column(name, column), answers, [completion_text(e) for e in answers], [True] * len(answers))
 
 
 def _answers(stage: Stage, examples: Sequence[Example]) -> Sequence[Example]:
