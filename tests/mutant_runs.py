@@ -56,6 +56,7 @@ MUTANTS = [
         ("with_all_references(context.splits.validation)[", "context.splits.validation["),
         ("in with_all_references(context.splits.train) if", "in context.splits.train if"),
     ),
+    *of("report/page", "test_report_parts", ("if len(parts) % 2 == 0:", "if False:")),
     *of(
         "report/verdict",
         "test_report_parts",

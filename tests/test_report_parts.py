@@ -12,6 +12,7 @@ from homestretch.report import names
 from homestretch.report.charts import Lines, Mark, curve_chart
 from homestretch.report.curves import marks, panels, remarks
 from homestretch.report.diff import marked, pieces
+from homestretch.report.page import with_code
 from homestretch.report.read import StageView
 from homestretch.report.sections import comparisons, environment
 from homestretch.report.table import arms_table, markdown, metric_line
@@ -238,3 +239,8 @@ def test_sizes_in_the_environment_can_be_read() -> None:
     record = Environment(hardware={"memory_bytes": 8 * 2**30, "cores": 2, "accelerator": None}, seeds={"seed": 0})
     assert environment(record) == [("Hardware", {"memory": "8.0 GiB", "cores": "2"}), ("Seeds", {"seed": "0"})]
     assert environment(None) == []
+
+
+def test_names_in_a_sentence_are_code_and_a_lone_backtick_is_text() -> None:
+    assert with_code("`ppo` beats <b>`s<f>t`") == ("<code>ppo</code> beats &lt;b&gt;<code>s&lt;f&gt;t</code>")
+    assert with_code("la-ROUGE-L of a ` alone") == '<span class="nb">la-ROUGE-L</span> of a ` alone'

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from markupsafe import Markup
-
 from homestretch.compared import Compared, MethodRecord, Point
 from homestretch.report import charts, sections
 from homestretch.report.figures import Chart, Key
 from homestretch.report.front import front_charts, front_table, sentence
 from homestretch.report.methods_table import cost_table, making_table, rank_table, seed_table, share
 from homestretch.report.names import decimals, is_sampled, listed, metric_label
-from homestretch.report.page import fill, numbered
+from homestretch.report.page import fill, numbered, with_code
 from homestretch.report.read import clean
 from homestretch.report.sections import Named
 from homestretch.writing import write_text
@@ -53,12 +51,6 @@ def render(record: Compared) -> str:
         costs=cost_table(record),
         making=making_table(record),
     )
-
-
-def with_code(text: str) -> Markup:
-    """The sentence with what stands between backticks as code."""
-    parts = clean(text).split("`")
-    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts))
 
 
 def terms(record: Compared) -> str:

@@ -8,11 +8,10 @@ from statistics import fmean
 
 from homestretch.lab import AlarmRecord, Evaluation, Hacking, HackingCase, HackingRun
 from homestretch.report import charts
-from homestretch.report.comparison_page import with_code
 from homestretch.report.figures import Chart, Key
 from homestretch.report.law_charts import Followed, law_chart, path_chart
 from homestretch.report.names import decimals, listed, number, percent, signed
-from homestretch.report.page import fill, numbered
+from homestretch.report.page import fill, numbered, with_code
 from homestretch.report.proxies import first_near
 from homestretch.results import Measured
 from homestretch.writing import write_text

@@ -9,7 +9,6 @@ from statistics import fmean
 
 from homestretch.ordered import ACCURACY, Disagreement, Explanation, FitRecord, Ordered
 from homestretch.report import charts, sections
-from homestretch.report.comparison_page import with_code
 from homestretch.report.figures import Chart, Key
 from homestretch.report.names import listed, number
 from homestretch.report.ordered_tables import (
@@ -24,7 +23,7 @@ from homestretch.report.ordered_tables import (
     sentence,
     what,
 )
-from homestretch.report.page import fill, numbered
+from homestretch.report.page import fill, numbered, with_code
 from homestretch.report.read import clean
 from homestretch.report.reward_charts import Effect, claim_chart, effect_chart
 from homestretch.report.samples import clip

@@ -16,7 +16,7 @@ from homestretch.report import figures, samples, sections
 from homestretch.report.charts import unique_ids
 from homestretch.report.names import listed, metric_label
 from homestretch.report.proxies import proxy_charts
-from homestretch.report.read import RunView, read_run
+from homestretch.report.read import RunView, clean, read_run
 from homestretch.report.verdict import verdict
 from homestretch.writing import write_text
 
@@ -55,7 +55,7 @@ def fill(template: str, **values: Any) -> str:
         loader=PackageLoader("homestretch.report", "."),
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
     )  # fmt: skip
-    jinja.filters["unbroken"] = _unbroken
+    jinja.filters["with_code"] = with_code
     html = jinja.get_template(template).render(style=Markup(_source("style.css")), **values)
     return html.encode("utf-8", "replace").decode()
 
@@ -126,6 +126,14 @@ def _distinct(runs: list[RunView]) -> list[RunView]:
         RunView(**{**vars(run), "name": f"{run.name} ({i})"}) if names.count(run.name) > 1 else run
         for i, run in enumerate(runs, 1)
     ]
+
+
+def with_code(text: str) -> Markup:
+    """A sentence for the page: what stands between backticks is code."""
+    parts = clean(text).split("`")
+    if len(parts) % 2 == 0:
+        return _unbroken(clean(text))
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else _unbroken(p) for i, p in enumerate(parts))
 
 
 def _unbroken(text: str) -> Markup:
