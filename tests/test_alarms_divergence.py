@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from homestretch.alarms.divergence import diverged, scatter
@@ -42,6 +42,7 @@ def test_signals_that_should_rise_are_negative() -> None:
 
 
 @given(proxy=SERIES)
+@example(proxy=[0.0, 0.0, 0.0, 0.0])
 def test_a_golden_signal_that_never_gets_worse_is_silent(proxy: list[float]) -> None:
     assert diverged(proxy, sorted(np.cumsum(np.abs(proxy)).tolist(), reverse=True)) is None
 
@@ -100,3 +101,9 @@ def test_what_is_no_gap(training: list[float], held_out: list[float]) -> None:
 
 def test_a_proxy_that_is_hacked_on_held_out_prompts_is_no_gap() -> None:
     assert widened([value * 0.98 for value in PROXY], PROXY) is None
+
+
+def test_a_signal_that_stays_at_zero_is_not_worse() -> None:
+    falling, flat = [4.0, 3.0, 2.0, 1.0, 0.5], [0.0] * 5
+    assert diverged(falling, flat) is None
+    assert widened(falling, flat) is None

@@ -144,7 +144,8 @@ def test_a_saved_split_without_rows_is_one_sentence(tmp_path: Path, monkeypatch:
     rows = datasets.Dataset.from_list([GOOD, GOOD])
     empty = datasets.DatasetDict(train=rows.select([]), test=rows)
     empty.save_to_disk(tmp_path / "saved")
-    with pytest.raises(InputError, match=r"saved: the saved data set cannot be read \(.*\); save it again"):
+    unread = r"the saved data set cannot be read \(.*\); save it again"  # older releases of datasets do read it
+    with pytest.raises(InputError, match=rf"saved: ({unread}|the split `train` has no rows)"):
         load(tmp_path / "saved")
     monkeypatch.setattr(datasets, "load_from_disk", lambda folder: empty)  # as other versions may
     with pytest.raises(InputError, match=r"saved: the split `train` has no rows; give it at least one"):

@@ -1,7 +1,8 @@
 """Generalisation gap: what the training rows gain is lost on others.
 
     gap_i = v_i - u_i                                                                                    (1)
-    alarm = v_i >= min v + eps |min v| + n and gap_i > gap_argmin v at the last K evaluations            (2)
+    alarm = v_i >= min v + eps |min v| + n, v_i > min v and gap_i > gap_argmin v
+            at the last K evaluations                                                                    (2)
 
 u is a loss on the rows that are trained on and v the same on held-out rows, smaller being better for both (teacher-
 hacking sheet 2.5.3; its eps = 0.02 and K = 3 of 2.5.1); n is what chance does to v. Memorisation is not hacking: a
@@ -35,7 +36,7 @@ def widened(
     if len(held_N) <= patience:
         return None
     gap_N, best = held_N - training_N, int(held_N.argmin())
-    worse_N = held_N >= held_N[best] + eps * abs(held_N[best]) + noise
+    worse_N = (held_N > held_N[best]) & (held_N >= held_N[best] + eps * abs(held_N[best]) + noise)
     if best >= len(held_N) - patience or not (worse_N & (gap_N > gap_N[best]))[-patience:].all():
         return None
     return Gap(best, float(held_N[best]), float(held_N[-1]), float(gap_N[-1]))
