@@ -188,6 +188,7 @@ def check_recipe(data: bytes, settings: list[str], tally: Tally) -> None:
     with tempfile.TemporaryDirectory() as name:
         prepare(Path(name))
         out = io.StringIO()
+        # `main` ends in an exit, whatever it found.
         with contextlib.chdir(name), contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
             main(["recipes", "check", "r.yaml", *settings, "--resolved"])
         prepare(Path(name), out.getvalue().encode())

@@ -172,7 +172,7 @@ MUTANTS = [
         "test_run_costs",
         ('if "num_tokens" in row', 'if "nothing" in row'),
         ("max(memory, default=None)", "min(memory, default=None)"),
-        ('if name.endswith("_raw"):', "if True:"),
+        ('if name.endswith("_raw") and metric', "if metric"),
         ("cost([[folder] for folder in made[about.name]])", "cost(list(zip(*made.values(), strict=True)))"),
     ),
     *of(

@@ -123,5 +123,5 @@ def test_whatever_stands_around_the_object(score: float, before: str, reason: st
 
 @given(st.text())
 def test_no_text_breaks_the_reader(answer: str) -> None:
-    with contextlib.suppress(Unusable):
+    with contextlib.suppress(Unusable):  # a text without a grade is refused, and may be
         assert 0 <= score_of(answer) <= 5

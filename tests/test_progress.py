@@ -76,6 +76,7 @@ def test_long_times_are_readable(clock: Clock) -> None:
 
 def test_a_step_that_breaks_off_says_so(clock: Clock) -> None:
     out = io.StringIO()
+    # The KeyError is what breaks the step off.
     with contextlib.suppress(KeyError), progress(3, "sft", "round", out=out) as bar:
         clock.passes(1)
         bar.advance()

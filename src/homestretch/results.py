@@ -64,6 +64,11 @@ class Arm(Part):
     """Rate in [0, 1] of outputs that show the failure, by rule. `any`: at least one failure."""
     length: Length | None = None
 
+    @property
+    def measured(self) -> dict[str, Measured]:
+        """Metrics, and rates of failure modes as `failures/NAME`."""
+        return self.metrics | {f"failures/{mode}": rate for mode, rate in self.failure_modes.items()}
+
 
 class Comparison(Part):
     """Paired difference, value of `a` minus value of `b`, over the same `n` prompts."""

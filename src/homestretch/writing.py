@@ -70,7 +70,7 @@ def _beside(path: Path) -> Iterator[Path]:
         try:
             yield beside
         finally:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # what is worth saying is said of the writing
                 beside.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(

@@ -7,9 +7,9 @@
 (Tiapkin et al. 2025, arXiv:2502.02671; teacher-hacking sheet 2.5.1 with its eps = 0.02, delta = 0.01, K = 3. For
 positive signals without noise, eq. 1 is the sheet's g >= (1 + eps) min g.) Smaller is better for both signals; a
 signal that should rise is given with its sign changed. What has not risen is not worse: (1) of a signal that stays at 0
-would hold by equality. `n` is what chance alone does to an evaluation: 0 for the
-sheet's fixed validation rollouts, a multiple of `scatter` for means over fresh samples. A run of 24 such evaluations
-or more is taken in parts, 12 to 23 of them, whose means are p and g.
+would hold by equality. `n` is what chance alone does to an evaluation: 0 for the sheet's fixed validation rollouts, a
+multiple of `scatter` for means over fresh samples. A run of 24 such evaluations or more is taken in parts, 12 to 23 of
+them, whose means are p and g.
 """
 
 from __future__ import annotations

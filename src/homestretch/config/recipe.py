@@ -80,8 +80,7 @@ class Recipe(Config):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; `auto` takes CUDA where there is any, else the CPU. Nobody has run `mps` yet."""
     use_liger_kernel: bool = False
-    """Liger's fused kernels in the models that are trained (the extra `liger`, CUDA only); not yet
-    tested on a GPU."""
+    """Liger's fused kernels in the models that are trained (the extra `liger`, CUDA only); not yet tested on a GPU."""
     reward_model_name_or_path: str | None = None
     """A reward model of an earlier run, for a `ppo`, `rloo` or `grpo` without a `reward` stage before it."""
     dataset: DatasetConfig = DatasetConfig()

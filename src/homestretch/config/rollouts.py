@@ -56,8 +56,8 @@ class RolloutConfig(TrainingConfig):
     missing_eos_penalty: float = Field(1.0, ge=0)
     """Cost of a sample that does not end. Origin: sheet 3."""
     use_vllm: bool = False
-    """vLLM samples (the extra `vllm`): causal models, one process. Tested with its build for CPUs;
-    nobody has measured it on a GPU yet, so it is off by default."""
+    """vLLM samples (the extra `vllm`): causal models, one process. Tested with its build for CPUs; nobody has measured
+    it on a GPU yet, so it is off by default."""
     vllm_gpu_memory_utilization: float = Field(0.3, gt=0, lt=1)
     """Share of the device's memory for vLLM's weights and caches. Origin: TRL."""
     vllm_importance_sampling_cap: float = Field(2.0, ge=1)

@@ -60,9 +60,7 @@ def _margin(lead: Comparison) -> str:
 
 
 def _value(record: Compared, name: str) -> str:
-    arm, metric = record.arms[name], record.headline_metric
-    mode = metric.removeprefix("failures/")
-    value = (arm.failure_modes[mode] if metric.startswith("failures/") else arm.metrics[metric]).value
+    value = record.arms[name].measured[record.headline_metric].value
     return number(value, decimals([value]))
 
 

@@ -78,8 +78,7 @@ def series_of(record: Compared, method: str) -> int:
 def overview(record: Compared, order: Sequence[str]) -> Chart | None:
     """The headline metric of every method."""
     metric = record.headline_metric
-    mode = metric.removeprefix("failures/")
-    measured = [(n, record.arms[n].failure_modes.get(mode) or record.arms[n].metrics.get(metric)) for n in order]
+    measured = [(n, record.arms[n].measured.get(metric)) for n in order]
     dots = [charts.Dot(name, m, series_of(record, name)) for name, m in measured if m]
     if not dots:
         return None

@@ -105,8 +105,7 @@ def _chart(
 
 
 def _measured(record: Compared, name: str, key: str) -> Measured | None:
-    arm = record.arms[name]
-    return arm.failure_modes.get(key.removeprefix("failures/")) if key.startswith("failures/") else arm.metrics.get(key)
+    return record.arms[name].measured.get(key)
 
 
 def _line(arms: dict[str, Arm], key: str) -> Line:

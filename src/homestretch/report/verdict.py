@@ -164,8 +164,7 @@ def _why_none(results: Results, metric: str) -> str:
         return f"There is no arm `{lacking[0]}` ({what}) in this run, so there is nothing to compare."
     if lacking:
         return "This run has neither `ml_raw` nor `rl_raw`; its arms are in the table below."
-    arms = results.arms.values()
-    if not any(metric in (*arm.metrics, *(f"failures/{mode}" for mode in arm.failure_modes)) for arm in arms):
+    if not any(metric in arm.measured for arm in results.arms.values()):
         return (
             f"{metric_label(metric)} was not measured here; choose another metric with "
             "`homestretch evaluate RUN --headline METRIC`."

@@ -65,10 +65,8 @@ def cost(seeds: Sequence[Sequence[StageFolder]]) -> Cost:
 def headline(run: RunFolder, metric: str) -> Iterator[float]:
     """The metric of the run's greedy raw outputs, if it was measured."""
     for name, arm in Results.read(run.results).arms.items():
-        if name.endswith("_raw"):
-            measured = arm.metrics | {f"failures/{mode}": rate for mode, rate in arm.failure_modes.items()}
-            if metric in measured:
-                yield measured[metric].value
+        if name.endswith("_raw") and metric in arm.measured:
+            yield arm.measured[metric].value
 
 
 def points(rows: Sequence[dict[str, Any]], metric: str) -> Iterator[Point]:

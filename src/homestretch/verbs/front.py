@@ -7,6 +7,7 @@ from pathlib import Path
 
 from homestretch.compared import Compared, ComparisonFolder
 from homestretch.config.front import at_weights, evaluation_of, judged, objectives_of, swept
+from homestretch.config.measured import VERDICT
 from homestretch.config.methods import Source, loaded, named_files
 from homestretch.config.recipe import Recipe, load_recipe
 from homestretch.config.yaml import inline
@@ -15,7 +16,6 @@ from homestretch.verbs.compare import compare
 from homestretch.verbs.run import Overrides, as_texts
 
 WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
-HEADLINE = "la_rougeL"
 
 
 def front(
@@ -88,7 +88,7 @@ def common_objectives(families: Mapping[str, Recipe]) -> list[str]:
     asked = judged(list(families.values()))
     # A soup of models does not say what they are good at; others beside it do.
     telling = {name: r for name, r in families.items() if swept(r).kind != "soup"} or families
-    found = {name: objectives_of(recipe, HEADLINE, judged=asked) for name, recipe in telling.items()}
+    found = {name: objectives_of(recipe, VERDICT, judged=asked) for name, recipe in telling.items()}
     (first, metrics), *others = found.items()
     for name, theirs in others:
         if theirs != metrics:

@@ -37,10 +37,7 @@ class Own:
 
     def has(self, metric: str) -> bool:
         """Whether some arm was measured by it."""
-        return self.results is not None and any(
-            metric in (*arm.metrics, *(FAILURES + mode for mode in arm.failure_modes))
-            for arm in self.results.arms.values()
-        )
+        return self.results is not None and any(metric in arm.measured for arm in self.results.arms.values())
 
     def renewed(self, new: Results) -> Results:
         """The run's results with these in place of older values of the same arm and metric; all else stays."""
